@@ -1,0 +1,50 @@
+"""Every error that lib_lora raises on purpose.
+
+    LoraError                 anything below; its text is a whole sentence for the person who typed the prompt
+    ├── TagError              a <lora:...> tag that cannot be read
+    ├── NotFoundError         no installed adapter has that name (carries the nearest names)
+    ├── AdapterFileError      the file is missing, broken, hostile, or not an adapter
+    ├── WrongBaseError        the adapter was made for another base model
+    ├── CheckpointError       a base checkpoint that cannot be read or whose layout is unknown
+    └── PatchError            writing into the model failed; the base weights are back in place
+
+Core code raises; `Session.activate` is the one place that catches adapter errors and turns them into a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class LoraError(Exception):
+    """Base of all errors of this package; `str(error)` is shown to the user as it is."""
+
+
+class TagError(LoraError):
+    """A tag that cannot be read; the others of the prompt are not affected."""
+
+
+class NotFoundError(LoraError):
+    """No adapter of that name; `nearest` holds up to three names that the user may have meant."""
+
+    def __init__(self, name: str, nearest: Sequence[str] = ()) -> None:
+        self.name = name
+        self.nearest = tuple(nearest)
+        hint = f"; did you mean {' or '.join(self.nearest)}?" if nearest else "; is the file in the adapter folder?"
+        super().__init__(f"Lora not found: {name}{hint}")
+
+
+class AdapterFileError(LoraError):
+    """A file that cannot be used as an adapter; the text names the file and what to do."""
+
+
+class WrongBaseError(LoraError):
+    """An adapter for another base model: nothing of it is applied."""
+
+
+class CheckpointError(LoraError):
+    """A base checkpoint that cannot be read or written."""
+
+
+class PatchError(LoraError):
+    """Writing a plan into the model failed; every weight is the base weight again."""
