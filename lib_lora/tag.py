@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from lib_lora.errors import TagError
 
@@ -91,19 +91,6 @@ def read_tag(body: str) -> LoraTag:
     dyn = _rank(values["dyn"], shown) if "dyn" in values else None
     force = values.get("force", "0").lower() in ("1", "true", "yes")
     return LoraTag(name, te, unet, dyn, force, notes)
-
-
-def merge_same(tags: Sequence[LoraTag]) -> tuple[LoraTag, ...]:
-    """The same adapter twice adds up: weights are summed at the place of the first tag."""
-    merged: dict[tuple[str, int | None], LoraTag] = {}
-    for tag in tags:
-        key = (tag.name, tag.dyn)
-        first = merged.get(key)
-        merged[key] = tag if first is None else replace(
-            first, te=first.te + tag.te, unet=first.unet + tag.unet,
-            force=first.force or tag.force, notes=first.notes + tag.notes,
-        )
-    return tuple(merged.values())
 
 
 def _sort_arguments(arguments: Sequence[str], shown: str) -> tuple[list[str], dict[str, str], tuple[str, ...]]:

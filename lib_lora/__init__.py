@@ -1,0 +1,37 @@
+"""lib_lora: LoRA / LyCORIS adapters for Stable Diffusion.
+
+Importing this does nothing but name things; torch is imported when something that needs it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "attach": "lib_lora.diffusers_host",
+    "Attached": "lib_lora.diffusers_host",
+    "DiffusersHost": "lib_lora.diffusers_host",
+    "Adapter": "lib_lora.adapter",
+    "read_adapter": "lib_lora.adapter",
+    "Library": "lib_lora.library",
+    "LoraTag": "lib_lora.tag",
+    "read_prompt": "lib_lora.tag",
+    "Host": "lib_lora.host",
+    "Report": "lib_lora.session",
+    "Session": "lib_lora.session",
+    "LoraError": "lib_lora.errors",
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lib_lora' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

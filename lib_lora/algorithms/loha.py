@@ -1,0 +1,60 @@
+"""LoHa: delta = s * (w1a @ w1b) ⊙ (w2a @ w2b), or with Tucker cores. LyCORIS, arXiv:2309.14859; FedPara, arXiv:2108.06098."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lib_lora.algorithms.base import Delta, Parts, Shape, like, matrix, tucker, wrong_shape
+
+
+@dataclass(frozen=True, eq=False)
+class Loha(Delta):
+    """An elementwise product of two low-rank products. With cores the `a` factors are stored transposed: (r, o)."""
+
+    algorithm = "LoHa"
+
+    w1_a: Tensor  # (o, r); (r, o) with cores
+    w1_b: Tensor  # (r, i*kh*kw); (r, i) with cores
+    w2_a: Tensor
+    w2_b: Tensor
+    cores: tuple[Tensor, Tensor] | None  # (r, r, kh, kw) each
+    scale: float
+
+    @classmethod
+    def from_parts(cls, parts: Parts) -> Loha | None:
+        """`hada_w1_a … hada_w2_b`, both of `hada_t1`, `hada_t2` or none, `alpha`."""
+        names = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+        if not parts.has(*names):
+            return None
+        factors = [matrix(parts.take(name)) for name in names]
+        cores = (parts.take("hada_t1"), parts.take("hada_t2")) if parts.has("hada_t1", "hada_t2") else None
+        return cls(*factors, cores, parts.take_scale(factors[1].shape[0]))
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        return self.w1_b.shape[0]
+
+    def misfit(self, shape: Shape) -> str | None:
+        if self.cores is None:
+            given: Shape = (self.w1_a.shape[0], self.w1_b.shape[1])
+            wanted: Shape = (shape[0], torch.Size(shape[1:]).numel())
+        else:
+            given, wanted = (self.w1_a.shape[1], self.w1_b.shape[1], *self.cores[0].shape[2:]), shape
+        return None if given == wanted else wrong_shape(given, wanted)
+
+    def value(self, weight: Tensor) -> Tensor:
+        left, right = self._factors(weight)
+        return left.mul_(self.scale).mul_(right)
+
+    def add_to(self, weight: Tensor, multiplier: float) -> None:
+        left, right = self._factors(weight)
+        weight.addcmul_(left, right, value=self.scale * multiplier)
+
+    def _factors(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        w1_a, w1_b, w2_a, w2_b = (like(factor, weight) for factor in (self.w1_a, self.w1_b, self.w2_a, self.w2_b))
+        if self.cores is None:
+            return (w1_a @ w1_b).reshape(weight.shape), (w2_a @ w2_b).reshape(weight.shape)
+        return tucker(like(self.cores[0], weight), w1_a, w1_b), tucker(like(self.cores[1], weight), w2_a, w2_b)

@@ -1,0 +1,100 @@
+"""LoKr: delta = s * w1 ⊗ w2, each factor full or a low-rank product. LyCORIS, arXiv:2309.14859; KronA, arXiv:2212.10650."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lib_lora.algorithms.base import Delta, Parts, Shape, like, matrix, tucker, wrong_shape
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """One side of the Kronecker product: a full tensor, a product a @ b, or a Tucker product."""
+
+    full: Tensor | None  # (o, i[, kh, kw])
+    a: Tensor | None = None  # (o, r); (r, o) with a core
+    b: Tensor | None = None  # (r, i[*kh*kw]); (r, i) with a core
+    core: Tensor | None = None  # (r, r, kh, kw)
+
+    @classmethod
+    def from_parts(cls, parts: Parts, name: str) -> Factor | None:
+        """`lokr_w1` or `lokr_w1_a` + `lokr_w1_b` [+ `lokr_t1`], and the same for `w2`."""
+        if name in parts:
+            return cls(parts.take(name))
+        if not parts.has(f"{name}_a", f"{name}_b"):
+            return None
+        core = parts.take_optional(name.replace("w", "t"))
+        return cls(None, matrix(parts.take(f"{name}_a")), matrix(parts.take(f"{name}_b")), core)
+
+    @property
+    def rank(self) -> int | None:
+        """None for a full factor."""
+        return None if self.b is None else self.b.shape[0]
+
+    def matrix_shape(self) -> tuple[int, int]:
+        """(o, i*kh*kw)."""
+        if self.full is not None:
+            return self.full.shape[0], matrix(self.full).shape[1]
+        assert self.a is not None and self.b is not None
+        if self.core is None:
+            return self.a.shape[0], self.b.shape[1]
+        return self.a.shape[1], self.b.shape[1] * self.core[0, 0].numel()
+
+    def value(self, weight: Tensor) -> Tensor:
+        """The factor in float32 on the device of `weight`, at least 2-D."""
+        if self.full is not None:
+            return like(self.full, weight)
+        assert self.a is not None and self.b is not None
+        if self.core is None:
+            return like(self.a, weight) @ like(self.b, weight)
+        return tucker(like(self.core, weight), like(self.a, weight), like(self.b, weight))
+
+
+@dataclass(frozen=True, eq=False)
+class Lokr(Delta):
+    """A Kronecker product: entry (a*o2 + c, b*i2 + d, h, w) is w1[a, b] * w2[c, d, h, w]; w1 is the outer factor."""
+
+    algorithm = "LoKr"
+
+    w1: Factor  # (o1, i1)
+    w2: Factor  # (o2, i2[, kh, kw])
+    scale: float
+
+    @classmethod
+    def from_parts(cls, parts: Parts) -> Lokr | None:
+        """With both factors stored whole, alpha is only what was configured and does not count (s = 1)."""
+        if not (("lokr_w1" in parts or parts.has("lokr_w1_a", "lokr_w1_b"))
+                and ("lokr_w2" in parts or parts.has("lokr_w2_a", "lokr_w2_b"))):
+            return None
+        w1, w2 = Factor.from_parts(parts, "lokr_w1"), Factor.from_parts(parts, "lokr_w2")
+        assert w1 is not None and w2 is not None
+        rank = w1.rank or w2.rank
+        if rank is None:
+            parts.take_optional("alpha")
+        return cls(w1, w2, parts.take_scale(rank or 1))
+
+    @property
+    def rank(self) -> int | None:  # type: ignore[override]
+        return self.w1.rank or self.w2.rank
+
+    def misfit(self, shape: Shape) -> str | None:
+        (o1, i1), (o2, i2) = self.w1.matrix_shape(), self.w2.matrix_shape()
+        given, wanted = (o1 * o2, i1 * i2), (shape[0], torch.Size(shape[1:]).numel())
+        return None if given == wanted else wrong_shape(given, wanted)
+
+    def value(self, weight: Tensor) -> Tensor:
+        delta = torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device)
+        self.add_to(delta, 1.0)
+        return delta
+
+    def add_to(self, weight: Tensor, multiplier: float) -> None:
+        (o1, i1), (o2, _) = self.w1.matrix_shape(), self.w2.matrix_shape()
+        w1, w2 = self.w1.value(weight), self.w2.value(weight)
+        kernel = weight.shape[2:]
+        blocks = weight.unflatten(0, (o1, o2)).unflatten(2, (i1, -1))  # a view: (o1, o2, i1, i2, kh, kw)
+        tail = (1,) * len(kernel)
+        blocks.addcmul_(w1.reshape(o1, 1, i1, 1, *tail), w2.reshape(1, o2, 1, -1, *kernel),
+                        value=self.scale * multiplier)

@@ -1,0 +1,92 @@
+"""A diffusers pipeline as host, and `attach`: a pipeline that understands `<lora:name:0.8>` in its prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lib_lora.errors import TagError
+from lib_lora.host import TorchHost, slots_of
+from lib_lora.library import Library
+from lib_lora.patch import Slot
+from lib_lora.session import Report, Session
+from lib_lora.tag import LoraTag, Prompt, read_prompt
+from lib_lora.targets import TargetIndex, index_diffusers
+
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+
+
+class DiffusersHost(TorchHost):
+    """The UNet and the text encoders of a diffusers pipeline (SD1, SD2, SDXL); exchanged components are noticed."""
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+        super().__init__(self._slots_of_pipe, _index)
+
+    def _slots_of_pipe(self) -> Mapping[str, Slot]:
+        parts = {name: getattr(self.pipe, name, None) for name in COMPONENTS}
+        return {
+            key: slot
+            for name, part in parts.items() if isinstance(part, nn.Module)
+            for key, slot in slots_of(part, f"{name}.").items()
+        }
+
+
+class Attached:
+    """A pipeline with a folder of adapters. Call it like the pipeline; tags in the prompt are understood."""
+
+    def __init__(self, pipe: Any, library: Library) -> None:
+        self.pipe = pipe
+        self.library = library
+        self.session = Session(DiffusersHost(pipe), library)
+
+    @property
+    def report(self) -> Report:
+        """What became of the tags of the last call."""
+        return self.session.report
+
+    def activate(self, prompt: str | Sequence[str]) -> str | list[str]:
+        """Make the pipeline carry the tags of `prompt`, and return the prompt without them.
+
+        Of several prompts (a batch) all must have the same tags: one model makes all pictures of a batch.
+        """
+        prompts = [read_prompt(text) for text in ([prompt] if isinstance(prompt, str) else prompt)]
+        self.session.activate(_common_tags(prompts), [error for read in prompts for error in read.errors])
+        texts = [" ".join(read.text.split()) for read in prompts]
+        return texts[0] if isinstance(prompt, str) else texts
+
+    def __call__(self, prompt: str | Sequence[str], *args: Any, **options: Any) -> Any:
+        """`pipe(prompt, ...)` with the tags of `prompt` active; they stay so until the next call or `clear`."""
+        return self.pipe(self.activate(prompt), *args, **options)
+
+    def clear(self) -> None:
+        """The untouched pipeline."""
+        self.session.clear()
+
+
+def attach(pipe: Any, folder: str | Path | Sequence[str | Path]) -> Attached:
+    """Give a diffusers pipeline the adapters in `folder` (or folders; sub-folders too).
+
+    >>> draw = attach(pipe, "models/Lora")
+    >>> picture = draw("a castle <lora:watercolor:0.8>", num_inference_steps=20).images[0]
+    """
+    folders = [folder] if isinstance(folder, str | Path) else list(folder)
+    return Attached(pipe, Library([Path(each) for each in folders]))
+
+
+def _common_tags(prompts: Sequence[Prompt]) -> tuple[LoraTag, ...]:
+    first = prompts[0].tags if prompts else ()
+    if any(read.tags != first for read in prompts):
+        raise TagError("the prompts of one batch have different <lora:...> tags; give all the same, or call once for each")
+    return first
+
+
+def _index(shapes: Mapping[str, tuple[int, ...]]) -> TargetIndex:
+    components: dict[str, dict[str, tuple[int, ...]]] = {}
+    for key, shape in shapes.items():
+        component, _, name = key.partition(".")
+        components.setdefault(component, {})[name] = shape
+    return index_diffusers(components)

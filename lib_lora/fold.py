@@ -1,0 +1,70 @@
+"""fold(base, steps, out): one base weight and everything that is added to it, in one pass, rounded once.
+
+Low-rank deltas of all adapters are concatenated along the rank into one matrix product that reads the base and writes the
+result. Deltas that depend on the weight (`additive` is False) see what the steps before them left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from lib_lora.algorithms.base import matrix
+from lib_lora.plan import Step
+from lib_lora.targets import Target
+
+
+def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
+    """Write `base` with `steps` applied into `out` (same shape, dtype and device, other memory).
+
+    Computed in float32, or in float64 if the weight is; cast once at the end.
+    """
+    is_wide = out.dtype in (torch.float32, torch.float64)
+    wide = out if is_wide else torch.empty_like(out, dtype=torch.float32)
+    started = False
+    for target, run in _runs(steps):
+        product = _product(run, wide)
+        if product is not None and not started and target.is_whole and wide.is_contiguous() and base.is_contiguous():
+            torch.addmm(matrix(base).to(wide.dtype), *product, out=matrix(wide))
+            started = True
+            product = None
+        if not started:
+            wide.copy_(base)
+            started = True
+        view = target.view(wide)
+        if product is not None:
+            view.add_((product[0] @ product[1]).reshape(view.shape))
+        for step in run:
+            if step.delta.low_rank() is None:
+                step.delta.add_to(view, step.multiplier)
+    if not is_wide:
+        out.copy_(wide)
+
+
+def _runs(steps: Sequence[Step]) -> Iterator[tuple[Target, list[Step]]]:
+    """Steps of one target in a row: as many additive ones as possible, or one that is not."""
+    by_target: dict[Target, list[list[Step]]] = {}
+    for step in steps:
+        runs = by_target.setdefault(step.target, [])
+        if runs and step.delta.additive and runs[-1][0].delta.additive:
+            runs[-1].append(step)
+        else:
+            runs.append([step])
+    return ((target, run) for target, runs in by_target.items() for run in runs)
+
+
+def _product(run: Sequence[Step], like: Tensor) -> tuple[Tensor, Tensor] | None:
+    """All low-rank deltas of a run as one pair: up (o, sum of ranks), scaled; down (sum of ranks, i*kh*kw)."""
+    ups, downs = [], []
+    for step in run:
+        delta = step.delta if step.dyn is None else step.delta.truncated(step.dyn)
+        factors = delta.low_rank()
+        if factors is not None:
+            up, down, scale = factors
+            ups.append(up.to(like.device, like.dtype) * (scale * step.multiplier))
+            downs.append(down.to(like.device, like.dtype))
+    if not ups:
+        return None
+    return (ups[0], downs[0]) if len(ups) == 1 else (torch.cat(ups, dim=1), torch.cat(downs))

@@ -1,0 +1,70 @@
+"""Host: whatever carries adapters. Two methods; `TorchHost` gives both to anything made of torch modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from torch import nn
+
+from lib_lora.patch import Patcher, Slot
+from lib_lora.plan import Plan
+from lib_lora.targets import TargetIndex
+
+
+class Host(Protocol):
+    """A model as the Session sees it."""
+
+    def targets(self) -> TargetIndex:
+        """What can be patched, as the model is now."""
+        ...
+
+    def apply(self, plan: Plan) -> None:
+        """Make the weights what `plan` says. Raises PatchError, with every base weight back in place."""
+        ...
+
+
+class TorchHost:
+    """A host whose parameters are those of torch modules.
+
+    `find_slots` lists the parameters that may be targets; `make_index` turns their shapes into a TargetIndex. Both run
+    again only when a module has been exchanged for another.
+    """
+
+    def __init__(
+        self,
+        find_slots: Callable[[], Mapping[str, Slot]],
+        make_index: Callable[[Mapping[str, tuple[int, ...]]], TargetIndex],
+    ) -> None:
+        self._find_slots = find_slots
+        self._make_index = make_index
+        self._slots: Mapping[str, Slot] = {}
+        self._index: TargetIndex | None = None
+        self.patcher = Patcher()
+
+    def targets(self) -> TargetIndex:
+        """See Host."""
+        slots = self._find_slots()
+        if self._index is None or slots != self._slots:
+            self._slots = slots
+            self._index = self._make_index({key: tuple(slot.parameter.shape) for key, slot in slots.items()})
+        return self._index
+
+    def apply(self, plan: Plan) -> None:
+        """See Host."""
+        self.patcher.apply(plan, self._slots)
+
+    def restore_before_loading(self, *roots: nn.Module) -> None:
+        """From now on, `load_state_dict` on any of `roots` finds the base weights in place and nothing kept."""
+        for root in roots:
+            root._register_load_state_dict_pre_hook(lambda *_: self.patcher.restore())
+
+
+def slots_of(root: nn.Module, prefix: str = "") -> dict[str, Slot]:
+    """Every parameter below `root` as `prefix` + its name -> Slot."""
+    return {
+        f"{prefix}{path}.{name}" if path else f"{prefix}{name}": Slot(module, name)
+        for path, module in root.named_modules()
+        for name, parameter in module._parameters.items()
+        if parameter is not None
+    }

@@ -1,0 +1,21 @@
+"""diffusers and PEFT: dotted paths, with the component's name, bare, or below PEFT's `base_model.model.`"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lib_lora.keys.names import ModuleName, with_and_without_text_model
+
+PEFT = "base_model.model."
+
+
+def spell(module: ModuleName) -> Iterator[str]:
+    """`unet.PATH`, `PATH`, `base_model.model.PATH`, `unet.base_model.model.PATH`; text encoders by component."""
+    if module.encoder is None:
+        path = module.diffusers
+        yield from (f"unet.{path}", path, f"{PEFT}{path}", f"unet.{PEFT}{path}")
+        return
+    for component in module.encoder.diffusers:
+        for path in with_and_without_text_model(module.diffusers):
+            yield f"{component}.{path}"
+            yield f"{component}.{PEFT}{path}"

@@ -1,0 +1,86 @@
+"""A tensor's key is `<module>.<part>`: told apart from the right, the longest known part first.
+
+Part names here are the canonical ones: `up`, `down`, `mid` whatever the file calls them; the other algorithms keep the
+names under which LyCORIS and PEFT save them. PEFT may put its adapter's name inside (`lora_A.default.weight`).
+"""
+
+from __future__ import annotations
+
+PARTS: dict[str, str] = {
+    # LoRA family
+    "lora_up.weight": "up", "lora_down.weight": "down", "lora_mid.weight": "mid",
+    "lora_B.weight": "up", "lora_A.weight": "down", "lora_B": "up", "lora_A": "down",
+    "lora.up.weight": "up", "lora.down.weight": "down",
+    "lora_linear_layer.up.weight": "up", "lora_linear_layer.down.weight": "down",
+    "lora_B.bias": "lora_bias",
+    "alpha": "alpha", "scale": "scale", "scalar": "scalar",
+    "bias_indices": "bias_indices", "bias_values": "bias_values", "bias_size": "bias_size",
+    # DoRA
+    "dora_scale": "dora_scale",
+    "lora_magnitude_vector": "magnitude", "lora_magnitude_vector.weight": "magnitude",
+    # LoHa, LoKr
+    **{name: name for name in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2")},
+    **{name: name for name in ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t1", "lokr_t2")},
+    # IA3, full weights, norms
+    "weight": "weight", "on_input": "on_input",
+    "diff": "diff", "diff_b": "diff_b", "set_weight": "set_weight", "reshape_weight": "reshape_weight",
+    "w_norm": "w_norm", "b_norm": "b_norm",
+    # GLoRA
+    "a1.weight": "a1", "a2.weight": "a2", "b1.weight": "b1", "b2.weight": "b2", "bm.weight": "bm",
+    # OFT, BOFT, OFT v2, T-LoRA
+    "oft_blocks": "oft_blocks", "oft_diag": "oft_diag", "rescale": "rescale",
+    "oft_R.weight": "oft_r", "oft_R.scaled_oft": "scaled_oft",
+    "q_layer.weight": "q_layer", "p_layer.weight": "p_layer", "lambda_layer": "lambda_layer",
+}
+LONGEST = max(part.count(".") + 1 for part in PARTS)
+NAMED_BY_PEFT = ("lora_A", "lora_B", "lora_magnitude_vector", "oft_R")  # an adapter's name may follow these
+
+# The old attention processors of diffusers put the projection's name into the suffix.
+OLD_PROJECTIONS = {"to_q_lora": "to_q", "to_k_lora": "to_k", "to_v_lora": "to_v", "to_out_lora": "to_out.0"}
+OLD_TEXT_PROJECTIONS = {"to_q_lora": "q_proj", "to_k_lora": "k_proj", "to_v_lora": "v_proj", "to_out_lora": "out_proj"}
+
+
+def split_key(key: str) -> tuple[str, str] | None:
+    """`("module", "part")` of a tensor's key, or None if no known part ends it."""
+    words = key.split(".")
+    if len(words) > 2 and words[-3] in NAMED_BY_PEFT or len(words) > 1 and words[-2] == "lora_magnitude_vector":
+        unnamed = [*words[:-2], words[-1]] if words[-1] in ("weight", "bias", "scaled_oft") else words[:-1]
+        found = _split(unnamed)
+        if found and found[1] != "weight":
+            return found
+    return _split(words) or _split_old_processor(words)
+
+
+def _split(words: list[str]) -> tuple[str, str] | None:
+    for length in range(min(LONGEST, len(words) - 1), 0, -1):
+        part = PARTS.get(".".join(words[-length:]))
+        if part is None or (part == "weight" and words[-2] in ("up", "down")):
+            continue
+        module = ".".join(words[:-length])
+        return _modernise(module), part
+    return None
+
+
+def _split_old_processor(words: list[str]) -> tuple[str, str] | None:
+    """`attn1.processor.to_q_lora.down.weight` (UNet) and `self_attn.to_q_lora.down.weight` (text encoder)."""
+    *path, projection, direction, weight = words if len(words) > 3 else ["", "", "", ""]
+    if weight != "weight" or direction not in ("up", "down") or projection not in OLD_PROJECTIONS:
+        return None
+    return _old_module(path, projection), direction
+
+
+def _old_module(path: list[str], projection: str) -> str:
+    if path and path[-1] == "processor":
+        return ".".join([*path[:-1], OLD_PROJECTIONS[projection]])
+    table = OLD_TEXT_PROJECTIONS if path and path[-1] == "self_attn" else OLD_PROJECTIONS
+    return ".".join([*path, table[projection]])
+
+
+def _modernise(module: str) -> str:
+    """An `alpha` beside old-processor factors, and `to_out` written without its index."""
+    head, _, last = module.rpartition(".")
+    if last in OLD_PROJECTIONS:
+        return _old_module(head.split("."), last)
+    if last == "to_out" and ("attn1" in head or "attn2" in head):
+        return f"{module}.0"
+    return module

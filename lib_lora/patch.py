@@ -1,0 +1,142 @@
+"""Patcher: the only code that writes to the weights of a model, and puts the exact tensors back.
+
+The original tensor itself is kept and the parameter is pointed at a new one, so restoring is a pointer swap: exact by
+construction, also after an error. Memory that may be shared with others (a checkpoint cache) is never written to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lib_lora.errors import PatchError
+from lib_lora.fold import fold
+from lib_lora.plan import Plan, Step
+
+SAMPLES = 64  # values by which a patched weight is recognised after the host moved it
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a parameter lives: looked up anew each time, because `.to()` may replace the Parameter object."""
+
+    module: nn.Module
+    attribute: str
+
+    @property
+    def parameter(self) -> Tensor:
+        """The parameter as it is now."""
+        return getattr(self.module, self.attribute)
+
+
+@dataclass
+class Patched:
+    """One parameter that is not its base weight at the moment."""
+
+    slot: Slot
+    original: Tensor
+    steps: tuple[Step, ...]
+    pointer: int
+    sample: Tensor  # a few values of the patched weight
+
+    def is_here(self, tensor: Tensor) -> bool:
+        """True if `tensor` is what was written, moved or cast perhaps; False if somebody put another weight there."""
+        return tensor.data_ptr() == self.pointer or torch.equal(_sample(tensor), self.sample.to(tensor))
+
+
+class Patcher:
+    """What one model carries. `apply` is idempotent and does only what changed."""
+
+    def __init__(self) -> None:
+        self._patched: dict[str, Patched] = {}
+
+    @property
+    def patched(self) -> frozenset[str]:
+        """The parameters that are not their base weight."""
+        return frozenset(self._patched)
+
+    def apply(self, plan: Plan, slots: Mapping[str, Slot]) -> None:
+        """Make every parameter what `plan` says, starting from its base weight.
+
+        Raises PatchError if that fails, with every weight its base weight again.
+        """
+        try:
+            with _exact_arithmetic():
+                for key in [key for key in self._patched if key not in plan.steps]:
+                    self._restore(key)
+                for key, steps in plan.steps.items():
+                    self._patch(key, steps, slots[key])
+        except RuntimeError as error:
+            self.restore()
+            raise PatchError(_explain(error)) from error
+        except BaseException:
+            self.restore()
+            raise
+
+    def restore(self) -> None:
+        """Put every base weight back, bit for bit."""
+        for key in list(self._patched):
+            self._restore(key)
+
+    def forget(self) -> None:
+        """Drop what is kept without touching the model: its weights are new ones."""
+        self._patched.clear()
+
+    def _patch(self, key: str, steps: tuple[Step, ...], slot: Slot) -> None:
+        current = slot.parameter.data
+        known = self._patched.get(key)
+        if known is not None and not (known.slot == slot and known.is_here(current)):
+            del self._patched[key]
+            known = None
+        if known is None:
+            original, out = current, torch.empty_like(current)
+        else:
+            if known.steps == steps and known.sample.dtype == current.dtype:
+                known.pointer = current.data_ptr()
+                return
+            original, out = _follow(known.original, current), current
+        fold(original, steps, out)
+        # Entered before the swap: from here on `restore` knows it.
+        self._patched[key] = Patched(slot, original, steps, out.data_ptr(), _sample(out))
+        slot.parameter.data = out
+
+    def _restore(self, key: str) -> None:
+        known = self._patched.pop(key)
+        current = known.slot.parameter
+        if known.is_here(current.data) or current.data_ptr() == known.original.data_ptr():
+            current.data = _follow(known.original, current.data)
+
+
+def _follow(original: Tensor, current: Tensor) -> Tensor:
+    """The original where the host moved or cast the parameter meanwhile; itself if it did not."""
+    return original.to(device=current.device, dtype=current.dtype)
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    flat = tensor.detach().reshape(-1) if tensor.is_contiguous() else tensor.detach().flatten()
+    return flat[:: max(1, flat.numel() // SAMPLES)][:SAMPLES].clone()
+
+
+def _explain(error: RuntimeError) -> str:
+    if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower():
+        return "not enough memory to apply the adapters; the picture is made without any of them"
+    return f"the adapters could not be applied ({str(error).splitlines()[0]}); the picture is made without any of them"
+
+
+@contextlib.contextmanager
+def _exact_arithmetic() -> Iterator[None]:
+    """No gradients, no autocast (hosts activate adapters inside it) and no TF32: each would cost digits."""
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    try:
+        with torch.no_grad(), contextlib.ExitStack() as stack:
+            for device in devices:
+                stack.enter_context(torch.autocast(device, enabled=False))
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = tf32

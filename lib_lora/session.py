@@ -1,0 +1,100 @@
+"""Session: what one model carries now. State the tags; the session makes the model so and reports what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from lib_lora.adapter import Adapter, AdapterCache
+from lib_lora.errors import LoraError, PatchError
+from lib_lora.host import Host
+from lib_lora.plan import AdapterReport, plan
+from lib_lora.tag import LoraTag
+
+
+class Entry(Protocol):
+    """An installed adapter, as far as a session needs to know it."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
+
+
+class Finder(Protocol):
+    """Finds installed adapters by what users type: `lib_lora.library.Library` is one."""
+
+    def find(self, name: str) -> Entry:
+        """Raises NotFoundError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of every tag of one `activate`."""
+
+    adapters: tuple[AdapterReport, ...] = ()
+    problems: tuple[str, ...] = ()  # sentences that belong to no single adapter
+
+    @property
+    def applied(self) -> tuple[AdapterReport, ...]:
+        """The adapters that are active."""
+        return tuple(report for report in self.adapters if report.applied)
+
+    def sentences(self) -> list[str]:
+        """Everything worth telling the user, in prompt order, each once; empty if all went as typed."""
+        told = [*self.problems, *(sentence for report in self.adapters for sentence in report.sentences())]
+        return list(dict.fromkeys(told))
+
+
+class Session:
+    """One model, the adapters it carries, and the report of the last change."""
+
+    def __init__(self, host: Host, finder: Finder, *, cache: AdapterCache | None = None) -> None:
+        self.host = host
+        self.finder = finder
+        self.cache = cache or AdapterCache()
+        self.report = Report()
+
+    def activate(self, tags: Sequence[LoraTag], errors: Sequence[LoraError] = ()) -> Report:
+        """Make the model carry exactly `tags`; no tags restores every base weight.
+
+        Never raises for a bad adapter: it is left out, its report says why, and the others work. `errors` are tags that
+        could not be read; they go into the report.
+        """
+        read: dict[int, tuple[LoraTag, Adapter]] = {}  # by place in the prompt
+        reports: dict[int, AdapterReport] = {}
+        for place, tag in enumerate(tags):
+            try:
+                adapter = self.cache.read(self.finder.find(tag.name).path)
+            except LoraError as error:
+                reports[place] = AdapterReport(tag, problem=str(error))
+            else:
+                _add(read, place, tag, adapter)
+        made = plan(list(read.values()), self.host.targets())
+        reports.update(zip(read, made.reports, strict=True))
+        problems = [str(error) for error in errors]
+        try:
+            self.host.apply(made)
+        except PatchError as error:
+            problems.append(str(error))
+            reports = {place: replace(report, problem=report.problem or str(error)) for place, report in reports.items()}
+        self.report = Report(tuple(reports[place] for place in sorted(reports)), tuple(problems))
+        return self.report
+
+    def clear(self) -> None:
+        """The untouched model."""
+        self.activate(())
+
+
+def _add(read: dict[int, tuple[LoraTag, Adapter]], place: int, tag: LoraTag, adapter: Adapter) -> None:
+    """The same file twice adds up: weights are summed at the place of the first tag."""
+    for earlier, (first, same) in read.items():
+        if same is adapter and first.dyn == tag.dyn:
+            total = replace(first, te=first.te + tag.te, unet=first.unet + tag.unet,
+                            force=first.force or tag.force, notes=first.notes + tag.notes)
+            read[earlier] = (total, adapter)
+            return
+    read[place] = (tag, adapter)

@@ -1,0 +1,166 @@
+"""Target: one weight of a model, or the part of it that an adapter's module means. TargetIndex: all of a model's.
+
+A module of a file and a parameter of a model are not always the same thing: OpenCLIP packs q, k and v into one parameter
+(a module is a third of its rows), keeps `text_projection` transposed, and an inpainting UNet has more input channels than
+the adapter knows (a module is the first columns). A Target says which view of which parameter is meant; nothing else in
+the package treats these as special.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from lib_lora import families
+from lib_lora.keys import ModuleName, layout, names, spellings
+from lib_lora.keys.names import ENCODERS, Encoder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+UNET_ROOT = "model.diffusion_model"
+WRAPPERS = ("module.", "_orig_mod.")  # left in keys by DDP and torch.compile
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A view of the parameter `key`, with the shape that an adapter's module sees."""
+
+    key: str  # the parameter's name at its host
+    component: str  # "unet", "text_encoder", "text_encoder_2": decides which of the user's multipliers counts
+    shape: Shape  # (out, in[, kh, kw]) of a weight, (out,) of a bias
+    rows: tuple[int, int] | None = None  # begin, end
+    columns: tuple[int, int] | None = None  # begin, end along the input axis
+    transposed: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """True if the view is the parameter itself."""
+        return self.rows is None and self.columns is None and not self.transposed
+
+    def view(self, parameter: Tensor) -> Tensor:
+        """The meant part of `parameter`; writing into it writes into the parameter."""
+        if self.rows is not None:
+            parameter = parameter[self.rows[0] : self.rows[1]]
+        if self.columns is not None:
+            parameter = parameter[:, self.columns[0] : self.columns[1]]
+        return parameter.T if self.transposed else parameter
+
+    def narrowed(self, inputs: int) -> Target:
+        """Only the first `inputs` input channels (an inpainting model's `conv_in`)."""
+        return replace(self, columns=(0, inputs), shape=(self.shape[0], inputs, *self.shape[2:]))
+
+
+@dataclass(frozen=True)
+class TargetIndex:
+    """Every module of one model under every spelling a file may use."""
+
+    family: families.Family
+    modules: Mapping[str, Mapping[str, Target]] = field(repr=False)  # spelling -> {"weight": Target, "bias": Target}
+    keys: frozenset[str] = field(repr=False)  # the parameters that can be targets
+
+    def find(self, module: str) -> Mapping[str, Target] | None:
+        """The targets of a module as a file spells it, or None if this model has no such module."""
+        found = self.modules.get(module)
+        for wrapper in WRAPPERS:
+            if found is None and wrapper in module:
+                found = self.modules.get(module.replace(wrapper, "", 1))
+        return found
+
+
+def index_checkpoint(shapes: Mapping[str, Shape]) -> TargetIndex:
+    """The index of a model in checkpoint (CompVis / SGM) layout, from its parameters' names and shapes.
+
+    Partial models are fine: what is not there cannot be a target.
+    """
+    layers = layout.resnets_per_block([key.removeprefix(f"{UNET_ROOT}.") for key in shapes if key.startswith(UNET_ROOT)])
+    found = (entry for key, shape in shapes.items() for entry in _checkpoint_targets(key, tuple(shape), layers))
+    return _index(found, families.detect_checkpoint(shapes))
+
+
+def index_diffusers(components: Mapping[str, Mapping[str, Shape]]) -> TargetIndex:
+    """The index of a diffusers pipeline: {"unet": {parameter name: shape}, "text_encoder": ..., "text_encoder_2": ...}.
+
+    Keys of the targets are `component.parameter`.
+    """
+    unet = components.get("unet", {})
+    paths = {key.rpartition(".")[0] for key in unet}
+    layers = layout.resnets_per_block(paths)
+    encoders = _pipeline_encoders(components)
+    native: dict[str, Shape] = {}
+    entries: list[tuple[ModuleName, str, Target]] = []
+    for key, shape in unet.items():
+        path, _, part = key.rpartition(".")
+        compvis = layout.unet_to_native(path, paths, layers)
+        if compvis is not None and part in ("weight", "bias"):
+            native[f"{UNET_ROOT}.{compvis}.{part}"] = tuple(shape)
+            entries.append((ModuleName(path, compvis), part, Target(f"unet.{key}", "unet", tuple(shape))))
+    for component, encoder in encoders.items():
+        for key, shape in components[component].items():
+            path, _, part = key.rpartition(".")
+            name = path if path.startswith(("text_model.", "text_projection")) else f"text_model.{path}"
+            if part in ("weight", "bias"):
+                module = ModuleName(name, layout.text_to_open_clip(name), encoder)
+                native[f"{encoder.checkpoint}.{name}.{part}"] = tuple(shape)
+                entries.append((module, part, Target(f"{component}.{key}", component, tuple(shape))))
+    return _index(entries, families.detect_checkpoint(native))
+
+
+def _index(entries: Iterable[tuple[ModuleName, str, Target]], family: families.Family) -> TargetIndex:
+    by_module: dict[ModuleName, dict[str, Target]] = {}
+    for module, part, target in entries:
+        by_module.setdefault(module, {})[part] = target
+    spelled = {spelling: targets for module, targets in by_module.items() for spelling in spellings(module)}
+    keys = frozenset(target.key for targets in by_module.values() for target in targets.values())
+    return TargetIndex(family, spelled, keys)
+
+
+def _pipeline_encoders(components: Mapping[str, Mapping[str, Shape]]) -> dict[str, Encoder]:
+    """Which encoder plays which role, from which of them the pipeline has."""
+    present = [name for name in ("text_encoder", "text_encoder_2") if components.get(name)]
+    if present == ["text_encoder", "text_encoder_2"]:
+        return {"text_encoder": names.SDXL_1, "text_encoder_2": names.SDXL_2}
+    if present == ["text_encoder_2"]:
+        return {"text_encoder_2": names.REFINER}
+    width = max((shape[-1] for key, shape in components.get("text_encoder", {}).items() if "q_proj.weight" in key), default=0)
+    return {name: names.SD2 if width == 1024 else names.SD1 for name in present}
+
+
+def _checkpoint_targets(key: str, shape: Shape, layers: int) -> Iterator[tuple[ModuleName, str, Target]]:
+    """What one parameter of a checkpoint is to adapters: nothing, one module's weight or bias, or three of them."""
+    if key.startswith(f"{UNET_ROOT}."):
+        path, _, part = key.removeprefix(f"{UNET_ROOT}.").rpartition(".")
+        name = layout.unet_from_native(path, layers)
+        if name is not None and part in ("weight", "bias"):
+            yield ModuleName(name, path), part, Target(key, "unet", shape)
+        return
+    for encoder in ENCODERS:
+        if key.startswith(f"{encoder.checkpoint}."):
+            yield from _text_targets(key, shape, encoder)
+
+
+def _text_targets(key: str, shape: Shape, encoder: Encoder) -> Iterator[tuple[ModuleName, str, Target]]:
+    component = encoder.diffusers[0]
+    path, _, part = key.removeprefix(f"{encoder.checkpoint}.").rpartition(".")
+    if part in ("in_proj_weight", "in_proj_bias"):
+        layer = path.removeprefix("transformer.resblocks.").split(".")[0]
+        width = shape[0] // 3
+        for third, projection in enumerate(("q_proj", "k_proj", "v_proj")):
+            rows = (third * width, (third + 1) * width)
+            module = ModuleName(f"text_model.encoder.layers.{layer}.self_attn.{projection}", f"{path}.{projection}", encoder)
+            yield module, part.removeprefix("in_proj_"), Target(key, component, (width, *shape[1:]), rows=rows)
+        native = ModuleName(f"{path}.in_proj", f"{path}.in_proj", encoder)
+        yield native, part.removeprefix("in_proj_"), Target(key, component, shape)
+    elif part == "positional_embedding":
+        yield ModuleName("text_model.embeddings.position_embedding", part, encoder), "weight", Target(key, component, shape)
+    elif part == "text_projection":
+        target = Target(key, component, (shape[1], shape[0]), transposed=True)
+        yield ModuleName("text_projection", part, encoder), "weight", target
+    elif part in ("weight", "bias"):
+        if path.startswith(("text_model.", "text_projection")):
+            yield ModuleName(path, path, encoder), part, Target(key, component, shape)
+        elif (name := layout.text_from_open_clip(path)) is not None:
+            yield ModuleName(name, path, encoder), part, Target(key, component, shape)
