@@ -1,0 +1,169 @@
+"""Which base model an adapter (or a checkpoint) belongs to: tensor names and shapes, then metadata as a second opinion.
+
+Every rule is a line of a table (`family_rules.py`). Rules are read in order: each narrows down the families that are
+left, and one that would leave none contradicts stronger evidence and does not count. What is left at the end is the
+answer; if several are left, the commonest is, and the answer says that it is not sure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from lib_lora.family_rules import (
+    FLAVOUR_RULES,
+    FLAVOURS,
+    LABELS,
+    METADATA_CLUES,
+    METADATA_RULES,
+    ROLES,
+    SHAPE_RULES,
+    UNKNOWN,
+    Rule,
+)
+from lib_lora.keys import split_key
+from lib_lora.metadata import parsed
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A base-model family. `sure` is False where the evidence left several and the commonest of them was taken."""
+
+    id: str  # a key of LABELS, or "unknown"
+    flavour: str | None = None  # a key of FLAVOURS
+    evidence: tuple[str, ...] = ()  # sentences
+    sure: bool = True
+
+    @property
+    def label(self) -> str:
+        """ "SD 1.5", "Pony (SDXL)"."""
+        name = LABELS.get(self.id, "unknown base model")
+        return f"{FLAVOURS[self.flavour][0]} ({name})" if self.flavour else name
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """What the tensors leave possible. No family at all: they say nothing."""
+
+    families: tuple[str, ...]
+    evidence: tuple[str, ...]
+
+
+def detect(
+    shapes: Mapping[str, Shape], metadata: Mapping[str, str] | None = None, civitai_base: str | None = None
+) -> Family:
+    """The family of the adapter with these tensors, {name: shape}. `civitai_base`: "Pony", from a sidecar."""
+    return conclude(narrow(shapes), metadata or {}, civitai_base)
+
+
+def detect_checkpoint(shapes: Mapping[str, Shape]) -> Family:
+    """The family of a base model with these tensors, in CompVis / SGM or diffusers layout, also if it has only some."""
+    return conclude(narrow(shapes), {}, None)
+
+
+def compatible(family: str, checkpoint: str) -> bool | None:
+    """Whether an adapter of `family` fits a checkpoint of family `checkpoint`; None if one of them is not known."""
+    return None if UNKNOWN in (family, checkpoint) else family == checkpoint
+
+
+def narrow(shapes: Mapping[str, Shape]) -> Narrowed:
+    """Shape evidence alone: what is the same for two files with the same tensors."""
+    return _apply(SHAPE_RULES, "\n".join(_shape_clues(shapes)), Narrowed((), ()))
+
+
+def conclude(narrowed: Narrowed, metadata: Mapping[str, str], civitai_base: str | None) -> Family:
+    """Shape evidence, refined by the metadata."""
+    clues = "\n".join(_metadata_clues(metadata, civitai_base))
+    result = _apply(METADATA_RULES, clues, narrowed, outvoted="its tensors do not fit that")
+    if not result.families or len(result.families) == len(LABELS) - 1:  # "not SD 2" alone says nothing
+        return Family(UNKNOWN, evidence=("neither its tensors nor its metadata tell",), sure=False)
+    family = next(name for name in LABELS if name in result.families)
+    evidence = result.evidence
+    if len(result.families) > 1:
+        rest = ", ".join(LABELS[name] for name in LABELS if name in result.families and name != family)
+        evidence += (f"it could also be for {rest}",)
+    flavour, why = _flavour(family, clues)
+    return Family(family, flavour, evidence + why, sure=len(result.families) == 1)
+
+
+def _apply(rules: Iterable[Rule], clues: str, start: Narrowed, *, outvoted: str = "") -> Narrowed:
+    left, evidence = start.families, start.evidence
+    for pattern, families, why in rules:
+        if not _compiled(pattern).search(clues):
+            continue
+        both = tuple(name for name in left or families if name in families)
+        if not both and outvoted:
+            evidence = (*evidence, f"{why}, but {outvoted}")
+        elif both and both != left:
+            left, evidence = both, (*evidence, why)
+    return Narrowed(left, evidence)
+
+
+@cache  # as many as the tables have lines; compiled when first needed, not at import
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.MULTILINE)
+
+
+def _flavour(family: str, clues: str) -> tuple[str | None, tuple[str, ...]]:
+    for pattern, flavour, why in FLAVOUR_RULES:
+        if family in FLAVOURS[flavour][1] and _compiled(pattern).search(clues):
+            return flavour, (why,)
+    return None, ()
+
+
+def _shape_clues(shapes: Mapping[str, Shape]) -> Iterator[str]:
+    modules: dict[str, dict[str, Shape]] = {}
+    for key, shape in shapes.items():
+        module, part = split_key(key) or (key, "")
+        modules.setdefault(module.replace(".", "_"), {})[part] = shape
+    yield from modules
+    measured = {(what, width) for name, parts in modules.items() for what, width in _widths(name, parts)}
+    yield from (f"{what} {width}" for what, width in measured)
+    dimensions = {(_role(name), len(parts["down"])) for name, parts in modules.items() if "down" in parts}
+    dimensions |= {(_role(name), len(parts["diff"])) for name, parts in modules.items() if "diff" in parts}
+    dimensions |= {(_role(name), len(parts["weight"])) for name, parts in modules.items() if parts.keys() == {"weight"}}
+    if not any(role == "self" and count == 4 for role, count in dimensions):  # else the writer did not keep to shapes
+        yield from (f"proj_in {count}-D" for role, count in dimensions if role == "proj_in" and count in (2, 4))
+
+
+def _role(module: str) -> str:
+    return next((role for role, pattern in ROLES if pattern.search(module)), "")
+
+
+def _widths(module: str, parts: Mapping[str, Shape]) -> Iterator[tuple[str, int]]:
+    role, width = _role(module), _input_width(parts)
+    if width and role in ("context", "self", "text", "label"):
+        yield f"{role} width", width
+
+
+def _input_width(parts: Mapping[str, Shape]) -> int | None:
+    """Input features of a module's weight, from the shapes of its parts; None where they do not tell."""
+    for part in ("down", "hada_w1_b", "diff", "q_layer"):
+        if len(parts.get(part, ())) >= 2:
+            return parts[part][1]
+    if len(parts.get("a1", ())) >= 2:  # GLoRA: (in, rank), in old files (rank, in)
+        return max(parts["a1"][:2])
+    first = parts.get("lokr_w1") or parts.get("lokr_w1_b") or ()
+    second = parts.get("lokr_w2") or parts.get("lokr_w2_b") or ()
+    if len(first) >= 2 and len(second) >= 2:
+        return first[1] * second[1]
+    if "on_input" not in parts and len(parts.get("weight", ())) >= 2:
+        return parts["weight"][1]
+    return None
+
+
+def _metadata_clues(metadata: Mapping[str, str], civitai_base: str | None) -> Iterator[str]:
+    for clue, key, lower in METADATA_CLUES:
+        if value := metadata.get(key):
+            value = " ".join(value.split())
+            yield f"{clue}={value.lower() if lower else value}"
+    if civitai_base:
+        yield f"civitai={' '.join(civitai_base.split())}"
+    config = parsed(metadata, "ot_config")
+    if isinstance(config, dict):
+        yield f"arch={config.get('model_type', '')}"
+        yield f"name={str(config.get('base_model_name', '')).lower()}"

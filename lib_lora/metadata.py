@@ -1,0 +1,203 @@
+"""Header metadata -> plain facts: what the adapter is called, what it was trained on, and which words wake it.
+
+The keys are those of kohya's scripts (`ss_*`), additional-networks (`ssmd_*`), ModelSpec (`modelspec.*`) and OneTrainer
+(`ot_config`). Values are strings; only those that start with `{` or `[` are read as JSON, and none of it is believed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from lib_lora.header import encodable
+
+MAX_COVER = 8 * 1024 * 1024  # bytes of one embedded picture
+MAX_TAGS = 2000  # most frequent trained tags that are kept
+MAX_TRIGGERS = 12
+MAX_TEXT = 20_000  # characters of a description
+IMAGE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF")
+NOTHING = ("", "None", "none", "null")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the header tells people. Empty where it tells nothing."""
+
+    alias: str  # the name given in training, else the file's stem
+    title: str = ""
+    author: str = ""
+    description: str = ""
+    license: str = ""
+    prediction_type: str = ""  # "epsilon", "v"
+    trigger_words: tuple[str, ...] = ()
+    tags: tuple[tuple[str, int], ...] = ()  # (trained tag, number of pictures), most frequent first
+    training: tuple[tuple[str, str], ...] = ()  # ("Steps", "2000"), in the order in which to show them
+
+
+def read_facts(metadata: Mapping[str, str], stem: str) -> Facts:
+    """The facts in the metadata of the file `<stem>.safetensors`. Never raises."""
+    folders = _tag_frequency(metadata)
+    return Facts(
+        alias=_first(metadata, "ss_output_name") or stem,
+        title=_first(metadata, "modelspec.title", "ssmd_display_name"),
+        author=_first(metadata, "modelspec.author", "ssmd_author"),
+        description=_first(metadata, "modelspec.description", "ssmd_description"),
+        license=_first(metadata, "modelspec.license"),
+        prediction_type=_prediction_type(metadata),
+        trigger_words=_trigger_words(metadata, folders),
+        tags=_most_frequent(folders),
+        training=tuple((label, text) for label, read in TRAINING if (text := read(metadata))),
+    )
+
+
+def cover(metadata: Mapping[str, str]) -> bytes | None:
+    """The picture inside the header (PNG, JPEG, WebP or GIF bytes), or None."""
+    candidates = [metadata.get("modelspec.thumbnail", "")]
+    covers = parsed(metadata, "ssmd_cover_images")
+    candidates += covers[:8] if isinstance(covers, list) else []
+    return next((picture for item in candidates if isinstance(item, str) and (picture := _picture(item))), None)
+
+
+def parsed(metadata: Mapping[str, str], key: str) -> Any:
+    """The value of `key` as JSON if it looks like an object or a list and is one, else None."""
+    text = metadata.get(key, "").lstrip()
+    if not text.startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _first(metadata: Mapping[str, str], *keys: str) -> str:
+    values = (metadata.get(key, "").strip() for key in keys)
+    return next((value[:MAX_TEXT] for value in values if value not in NOTHING), "")
+
+
+def _picture(text: str) -> bytes | None:
+    text = text.partition(",")[2] if text.startswith("data:") else text
+    if not text or len(text) > MAX_COVER * 4 // 3 + 4:
+        return None
+    try:
+        picture = base64.b64decode(text)
+    except (binascii.Error, ValueError):
+        return None
+    return picture if picture.startswith(IMAGE_STARTS) else None
+
+
+def _prediction_type(metadata: Mapping[str, str]) -> str:
+    stated = _first(metadata, "modelspec.prediction_type").lower()
+    if stated:
+        return "v" if stated.startswith("v") else stated
+    return "v" if _first(metadata, "ss_base_model_version").endswith("_v") else ""
+
+
+def _trigger_words(metadata: Mapping[str, str], folders: Mapping[str, Mapping[str, int]]) -> tuple[str, ...]:
+    """The author's own, else the tags that stand at every picture of a folder."""
+    stated = _first(metadata, "modelspec.trigger_phrase", "ssmd_keywords")
+    if stated:
+        return tuple(dict.fromkeys(word for part in stated.split(",") if (word := part.strip())))
+    images = _images_by_folder(metadata)
+    everywhere: list[str] = []
+    for folder, counts in folders.items():
+        wanted = {images[folder]} if folder in images else _images_if_alone(metadata, folder, len(folders))
+        everywhere += (tag for tag, count in counts.items() if count in wanted and count > 1)
+    return tuple(dict.fromkeys(everywhere))[:MAX_TRIGGERS]
+
+
+def _tag_frequency(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """{folder: {tag: number of pictures}}"""
+    folders = parsed(metadata, "ss_tag_frequency")
+    found: dict[str, dict[str, int]] = {}
+    for folder, counts in folders.items() if isinstance(folders, dict) else ():
+        if isinstance(counts, dict):
+            numbers = {name.strip(): count for name, count in counts.items() if type(count) is int and name.strip()}
+            found[folder] = {encodable(tag): count for tag, count in numbers.items()}
+    return found
+
+
+def _most_frequent(folders: Mapping[str, Mapping[str, int]]) -> tuple[tuple[str, int], ...]:
+    total: Counter[str] = Counter()
+    for counts in folders.values():
+        total.update(counts)
+    return tuple(total.most_common(MAX_TAGS))
+
+
+def _images_by_folder(metadata: Mapping[str, str]) -> dict[str, int]:
+    """{folder: number of pictures}, as far as the file says it."""
+    folders = parsed(metadata, "ss_dataset_dirs")
+    stated = list(folders.items()) if isinstance(folders, dict) else []
+    datasets = parsed(metadata, "ss_datasets")
+    for dataset in datasets if isinstance(datasets, list) else ():
+        subsets = dataset.get("subsets") if isinstance(dataset, dict) else None
+        stated += [
+            (subset["image_dir"], subset)
+            for subset in (subsets if isinstance(subsets, list) else ())
+            if isinstance(subset, dict) and isinstance(subset.get("image_dir"), str)
+        ]
+    return {
+        folder: entry["img_count"]
+        for folder, entry in stated
+        if isinstance(entry, dict) and type(entry.get("img_count")) is int
+    }
+
+
+def _images_if_alone(metadata: Mapping[str, str], folder: str, folders: int) -> set[int]:
+    """The number of pictures of the only folder, from the total; kohya's total counts repeats ("10_name")."""
+    total = _first(metadata, "ss_num_train_images")
+    if folders != 1 or not re.fullmatch(r"[0-9]{1,9}", total):
+        return set()
+    repeats = re.match(r"([1-9][0-9]{0,5})_", folder)
+    return {int(total), int(total) // int(repeats[1])} if repeats else {int(total)}
+
+
+def _plain(*keys: str) -> Callable[[Mapping[str, str]], str]:
+    return lambda metadata: _first(metadata, *keys)[:200]
+
+
+def _resolution(metadata: Mapping[str, str]) -> str:
+    numbers = re.findall(r"\d+", _first(metadata, "modelspec.resolution", "ss_resolution")[:100])
+    return " x ".join(numbers[:2] if len(numbers) > 1 else numbers * 2)
+
+
+def _images(metadata: Mapping[str, str]) -> str:
+    return str(sum(_images_by_folder(metadata).values()) or _first(metadata, "ss_num_train_images")[:20])
+
+
+def _rank(metadata: Mapping[str, str]) -> str:
+    dim, alpha = _first(metadata, "ss_network_dim")[:20], _first(metadata, "ss_network_alpha")[:20]
+    return f"{dim}, alpha {alpha}" if dim and alpha else dim
+
+
+def _date(metadata: Mapping[str, str]) -> str:
+    """The day, "2024-05-31"."""
+    stated = re.match(r"\d{4}-\d\d-\d\d", _first(metadata, "modelspec.date"))
+    if stated:
+        return stated[0]
+    try:
+        seconds = float(_first(metadata, "ss_training_finished_at", "ss_training_started_at"))
+        return datetime.fromtimestamp(seconds, timezone.utc).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+TRAINING: tuple[tuple[str, Callable[[Mapping[str, str]], str]], ...] = (
+    ("Base checkpoint", _plain("ss_sd_model_name")),
+    ("Resolution", _resolution),
+    ("Images", _images),
+    ("Steps", _plain("ss_steps", "ss_max_train_steps")),
+    ("Epochs", _plain("ss_epoch", "ss_num_epochs")),
+    ("Rank", _rank),
+    ("Learning rate", _plain("ss_unet_lr", "ss_learning_rate")),
+    ("Optimizer", _plain("ss_optimizer")),
+    ("Clip skip", _plain("ss_clip_skip")),
+    ("Date", _date),
+    ("Trainer's comment", _plain("ss_training_comment")),
+)
