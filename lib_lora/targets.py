@@ -125,8 +125,9 @@ def _pipeline_encoders(components: Mapping[str, Mapping[str, Shape]]) -> dict[st
         return {"text_encoder": names.SDXL_1, "text_encoder_2": names.SDXL_2}
     if present == ["text_encoder_2"]:
         return {"text_encoder_2": names.REFINER}
-    width = max((shape[-1] for key, shape in components.get("text_encoder", {}).items() if "q_proj.weight" in key), default=0)
-    return {name: names.SD2 if width == 1024 else names.SD1 for name in present}
+    unet = components.get("unet", {})
+    is_linear = any(key.endswith(".proj_in.weight") and len(shape) == 2 for key, shape in unet.items())
+    return {name: names.SD2 if is_linear else names.SD1 for name in present}  # SD1 projects by 1x1 convolutions
 
 
 def _checkpoint_targets(key: str, shape: Shape, layers: int) -> Iterator[tuple[ModuleName, str, Target]]:

@@ -1,0 +1,135 @@
+"""Small real models, adapters and folders that tests share. Nothing here imitates lib_lora or its hosts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lib_lora.errors import NotFoundError
+from lib_lora.host import TorchHost, slots_of
+from lib_lora.targets import TargetIndex, index_checkpoint
+
+SHARED = Path(__file__).parents[2] / "shared"
+WIDTH = 8
+
+
+class Folder:
+    """Finds adapters as files of one folder: the smallest possible finder for a Session."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def find(self, name: str) -> SimpleNamespace:
+        path = self.path / f"{name}.safetensors"
+        if not path.exists():
+            raise NotFoundError(name)
+        return SimpleNamespace(path=path)
+
+
+class ThreeLayers(nn.Module):
+    """A linear layer, a convolution and a norm, named as a checkpoint names them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = nn.Module()
+        block.to_q = nn.Linear(WIDTH, WIDTH, bias=False)
+        block.norm = nn.LayerNorm(WIDTH)
+        block.conv = nn.Conv2d(WIDTH, WIDTH, 3)
+        self.block = block
+
+
+NAMES = {
+    "block.to_q": "input_blocks.1.1.transformer_blocks.0.attn1.to_q",
+    "block.norm": "input_blocks.1.1.transformer_blocks.0.norm1",
+    "block.conv": "input_blocks.1.0.in_layers.2",
+}
+
+
+def three_layer_host(model: ThreeLayers) -> TorchHost:
+    """`model` as host; its parameters go by their checkpoint names."""
+
+    def find() -> dict:
+        named = {}
+        for key, slot in slots_of(model).items():
+            path, _, part = key.rpartition(".")
+            named[f"model.diffusion_model.{NAMES[path]}.{part}"] = slot
+        return named
+
+    return TorchHost(find, index_checkpoint)
+
+
+def tiny_unet(family: str) -> nn.Module:
+    """A diffusers UNet of SD1's, SD2's or SDXL's structure, a few thousand times smaller."""
+    from diffusers import UNet2DConditionModel
+
+    common: dict[str, Any] = dict(sample_size=8, in_channels=4, out_channels=4, norm_num_groups=4, layers_per_block=2)
+    if family == "sdxl":
+        return UNet2DConditionModel(
+            block_out_channels=(8, 16, 32), cross_attention_dim=24, attention_head_dim=(2, 4, 4),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2, 3), use_linear_projection=True,
+            addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=36, **common)
+    return UNet2DConditionModel(
+        block_out_channels=(8, 16, 16, 16), cross_attention_dim=12, attention_head_dim=4,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        use_linear_projection=family == "sd2", **common)
+
+
+def tiny_encoder(width: int, layers: int = 2, *, projection: bool = False) -> nn.Module:
+    """A CLIP text encoder of transformers."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(vocab_size=99, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
+                            num_attention_heads=2, max_position_embeddings=16, projection_dim=width)
+    return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config)
+
+
+def tiny_pipe(family: str, *, seed: int = 0) -> SimpleNamespace:
+    """The components of a pipeline that carry adapters."""
+    torch.manual_seed(seed)
+    parts: dict[str, nn.Module] = {"unet": tiny_unet(family), "text_encoder": tiny_encoder(12)}
+    if family == "sdxl":
+        parts["text_encoder_2"] = tiny_encoder(12, projection=True)
+    return SimpleNamespace(**{name: part.eval() for name, part in parts.items()})
+
+
+def write_lora(path: Path, shapes: Mapping[str, tuple[int, ...]], *, rank: int = 2, seed: int = 0,
+               dtype: torch.dtype = torch.float32, metadata: Mapping[str, str] | None = None) -> Path:
+    """A kohya LoRA with random weights for `shapes`: {module as files spell it: weight shape (out, in[, kh, kw])}."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors: dict[str, Tensor] = {}
+    for module, (outputs, *inputs) in shapes.items():
+        tail = (1, 1) if len(inputs) == 3 else ()
+        tensors[f"{module}.lora_down.weight"] = torch.randn(rank, *inputs, generator=generator).to(dtype)
+        tensors[f"{module}.lora_up.weight"] = torch.randn(outputs, rank, *tail, generator=generator).to(dtype)
+        tensors[f"{module}.alpha"] = torch.tensor(float(rank) / 2).to(dtype)
+    save_file(tensors, path, metadata=dict(metadata or {}))
+    return path
+
+
+def kohya_shapes(index: TargetIndex, *, limit: int | None = None) -> dict[str, tuple[int, ...]]:
+    """Linear and convolution modules of a model by their kohya name, each once."""
+    found: dict[str, tuple[int, ...]] = {}
+    seen = set()
+    for spelling, targets in index.modules.items():
+        target = targets.get("weight")
+        if spelling.startswith(("lora_unet_", "lora_te")) and target and len(target.shape) > 1 and target not in seen:
+            if "embedding" not in spelling:
+                seen.add(target)
+                found[spelling] = target.shape
+    return dict(list(found.items())[:limit]) if limit else found
+
+
+def fingerprint(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, str]:
+    """name -> hash of the exact bits."""
+    return {name: hashlib.sha256(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()).hexdigest()
+            for name, tensor in parameters}

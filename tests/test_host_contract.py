@@ -1,0 +1,263 @@
+"""What every host must do, asked of each: a three-layer model, diffusers SD1 / SD2 / SDXL, and the WebUI's model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lib_lora.algorithms import Delta
+from lib_lora.diffusers_host import DiffusersHost
+from lib_lora.errors import PatchError
+from lib_lora.host import TorchHost
+from lib_lora.plan import Plan, plan
+from lib_lora.session import Session
+from lib_lora.tag import read_prompt
+from tests.support import (
+    Folder,
+    ThreeLayers,
+    fingerprint,
+    kohya_shapes,
+    three_layer_host,
+    tiny_pipe,
+    write_lora,
+)
+from tests.support_webui import tiny_sd_model, webui_host
+
+
+@dataclass
+class Case:
+    """A host and the modules whose parameters it patches."""
+
+    host: TorchHost
+    roots: list[nn.Module]
+
+    def bits(self) -> dict[str, str]:
+        return fingerprint((f"{number}.{name}", parameter) for number, root in enumerate(self.roots)
+                           for name, parameter in root.named_parameters())
+
+
+def three_layers() -> Case:
+    torch.manual_seed(0)
+    model = ThreeLayers()
+    return Case(three_layer_host(model), [model])
+
+
+def diffusers(family: str) -> Callable[[], Case]:
+    def make() -> Case:
+        pipe = tiny_pipe(family)
+        return Case(DiffusersHost(pipe), list(vars(pipe).values()))
+    return make
+
+
+def webui(family: str) -> Callable[[], Case]:
+    def make() -> Case:
+        model = tiny_sd_model(family)
+        return Case(webui_host(model), [model])
+    return make
+
+
+HOSTS = {
+    "three layers": three_layers,
+    **{f"diffusers {family}": diffusers(family) for family in ("sd1", "sd2", "sdxl")},
+    **{f"webui {family}": webui(family) for family in ("sd1", "sd2", "sdxl")},
+}
+
+
+@pytest.fixture(params=HOSTS)
+def case(request: pytest.FixtureRequest) -> Case:
+    return HOSTS[request.param]()
+
+
+@pytest.fixture
+def adapters(case: Case, tmp_path: Path) -> Folder:
+    """`a` and `b` fit every layer, `misfit` has one layer of a wrong shape, `stranger` fits nothing."""
+    shapes = kohya_shapes(case.host.targets())
+    assert shapes
+    write_lora(tmp_path / "a.safetensors", shapes, seed=1)
+    write_lora(tmp_path / "b.safetensors", shapes, seed=2, dtype=torch.float16)
+    first = next(iter(shapes))
+    write_lora(tmp_path / "misfit.safetensors", {**shapes, first: (shapes[first][0] + 1, *shapes[first][1:])}, seed=3)
+    write_lora(tmp_path / "stranger.safetensors", {"lora_unet_double_blocks_0_img_attn_qkv": (24, 8)})
+    return Folder(tmp_path)
+
+
+def activate(session: Session, prompt: str):
+    read = read_prompt(prompt)
+    return session.activate(read.tags, read.errors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_no_tags_put_every_bit_back(case, adapters, dtype):
+    for root in case.roots:
+        root.to(dtype)
+    untouched = case.bits()
+    session = Session(case.host, adapters)
+    report = activate(session, "<lora:a:0.7> <lora:b:-1.3>")
+    assert [adapter.matched for adapter in report.applied] == [len(kohya_shapes(case.host.targets()))] * 2
+    assert case.bits() != untouched
+    session.clear()
+    assert case.bits() == untouched
+    assert {parameter.dtype for root in case.roots for parameter in root.parameters()} == {dtype}
+
+
+def test_applying_twice_is_applying_once(case, adapters):
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:0.7><lora:b:0.2>")
+    once = case.bits()
+    activate(session, "<lora:a:0.7><lora:b:0.2>")
+    assert case.bits() == once
+
+
+def test_a_change_of_weight_starts_from_the_base_weight(case, adapters):
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:0.7>")
+    direct = case.bits()
+    for prompt in ("<lora:a:1><lora:b:3>", "<lora:b:-2>", "", "<lora:a:2>", "<lora:a:0.7>"):
+        activate(session, prompt)
+    assert case.bits() == direct
+
+
+def test_weight_zero_is_the_untouched_model(case, adapters):
+    untouched = case.bits()
+    report = activate(Session(case.host, adapters), "<lora:a:0><lora:b:0:0>")
+    assert case.bits() == untouched
+    assert len(report.applied) == 2
+
+
+def test_the_text_encoder_and_the_unet_have_their_own_weights(case, adapters):
+    untouched = case.bits()
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:0:1>")
+    changed = {key for key, bits in case.bits().items() if bits != untouched[key]}
+    activate(session, "<lora:a:1:0>")
+    also = {key for key, bits in case.bits().items() if bits != untouched[key]}
+    assert changed and not changed & also
+
+
+def test_the_same_tag_twice_adds_up(case, adapters):
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:1>")
+    once = case.bits()
+    activate(session, "<lora:a:0.25> <lora:a:0.75>")
+    assert case.bits() == once
+
+
+def test_a_layer_of_wrong_shape_is_reported_and_left_alone(case, adapters):
+    session = Session(case.host, adapters)
+    report = activate(session, "<lora:misfit:1:1:force=1>")
+    (adapter,) = report.adapters
+    assert len(adapter.misfits) == 1
+    assert adapter.matched == adapter.total - 1
+    assert any("do not fit" in sentence or "match" in sentence for sentence in report.sentences())
+
+
+def test_an_adapter_for_another_model_changes_nothing_and_says_so(case, adapters):
+    untouched = case.bits()
+    report = activate(Session(case.host, adapters), "<lora:stranger:1>")
+    assert case.bits() == untouched
+    assert "0 of 1 layers match" in report.sentences()[0]
+
+
+def test_one_bad_tag_does_not_take_the_others_with_it(case, adapters):
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:0.5>")
+    alone = case.bits()
+    report = activate(session, "<lora:nobody:1> <lora:stranger:1> <lora:a:0.5> <lora:b:much>")
+    assert case.bits() == alone
+    assert [adapter.applied for adapter in report.adapters] == [False, False, True]
+    assert "'much' is not a weight" in report.sentences()[0]
+
+
+def test_an_error_in_the_middle_leaves_the_base_weights(case, adapters):
+    untouched = case.bits()
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:1>")
+    steps = _plan_of(session, "<lora:b:1>")
+    in_the_middle = list(steps)[len(steps) // 2]
+    steps[in_the_middle] = tuple(replace(step, delta=Exploding()) for step in steps[in_the_middle])
+    with pytest.raises(PatchError):
+        case.host.apply(Plan(steps))
+    assert case.bits() == untouched
+    activate(session, "<lora:a:1>")
+    assert case.bits() != untouched
+
+
+class Exploding(Delta):
+    """A delta whose arithmetic fails, as on a full GPU."""
+
+    algorithm = "exploding"
+
+    def misfit(self, shape):
+        return None
+
+    def value(self, weight):
+        raise RuntimeError("CUDA out of memory")
+
+
+def _plan_of(session: Session, prompt: str) -> dict:
+    active = [(tag, session.cache.read(session.finder.find(tag.name).path)) for tag in read_prompt(prompt).tags]
+    return dict(plan(active, session.host.targets()).steps)
+
+
+def test_a_changed_file_is_read_again(case, adapters):
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:1>")
+    before = case.bits()
+    write_lora(adapters.path / "a.safetensors", kohya_shapes(case.host.targets()), seed=77, rank=3)
+    activate(session, "<lora:a:1>")
+    assert case.bits() != before
+
+
+def test_two_sessions_on_two_models_do_not_meet(request, tmp_path):
+    for make in HOSTS.values():
+        first, second = make(), make()
+        folder = tmp_path / str(id(first))
+        folder.mkdir()
+        write_lora(folder / "a.safetensors", kohya_shapes(first.host.targets()))
+        untouched = second.bits()
+        one, two = Session(first.host, Folder(folder)), Session(second.host, Folder(folder))
+        activate(one, "<lora:a:1>")
+        assert second.bits() == untouched
+        activate(two, "<lora:a:1>")
+        one.clear()
+        assert first.bits() == untouched != second.bits()
+
+
+def test_weights_loaded_meanwhile_are_the_new_base_weights(case, adapters):
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:1>")
+    case.host.restore_before_loading(*case.roots)
+    for root in case.roots:
+        root.load_state_dict(_shifted(root))
+    fresh = case.bits()
+    session.clear()
+    assert case.bits() == fresh
+    activate(session, "<lora:a:1>")
+    session.clear()
+    assert case.bits() == fresh
+
+
+def _shifted(root: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone() + 1 if value.is_floating_point() else value for key, value in root.state_dict().items()}
+
+
+def test_a_model_moved_and_cast_while_patched_comes_back_as_if_never_patched(case, adapters):
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:1>")
+    for root in case.roots:
+        root.half()
+    session.clear()
+    halved = case.bits()
+    fresh = next(make for name, make in HOSTS.items() if _same_kind(make(), case))()
+    for root in fresh.roots:
+        root.half()
+    assert halved == fresh.bits()
+
+
+def _same_kind(made: Case, case: Case) -> bool:
+    return list(made.bits()) == list(case.bits())
