@@ -31,18 +31,29 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Family:
-    """A base-model family. `sure` is False where the evidence left several and the commonest of them was taken."""
+    """A base-model family: what is `possible` by the evidence, and the commonest of it as `id`."""
 
     id: str  # a key of LABELS, or "unknown"
     flavour: str | None = None  # a key of FLAVOURS
     evidence: tuple[str, ...] = ()  # sentences
-    sure: bool = True
+    possible: tuple[str, ...] = ()  # ids; empty if nothing is known
 
     @property
     def label(self) -> str:
         """ "SD 1.5", "Pony (SDXL)"."""
         name = LABELS.get(self.id, "unknown base model")
         return f"{FLAVOURS[self.flavour][0]} ({name})" if self.flavour else name
+
+    @property
+    def sure(self) -> bool:
+        """The evidence leaves nothing else."""
+        return self.possible == (self.id,)
+
+    def fits(self, checkpoint: Family) -> bool | None:
+        """Whether an adapter of this family fits `checkpoint`; None if the evidence does not tell."""
+        if not set(self.possible) & set(checkpoint.possible):
+            return False if self.possible and checkpoint.possible else None
+        return True if self.sure and checkpoint.sure else None
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ def detect_checkpoint(shapes: Mapping[str, Shape]) -> Family:
 
 
 def compatible(family: str, checkpoint: str) -> bool | None:
-    """Whether an adapter of `family` fits a checkpoint of family `checkpoint`; None if one of them is not known."""
+    """Whether two ids fit; None if one is not known. `Family.fits` also knows how sure they are: prefer it."""
     return None if UNKNOWN in (family, checkpoint) else family == checkpoint
 
 
@@ -80,14 +91,14 @@ def conclude(narrowed: Narrowed, metadata: Mapping[str, str], civitai_base: str 
     clues = "\n".join(_metadata_clues(metadata, civitai_base))
     result = _apply(METADATA_RULES, clues, narrowed, outvoted="its tensors do not fit that")
     if not result.families or len(result.families) == len(LABELS) - 1:  # "not SD 2" alone says nothing
-        return Family(UNKNOWN, evidence=("neither its tensors nor its metadata tell",), sure=False)
+        return Family(UNKNOWN, evidence=("neither its tensors nor its metadata tell",))
     family = next(name for name in LABELS if name in result.families)
     evidence = result.evidence
     if len(result.families) > 1:
         rest = ", ".join(LABELS[name] for name in LABELS if name in result.families and name != family)
         evidence += (f"it could also be for {rest}",)
     flavour, why = _flavour(family, clues)
-    return Family(family, flavour, evidence + why, sure=len(result.families) == 1)
+    return Family(family, flavour, evidence + why, result.families)
 
 
 def _apply(rules: Iterable[Rule], clues: str, start: Narrowed, *, outvoted: str = "") -> Narrowed:

@@ -1,0 +1,159 @@
+"""The user's notes beside the file, `<stem>.json`: read, and saved so that nothing is lost.
+
+Unknown keys survive a save, the file appears whole or not at all, and a note that somebody else changed meanwhile is
+not overwritten. Files of other tools are only read: `helpers.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from lib_lora.errors import LoraError
+from lib_lora.header import encodable
+
+MAX_SIDECAR = 8 * 1024 * 1024  # bytes
+KEYS = {  # field of Notes -> key in the file
+    "description": "description",
+    "sd_version": "sd version",
+    "activation_text": "activation text",
+    "preferred_weight": "preferred weight",
+    "negative_text": "negative text",
+    "notes": "notes",
+}
+_saving = threading.Lock()  # comparing and replacing is one step, for two windows of one program
+
+
+class SidecarError(LoraError):
+    """A note that cannot be read or saved; the text names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What stands in `<stem>.json`."""
+
+    description: str = ""
+    sd_version: str = ""  # "SD1", "SD2", "SDXL", "Unknown": the user's own choice
+    activation_text: str = ""
+    preferred_weight: float = 0.0  # 0: not set
+    negative_text: str = ""
+    notes: str = ""
+    everything: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)  # as read
+    digest: str = ""  # of the file's bytes when it was read; empty: there was no file
+
+
+def notes_path(adapter: Path) -> Path:
+    """`ink.v2.json` for `ink.v2.safetensors`."""
+    return adapter.with_name(f"{adapter.stem}.json")
+
+
+def read_notes(adapter: Path) -> Notes:
+    """The notes beside the file `adapter`; empty ones if there are none. Raises SidecarError."""
+    path = notes_path(adapter)
+    content = _bytes(path)
+    if content is None:
+        return Notes()
+    value = json_object(content, path)
+    texts = {name: _text(value.get(key)) for name, key in KEYS.items() if name != "preferred_weight"}
+    weight = number(value.get(KEYS["preferred_weight"])) or 0.0
+    return Notes(**texts, preferred_weight=weight, everything=MappingProxyType(value), digest=_digest(content))
+
+
+def save_notes(adapter: Path, notes: Notes) -> Notes:
+    """Save `notes`, which were read before and changed with `dataclasses.replace`; returns them as they now stand.
+
+    Raises SidecarError if the file cannot be written, or was changed since it was read.
+    """
+    path = notes_path(adapter)
+    value = _merged(notes)
+    content = json.dumps(value, indent=4, ensure_ascii=False).encode("utf-8", "replace")
+    with _saving:
+        now = _bytes(path)
+        if ("" if now is None else _digest(now)) != notes.digest:
+            raise SidecarError(f"{path.name} was changed by another program or window: reload it, then save again")
+        _replace_file(path, content)
+    return replace(notes, everything=MappingProxyType(value), digest=_digest(content))
+
+
+def json_object(content: bytes, path: Path) -> dict[str, Any]:
+    """The JSON object in a sidecar. Raises SidecarError."""
+    try:
+        value = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise SidecarError(f"{path.name} is not readable JSON: mend it or delete it") from error
+    if not isinstance(value, dict):
+        raise SidecarError(f"{path.name} is not a JSON object: mend it or delete it")
+    return value
+
+
+def read_bytes(path: Path) -> bytes:
+    """A small file, whole. Raises SidecarError."""
+    content = _bytes(path)
+    if content is None:
+        raise SidecarError(f"{path.name} is not there any more")
+    return content
+
+
+def number(value: Any) -> float | None:
+    """A finite number, also one written as text."""
+    try:
+        found = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        if path.stat().st_size > MAX_SIDECAR:
+            raise SidecarError(f"{path.name} is larger than {MAX_SIDECAR >> 20} MB and was not read")
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SidecarError(f"{path.name} cannot be read ({error.strerror}): check its rights") from error
+
+
+def _merged(notes: Notes) -> dict[str, Any]:
+    """Keys as read, with the changed fields written over them; a field that was never set adds no key."""
+    value = dict(notes.everything)
+    for name, key in KEYS.items():
+        new = getattr(notes, name)
+        old = value.get(key)
+        same = number(old) == new if name == "preferred_weight" else _text(old) == new
+        if (key in value and not same) or (key not in value and new):
+            value[key] = new
+    return value
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    target = Path(os.path.realpath(path))  # a linked note stays a link
+    unfinished = target.with_name(f".{target.name[:40]}.{os.getpid()}.tmp")
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, unfinished)
+        os.replace(unfinished, target)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise SidecarError(f"{path.name} cannot be saved ({error.strerror}): check the folder's rights") from error
+
+
+def _text(value: Any) -> str:
+    return encodable(value) if isinstance(value, str) else ""
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
