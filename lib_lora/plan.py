@@ -133,8 +133,9 @@ def _fit(delta: Delta, target: Target | None, part: str) -> tuple[Target | None,
 
 
 def _require_same_base(report: AdapterReport, adapter: Adapter, index: TargetIndex) -> None:
-    """Raises WrongBaseError. The families decide where both are known, else the share of layers that fit."""
-    same = families.compatible(adapter.family.id, index.family.id)
+    """Raises WrongBaseError. The families decide where both are certain, else the share of layers that fit."""
+    is_sure = adapter.family.sure and index.family.sure
+    same = families.compatible(adapter.family.id, index.family.id) if is_sure else None
     fits = f"{report.name}: {report.matched} of {report.total} layers match"
     if report.matched == 0 or (same is False and not report.tag.force):
         bases = f": made for {adapter.family.label}, the checkpoint is {index.family.label}" if same is not True else ""

@@ -1,0 +1,1 @@
+"""Speed and memory, ours and the peers' side by side in one run: `python -m benchmarks.patching`."""

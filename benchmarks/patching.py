@@ -1,0 +1,232 @@
+"""What it costs to change, add and remove adapters: ours and the peers' in one run.
+
+    python -m benchmarks.patching [--quick] [--size sd15|sdxl] [--dtype float32] [--device cpu] [--json OUT] [--plot OUT.png]
+
+Every time is the best of a few interleaved runs; the figures to look at are the ratios, which the machine's speed and
+noise affect least. `--quick` measures the SD1.5 size with few repetitions, within 50 s on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from benchmarks import models, peers
+from lib_lora.adapter import AdapterCache, read_adapter
+from lib_lora.diffusers_host import DiffusersHost
+from lib_lora.plan import Plan, plan
+from lib_lora.tag import LoraTag
+
+ALGORITHMS = {"LoHa": models.write_loha, "LoKr": models.write_lokr, "OFT": models.write_oft,
+              "DoRA": lambda path, layers, *, seed: models.write_adapter(path, layers, seed=seed, dora=True)}
+GOALS = {  # ratio -> (what it is, at most (<) or at least (>) on CPU)
+    "change_vs_copy": ("change of weight, 1 adapter / plain copy of the touched weights", "<= 2.2"),
+    "three_vs_one": ("change of weight, 3 adapters / 1", "<= 2.0"),
+    "eight_vs_one": ("change of weight, 8 adapters / 1", "<= 4.2"),
+    "first_use_vs_floor": ("first use / reading the file + copying the weights into fresh memory", "<= 1.5"),
+    "extra_memory_vs_touched": ("extra memory while active / bytes of the touched weights", "<= 1.05"),
+    "diffusers_vs_ours": ("diffusers set_adapters + fuse_lora / ours, change of weight", ">= 3"),
+    "lycoris_vs_ours": ("lycoris-lora onfly_merge / ours, change of weight", ">= 3"),
+    "removal_vs_change": ("removal / change of weight", "~ 0"),
+}
+
+
+class Bench:
+    """One model, its adapters on disk, and a stopwatch that waits for the device."""
+
+    def __init__(self, size: str, dtype: torch.dtype, device: str, folder: Path, repeat: int) -> None:
+        self.device, self.repeat, self.folder = device, repeat, folder
+        self.pipe = models.random_pipe(size, dtype=dtype, device=device)
+        self.host = DiffusersHost(self.pipe)
+        self.index = self.host.targets()
+        self.layers = models.attention_layers(self.index)
+        self.cache = AdapterCache(limit=16)
+
+    def adapters(self, count: int) -> list[Path]:
+        """`count` LoRA files, written once."""
+        return [self.written(models.write_adapter, f"lora{number}", number) for number in range(count)]
+
+    def written(self, write: Callable[..., Path], name: str, seed: int = 0) -> Path:
+        path = self.folder / f"{name}.safetensors"
+        return path if path.exists() else write(path, self.layers, seed=seed)
+
+    def plan(self, weights: dict[Path, float]) -> Plan:
+        active = [(LoraTag(path.stem, weight, weight), self.cache.read(path)) for path, weight in weights.items()]
+        return plan(active, self.index)
+
+    def seconds(self, work: Callable[[], Any]) -> float:
+        """Wall-clock time of `work` with the device idle before and after."""
+        self.wait()
+        begin = time.perf_counter()
+        work()
+        self.wait()
+        return time.perf_counter() - begin
+
+    def wait(self) -> None:
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+    def change(self, paths: list[Path], number: int) -> Callable[[], Any]:
+        """Another weight for all of `paths`; every call has a number of its own, so that none is a repetition."""
+        return lambda: self.host.apply(self.plan({path: 0.5 + 0.01 * number for path in paths}))
+
+
+def measure(bench: Bench, *, with_peers: bool, with_algorithms: bool) -> dict[str, float]:
+    """All times in seconds, and memory in bytes."""
+    times: dict[str, float] = {}
+    eight = bench.adapters(8)
+    first = eight[:1]
+    touched = [bench.host._slots[key].parameter.data for key in bench.plan({first[0]: 1.0}).steps]
+    times["touched_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in touched)
+    times["layers"] = len(touched)
+
+    before = private_bytes(bench.device)
+    times["first_use"] = bench.seconds(lambda: _first_use(bench, first[0]))
+    times["extra_bytes"] = private_bytes(bench.device) - before
+    bench.host.apply(Plan())
+    del touched
+    gc.collect()
+    floor = [bench.seconds(lambda: _first_use_floor(bench, first[0])) for _ in range(2)]
+    times["first_use_floor"] = min(floor)
+
+    into = [torch.empty_like(slot.parameter.data) for slot in _touched_slots(bench, first[0])]
+    runs: dict[str, list[float]] = {"copy": [], "one": [], "three": [], "eight": [], "swap": [], "removal": []}
+    for number in range(1, bench.repeat + 1):
+        runs["one"].append(_second_of_two(bench, first, number))
+        runs["copy"].append(bench.seconds(lambda: _copy(_touched_slots(bench, first[0]), into)))
+        runs["three"].append(_second_of_two(bench, eight[:3], number))
+        runs["eight"].append(_second_of_two(bench, eight, number))
+        bench.change(first, number)()
+        runs["swap"].append(bench.seconds(bench.change(eight[1:2], number)))
+        runs["removal"].append(bench.seconds(lambda: bench.host.apply(Plan())))
+    times |= {name: min(measured) for name, measured in runs.items()}
+    del into
+    if with_algorithms:
+        for name, write in ALGORITHMS.items():
+            path = bench.written(write, name)
+            times[name] = min(_second_of_two(bench, [path], number) for number in range(bench.repeat))
+    bench.host.apply(Plan())
+    if with_peers:
+        times |= peers.measure(bench.pipe, first[0], bench.seconds, repeat=max(1, bench.repeat // 2))
+    return times
+
+
+def ratios(times: dict[str, float]) -> dict[str, float]:
+    """The figures that are compared with the goals."""
+    found = {
+        "change_vs_copy": times["one"] / times["copy"],
+        "three_vs_one": times["three"] / times["one"],
+        "eight_vs_one": times["eight"] / times["one"],
+        "first_use_vs_floor": times["first_use"] / times["first_use_floor"],
+        "extra_memory_vs_touched": times["extra_bytes"] / times["touched_bytes"],
+        "removal_vs_change": times["removal"] / times["one"],
+    }
+    for peer in ("diffusers", "lycoris"):
+        if peer in times:
+            found[f"{peer}_vs_ours"] = times[peer] / times["one"]
+    return found | {f"{name}_vs_lora": times[name] / times["one"] for name in ALGORITHMS if name in times}
+
+
+def private_bytes(device: str) -> int:
+    """Memory of this process that is not a file's, or of the GPU."""
+    if device.startswith("cuda"):
+        return torch.cuda.memory_allocated()
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0
+    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("RssAnon"))
+
+
+def _first_use(bench: Bench, path: Path) -> None:
+    adapter = read_adapter(path)
+    bench.host.apply(plan([(LoraTag(path.stem), adapter)], bench.index))
+
+
+def _first_use_floor(bench: Bench, path: Path) -> None:
+    path.read_bytes()
+    for slot in _touched_slots(bench, path):
+        torch.empty_like(slot.parameter.data).copy_(slot.parameter.data)
+
+
+def _touched_slots(bench: Bench, path: Path) -> list[SimpleNamespace]:
+    return [bench.host._slots[key] for key in bench.plan({path: 1.0}).steps]
+
+
+def _copy(slots: list[Any], into: list[torch.Tensor]) -> None:
+    for slot, tensor in zip(slots, into, strict=True):
+        tensor.copy_(slot.parameter.data)
+
+
+def _second_of_two(bench: Bench, paths: list[Path], number: int) -> float:
+    """A change of weight while the same adapters are active already."""
+    bench.change(paths, -number)()
+    return bench.seconds(bench.change(paths, number))
+
+
+def table(times: dict[str, float], found: dict[str, float]) -> str:
+    lines = [f"{int(times['layers'])} layers, {times['touched_bytes'] / 1e6:.0f} MB touched", ""]
+    lines += [f"{name:18} {times[name]:8.3f} s" for name in times if name not in ("touched_bytes", "layers", "extra_bytes")]
+    lines += ["", f"{'ratio':26} {'measured':>9}   goal (CPU)"]
+    for name, value in found.items():
+        what, goal = GOALS.get(name, ("its pass / LoRA's pass", "<= 3"))
+        lines.append(f"{name:26} {value:9.2f}   {goal:8} {what}")
+    return "\n".join(lines)
+
+
+def plot(found: dict[str, float], title: str, path: Path) -> None:
+    """The ratios as bars, the goals as marks."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = [name for name in found if name != "removal_vs_change"]
+    figure, axes = plt.subplots(figsize=(8, 0.45 * len(names) + 1.2))
+    axes.barh(names, [found[name] for name in names], color="#4f7cac")
+    for place, name in enumerate(names):
+        goal = float(GOALS.get(name, ("", "<= 3"))[1].split()[-1])
+        axes.plot([goal, goal], [place - 0.45, place + 0.45], color="#c1440e", linewidth=2)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_title(f"{title}  (red: goal)", fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="SD1.5 size, few repetitions")
+    parser.add_argument("--size", choices=sorted(models.UNETS), default="sd15")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(options.size, getattr(torch, options.dtype), options.device, Path(folder), 3 if options.quick else 7)
+        times = measure(bench, with_peers=True, with_algorithms=not options.quick)
+    found = ratios(times)
+    machine = {"machine": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__,
+               "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else "cpu",
+               "size": options.size, "dtype": options.dtype}
+    print(table(times, found))
+    if options.json:
+        options.json.write_text(json.dumps({**found, "seconds": times, **machine}, indent=2))
+    if options.plot:
+        plot(found, f"{options.size}, {options.dtype}, {machine['device']}", options.plot)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
