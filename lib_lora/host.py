@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from lib_lora.patch import Patcher, Slot
 from lib_lora.plan import Plan
@@ -40,6 +41,7 @@ class TorchHost:
         self._make_index = make_index
         self._slots: Mapping[str, Slot] = {}
         self._index: TargetIndex | None = None
+        self._hooks: list[RemovableHandle] = []
         self.patcher = Patcher()
 
     def targets(self) -> TargetIndex:
@@ -57,7 +59,13 @@ class TorchHost:
     def restore_before_loading(self, *roots: nn.Module) -> None:
         """From now on, `load_state_dict` on any of `roots` finds the base weights in place and nothing kept."""
         for root in roots:
-            root._register_load_state_dict_pre_hook(lambda *_: self.patcher.restore())
+            self._hooks.append(root._register_load_state_dict_pre_hook(lambda *_: self.patcher.restore()))
+
+    def detach(self) -> None:
+        """The base weights, and no hook left."""
+        self.patcher.restore()
+        while self._hooks:
+            self._hooks.pop().remove()
 
 
 def slots_of(root: nn.Module, prefix: str = "") -> dict[str, Slot]:

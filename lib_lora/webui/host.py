@@ -1,0 +1,66 @@
+"""A checkpoint that the WebUI has loaded, as host. It lives with its model, because the WebUI keeps several loaded.
+
+The WebUI wraps text encoders (`.wrapped`) and unwraps them before it loads other weights; without those steps the
+parameters are named as in a checkpoint file.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from lib_lora.host import TorchHost, slots_of
+from lib_lora.patch import Slot
+from lib_lora.session import Finder, Session
+from lib_lora.targets import index_checkpoint
+
+ATTRIBUTE = "lib_lora_session"  # of the model
+WRAPPER = "wrapped"
+ENCODERS = ("conditioner", "cond_stage_model")  # SDXL has both, and the second is only another name for a part of the first
+
+
+class WebUIHost(TorchHost):
+    """The UNet and the text encoders of an `sd_model`. It does not keep the model alive."""
+
+    def __init__(self, sd_model: nn.Module) -> None:
+        self._model = weakref.ref(sd_model)
+        super().__init__(self._find, index_checkpoint)
+
+    def _find(self) -> Mapping[str, Slot]:
+        model: Any = self._model()
+        slots = slots_of(model.model.diffusion_model, "model.diffusion_model.")
+        root = next((name for name in ENCODERS if isinstance(getattr(model, name, None), nn.Module)), None)
+        if root is not None:
+            slots.update(slots_of(getattr(model, root), f"{root}."))
+        return {_unwrapped(key): slot for key, slot in slots.items()}
+
+
+def session_of(sd_model: nn.Module, finder: Finder, cache: Any = None) -> Session:
+    """The session of this model, made at the first call. From then on `load_state_dict` finds base weights."""
+    session = existing_session(sd_model)
+    if session is None:
+        host = WebUIHost(sd_model)
+        host.restore_before_loading(sd_model)
+        session = Session(host, finder, cache=cache)
+        setattr(sd_model, ATTRIBUTE, session)
+    return session
+
+
+def existing_session(sd_model: nn.Module) -> Session | None:
+    """The session of this model if it has one."""
+    return getattr(sd_model, ATTRIBUTE, None)
+
+
+def release(sd_model: nn.Module) -> None:
+    """The model as if it had never had a session."""
+    session = existing_session(sd_model)
+    if session is not None:
+        session.host.detach()
+        delattr(sd_model, ATTRIBUTE)
+
+
+def _unwrapped(key: str) -> str:
+    return ".".join(step for step in key.split(".") if step != WRAPPER)
