@@ -1,0 +1,63 @@
+"""inspect(): everything that can be said about one adapter file without reading its tensors into memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lib_lora import families
+from lib_lora.errors import AdapterFileError
+from lib_lora.hashes import hash_file, short_hash
+from lib_lora.header import read_header
+from lib_lora.helpers import read_helpers
+from lib_lora.metadata import read_facts
+from lib_lora.pickled import read_shapes
+from lib_lora.survey import survey
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """What `python -m lib_lora info --json` prints. Raises AdapterFileError if the file is no adapter or broken."""
+    if path.is_dir():
+        raise AdapterFileError(f"{path}: a folder; give the file itself")
+    if not path.exists():
+        raise AdapterFileError(f"{path}: no such file")
+    if path.suffix.lower() == ".safetensors":
+        header = read_header(path)
+        shapes, metadata = header.shapes, header.metadata
+    else:
+        shapes, metadata = read_shapes(path), {}
+    content = survey(shapes)
+    if content.refused:
+        raise AdapterFileError(f"{path.name} is {content.refused}")
+    facts = read_facts(metadata, path.stem)
+    helpers = read_helpers(path, frozenset(os.listdir(path.parent)))
+    family = families.conclude(families.narrow(shapes), metadata, helpers.base_model or None)
+    hashes = hash_file(path)
+    return {
+        "name": path.stem,
+        "path": str(path),
+        "size": path.stat().st_size,
+        "alias": facts.alias,
+        "title": facts.title or helpers.title,
+        "base_model": family.label,
+        "family": family.id,
+        "flavour": family.flavour,
+        "evidence": list(family.evidence),
+        "algorithms": list(content.algorithms),
+        "rank": content.rank,
+        "ranks": list(content.ranks) if content.ranks else None,
+        "modules": content.modules,
+        "components": list(content.components),
+        "trigger_words": list(helpers.trigger_words or facts.trigger_words),
+        "embeddings": list(content.embeddings),
+        "training": [list(pair) for pair in facts.training],
+        "hashes": {
+            "short": short_hash(metadata, hashes),
+            "sha256": hashes.sha256,
+            "autov2": hashes.autov2,
+            "autov3": hashes.autov3,
+            "autov1": hashes.autov1,
+        },
+        "unknown": list(content.unknown),
+    }

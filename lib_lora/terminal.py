@@ -1,0 +1,84 @@
+"""What the commands show on a terminal: one-line messages, tables, a progress bar. Text of foreign files cannot command it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+PROGRAM = "lib_lora"
+GAP = "  "
+BAR = 30  # characters
+
+
+def complain(text: str) -> None:
+    """Each line of `text` on stderr, as `lib_lora: line`."""
+    for line in text.splitlines():
+        print(f"{PROGRAM}: {printable(line)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """`text` on one line and without control characters, which could hide or fake what a terminal shows."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None = None) -> list[str]:
+    """Lines with aligned columns; the last column is cut where the line would get wider than `width`."""
+    cells = [tuple(head), *(tuple(map(printable, row)) for row in rows)]
+    widths = [max(columns(cell) for cell in column) for column in zip(*cells, strict=True)]
+    lines = (GAP.join(_padded(cell, wide) for cell, wide in zip(row, widths, strict=True)).rstrip() for row in cells)
+    return [line if width is None else cut(line, width) for line in lines]
+
+
+def columns(text: str) -> int:
+    """The places that `text` takes on a terminal: two for a Chinese letter, none for an accent."""
+    return sum(0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+
+
+def cut(text: str, width: int) -> str:
+    """`text` in at most `width` places."""
+    if columns(text) <= width:
+        return text
+    kept = ""
+    while columns(kept + text[len(kept)]) < width:
+        kept += text[len(kept)]
+    return f"{kept}…"
+
+
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Places in a line if standard output is a terminal, else None: pipes get everything."""
+    return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else None
+
+
+class Bar:
+    """A progress bar on stderr if that is a terminal, else nothing. Use in a `with`; call it with (done, total)."""
+
+    def __init__(self, title: str, unit: str = "", *, scale: float = 1) -> None:
+        self.title, self.unit, self.scale = title, unit, scale
+        self.is_shown = sys.stderr.isatty()
+        self.started = time.monotonic()
+        self.drawn = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if not self.is_shown or (now - self.drawn < 0.1 and done < total):
+            return
+        self.drawn = now
+        share = done / total if total else 1.0
+        numbers = f"{done / self.scale:.4g}/{total / self.scale:.4g}{self.unit}"
+        line = f"{self.title} {'━' * round(share * BAR):{BAR}} {numbers}  {now - self.started:.0f} s"
+        print(f"\r\033[K{cut(line, shutil.get_terminal_size().columns - 1)}", end="", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.is_shown and self.drawn:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - columns(text))
