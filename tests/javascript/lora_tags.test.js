@@ -1,0 +1,110 @@
+"use strict";
+
+const test = require("node:test");
+const assert = require("node:assert/strict");
+require("../../javascript/lora_tags.js");
+
+const cases = require("../tag_cases.json");
+const tags = globalThis.loraLib.tags;
+
+for (const {text, tags: expected} of cases) {
+    test(`reads ${JSON.stringify(text)} as Python does`, () => {
+        const found = tags.find(text);
+        assert.equal(found.length, expected.length);
+        expected.forEach((want, n) => {
+            const tag = found[n];
+            assert.equal(text.slice(tag.start, tag.end), tag.source);
+            assert.equal(tag.name, want.name);
+            assert.equal(tag.error, want.error ?? null);
+            if (want.error) return;
+            assert.deepEqual([tag.te, tag.unet, tag.dyn, tag.force, tag.notes.length],
+                [want.te, want.unet, want.dyn ?? null, want.force ?? false, want.notes ?? 0]);
+        });
+    });
+}
+
+const rewritten = [  // [before, n, weights, after]
+    ["a <lora:ink:0.8> b", 0, {te: 0.5, unet: 0.5}, "a <lora:ink:0.5> b"],
+    ["<lora:ink>", 0, {te: 0.5, unet: 0.5}, "<lora:ink:0.5>"],
+    ["<lora:ink>", 0, {te: 1, unet: 1}, "<lora:ink>"],
+    ["<lora:ink>", 0, {unet: 0.5}, "<lora:ink:1:0.5>"],
+    ["<lora:ink:0.8>", 0, {unet: 0.5}, "<lora:ink:0.8:0.5>"],
+    ["<lora:ink:0.8>", 0, {te: 0.5}, "<lora:ink:0.5:0.8>"],
+    ["<lora:ink:0.8:0.5>", 0, {te: 1, unet: 1}, "<lora:ink:1:1>"],
+    ["<lora: ink : 0.8 >", 0, {te: -1.5, unet: -1.5}, "<lora: ink : -1.5 >"],
+    ["<lora:ink:te= 0.8 :unet=1>", 0, {te: 0.25, unet: 2}, "<lora:ink:te= 0.25 :unet=2>"],
+    ["<lora:ink:te=0.8>", 0, {unet: 2}, "<lora:ink:te=0.8:unet=2>"],
+    ["<lora:ink:unet=0.5>", 0, {te: 0.3}, "<lora:ink:0.3:unet=0.5>"],
+    ["<lora:ink:dyn=4>", 0, {te: 0.3, unet: 0.6}, "<lora:ink:0.3:0.6:dyn=4>"],
+    ["<lora:ink:dyn=4:0.5>", 0, {te: 0.3, unet: 0.6}, "<lora:ink:dyn=4:0.3:0.6>"],
+    ["<lora:ink:1:start=0.5>", 0, {te: 2, unet: 2}, "<lora:ink:2:start=0.5>"],
+    ["<lora:a:1> <lyco:b:1> <lora:a:1>", 1, {te: 0, unet: 0}, "<lora:a:1> <lyco:b:0> <lora:a:1>"],
+    ["<lora:a:abc>", 0, {te: 0}, "<lora:a:abc>"],
+    ["no tag", 0, {te: 0}, "no tag"],
+    ["<lora:ink:1>", 0, {te: 0.1 + 0.2, unet: 0.1 + 0.2}, "<lora:ink:0.3>"],
+];
+for (const [before, n, weights, after] of rewritten) {
+    test(`${before} with ${JSON.stringify(weights)} becomes ${after}`, () => {
+        assert.equal(tags.setWeights(before, n, weights), after);
+        if (tags.find(before)[n]?.error === null) {
+            const tag = tags.find(after)[n];
+            assert.ok(Math.abs(tag.te - (weights.te ?? tags.find(before)[n].te)) < 1e-6);
+            assert.ok(Math.abs(tag.unet - (weights.unet ?? tags.find(before)[n].unet)) < 1e-6);
+        }
+    });
+}
+
+test("joining drops the UNet's own number where nothing stands behind it", () => {
+    assert.equal(tags.join("<lora:ink:0.8:0.5>", 0), "<lora:ink:0.8>");
+    assert.equal(tags.join("<lora:ink:0.8:unet=0.5:dyn=4>", 0), "<lora:ink:0.8:dyn=4>");
+    assert.equal(tags.join("<lora:ink:0.8:0.5:4>", 0), "<lora:ink:0.8:0.8:4>");
+});
+
+test("a tag is put at the end, with one space", () => {
+    assert.equal(tags.insert("", "<lora:a:1>"), "<lora:a:1>");
+    assert.equal(tags.insert("a castle", "<lora:a:1>"), "a castle <lora:a:1>");
+    assert.equal(tags.insert("a castle ", "<lora:a:1>"), "a castle <lora:a:1>");
+    assert.equal(tags.insert("a castle, day", "<lora:a:1>", 8), "a castle <lora:a:1>, day");
+});
+
+test("removing a tag leaves no double space and no double comma", () => {
+    assert.equal(tags.remove("a <lora:x:1> b", 0), "a b");
+    assert.equal(tags.remove("a <lora:x:1>", 0), "a");
+    assert.equal(tags.remove("<lora:x:1> b", 0), "b");
+    assert.equal(tags.remove("a <lora:x:1>, b", 0), "a, b");
+    assert.equal(tags.remove("a, <lora:x:1>, b", 0), "a, b");
+    assert.equal(tags.remove("a<lora:x:1>b", 0), "ab");
+    assert.equal(tags.remove("<lora:x:1><lora:y:1>", 0), "<lora:y:1>");
+    assert.equal(tags.remove("a\n<lora:x:1>\nb", 0), "a\n\nb");
+});
+
+test("toggling takes out every spelling of the adapter, and puts back one", () => {
+    assert.equal(tags.toggle("a", ["ink", "Ink v1"], "<lora:ink:1>"), "a <lora:ink:1>");
+    assert.equal(tags.toggle("a <lora:INK:-0.5:unet=2> <lyco:Ink v1>", ["ink", "Ink v1"], "<lora:ink:1>"), "a");
+});
+
+test("tags change places, the words between them stay", () => {
+    assert.equal(tags.move("<lora:a:1> x <lora:b:2> y <lora:c>", 0, 2), "<lora:b:2> x <lora:c> y <lora:a:1>");
+    assert.equal(tags.move("<lora:a:1> <lora:b:2>", 1, 0), "<lora:b:2> <lora:a:1>");
+    assert.equal(tags.move("<lora:a:1>", 0, 1), "<lora:a:1>");
+});
+
+test("a name is exchanged, the rest of the tag stays", () => {
+    assert.equal(tags.rename("x <lora: inc : 0.5>", 0, "styles/ink"), "x <lora: styles/ink : 0.5>");
+});
+
+test("trigger words go in before the tags and out again", () => {
+    assert.equal(tags.toggleWord("a castle <lora:a:1>", "ink drawing"), "a castle, ink drawing <lora:a:1>");
+    assert.equal(tags.toggleWord("a castle, ink drawing <lora:a:1>", "ink drawing"), "a castle <lora:a:1>");
+    assert.equal(tags.toggleWord("", "ink"), "ink");
+    assert.equal(tags.toggleWord("ink", "ink"), "");
+    assert.equal(tags.toggleWord("ink, a castle", "Ink"), "a castle");
+    assert.equal(tags.hasWord("a castle, INK <lora:ink:1>", "ink"), true);
+    assert.equal(tags.hasWord("a castle <lora:ink:1>", "ink"), false);
+    assert.equal(tags.toggleWord("a, f(x)*, b", "f(x)*"), "a, b");
+});
+
+test("half a tag and markup are only text", () => {
+    assert.deepEqual(tags.find("<lora:ink"), []);
+    assert.equal(tags.find("<lora:<img src=x onerror=alert(1)>")[0].name, "<img src=x onerror=alert(1)");
+});
