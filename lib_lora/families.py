@@ -8,7 +8,7 @@ answer; if several are left, the commonest is, and the answer says that it is no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -83,13 +83,18 @@ def compatible(family: str, checkpoint: str) -> bool | None:
 
 def narrow(shapes: Mapping[str, Shape]) -> Narrowed:
     """Shape evidence alone: what is the same for two files with the same tensors."""
-    return _apply(SHAPE_RULES, "\n".join(_shape_clues(shapes)), Narrowed((), ()))
+    clues = "\n".join(_shape_clues(shapes))
+    return _apply(SHAPE_RULES, lambda pattern: bool(_compiled(pattern).search(clues)), Narrowed((), ()))
 
 
 def conclude(narrowed: Narrowed, metadata: Mapping[str, str], civitai_base: str | None) -> Family:
     """Shape evidence, refined by the metadata."""
-    clues = "\n".join(_metadata_clues(metadata, civitai_base))
-    result = _apply(METADATA_RULES, clues, narrowed, outvoted="its tensors do not fit that")
+    clues = tuple(_metadata_clues(metadata, civitai_base))
+
+    def found(pattern: str) -> bool:
+        return any(_compiled(pattern).match(clue) for clue in clues)
+
+    result = _apply(METADATA_RULES, found, narrowed, outvoted="its tensors do not fit that")
     if not result.families or len(result.families) == len(LABELS) - 1:  # "not SD 2" alone says nothing
         return Family(UNKNOWN, evidence=("neither its tensors nor its metadata tell",))
     family = next(name for name in LABELS if name in result.families)
@@ -97,14 +102,16 @@ def conclude(narrowed: Narrowed, metadata: Mapping[str, str], civitai_base: str 
     if len(result.families) > 1:
         rest = ", ".join(LABELS[name] for name in LABELS if name in result.families and name != family)
         evidence += (f"it could also be for {rest}",)
-    flavour, why = _flavour(family, clues)
-    return Family(family, flavour, evidence + why, result.families)
+    for pattern, flavour, why in FLAVOUR_RULES:
+        if family in FLAVOURS[flavour][1] and found(pattern):
+            return Family(family, flavour, (*evidence, why), result.families)
+    return Family(family, None, evidence, result.families)
 
 
-def _apply(rules: Iterable[Rule], clues: str, start: Narrowed, *, outvoted: str = "") -> Narrowed:
+def _apply(rules: Iterable[Rule], found: Callable[[str], bool], start: Narrowed, *, outvoted: str = "") -> Narrowed:
     left, evidence = start.families, start.evidence
     for pattern, families, why in rules:
-        if not _compiled(pattern).search(clues):
+        if not found(pattern):
             continue
         both = tuple(name for name in left or families if name in families)
         if not both and outvoted:
@@ -117,13 +124,6 @@ def _apply(rules: Iterable[Rule], clues: str, start: Narrowed, *, outvoted: str 
 @cache  # as many as the tables have lines; compiled when first needed, not at import
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.MULTILINE)
-
-
-def _flavour(family: str, clues: str) -> tuple[str | None, tuple[str, ...]]:
-    for pattern, flavour, why in FLAVOUR_RULES:
-        if family in FLAVOURS[flavour][1] and _compiled(pattern).search(clues):
-            return flavour, (why,)
-    return None, ()
 
 
 def _shape_clues(shapes: Mapping[str, Shape]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib_lora.helpers import PREVIEWS, SIDECARS
@@ -28,13 +28,25 @@ class Found:
     beside: tuple[tuple[str, int], ...] = ()  # (name, mtime_ns) of its sidecars and previews
 
 
-def walk(folders: Sequence[Path], problems: list[str] | None = None) -> Iterator[Found]:
+@dataclass
+class Walked:
+    """What a walk saw of the folders themselves."""
+
+    mtimes: dict[str, int] = field(default_factory=dict)  # {folder: mtime_ns, 0 if it is not there}
+    problems: list[str] = field(default_factory=list)  # sentences: folders that cannot be read
+
+    def is_current(self) -> bool:
+        """No file was added, renamed or removed since."""
+        return all(_mtime(path) == mtime for path, mtime in self.mtimes.items())
+
+
+def walk(folders: Sequence[Path], walked: Walked | None = None) -> Iterator[Found]:
     """Every adapter file below `folders`. Real folders come before linked ones, and none is visited twice.
 
-    Hidden files and folders are left out. A folder that cannot be read goes into `problems`, as a sentence.
+    Hidden files and folders are left out. What happens to the folders is written into `walked`.
     """
     visited: set[tuple[int, int]] = set()
-    told = problems if problems is not None else []
+    told = walked or Walked()
     waiting = deque((folder, str(folder), "") for folder in folders)
     links: deque[tuple[Path, str, str]] = deque()
     while waiting or links:
@@ -53,25 +65,34 @@ def stem_of(name: str) -> str:
     return stem if extension.lower() in EXTENSIONS else name
 
 
-def _is_new(path: str, visited: set[tuple[int, int]], problems: list[str]) -> bool:
+def _mtime(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _is_new(path: str, visited: set[tuple[int, int]], told: Walked) -> bool:
     try:
         stat = os.stat(path)
     except OSError as error:
-        problems.append(f"the folder {path} cannot be read ({error.strerror})")
+        told.mtimes[path] = 0
+        told.problems.append(f"the folder {path} cannot be read ({error.strerror})")
         return False
+    told.mtimes[path] = stat.st_mtime_ns
     identity = (stat.st_dev, stat.st_ino)
     new = identity not in visited
     visited.add(identity)
     return new
 
 
-def _entries(path: str, problems: list[str]) -> dict[str, os.DirEntry[str]]:
+def _entries(path: str, told: Walked) -> dict[str, os.DirEntry[str]]:
     """{name in lower case: entry}, sorted; where two names differ only in case, the second keeps its own spelling."""
     try:
         with os.scandir(path) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
-        problems.append(f"the folder {path} cannot be read ({error.strerror})")
+        told.problems.append(f"the folder {path} cannot be read ({error.strerror})")
         return {}
     found: dict[str, os.DirEntry[str]] = {}
     for entry in entries:

@@ -42,6 +42,13 @@ class TensorInfo(NamedTuple):
     end: int
 
 
+class Listing(NamedTuple):
+    """The tensors of a header, checked against each other."""
+
+    tensors: Mapping[str, TensorInfo]
+    end: int  # bytes of tensors that the file must have
+
+
 @dataclass(frozen=True)
 class Header:
     """What the header says, checked."""
@@ -58,7 +65,7 @@ class Header:
 
 
 def read_header(
-    path: str | os.PathLike[str], *, layouts: MutableMapping[str, Mapping[str, TensorInfo]] | None = None
+    path: str | os.PathLike[str], *, layouts: MutableMapping[str, Listing] | None = None
 ) -> Header:
     """Read and check the header of `path`. Raises AdapterFileError.
 
@@ -69,13 +76,15 @@ def read_header(
     text, data_start, data_size = _read_text(path, name)
     metadata, metadata_json, listing = _split_metadata(text, name)
     layout = hashlib.blake2b(listing.encode(), digest_size=16).hexdigest()
-    tensors = layouts.get(layout) if layouts is not None else None
-    if tensors is None:
-        tensors = _read_listing(listing, name)
+    known = layouts.get(layout) if layouts is not None else None
+    if known is None:
+        known = _read_listing(listing, name)
         if layouts is not None:
-            layouts[layout] = tensors
-    _check_size(tensors, data_size, name)
-    return Header(tensors, MappingProxyType(metadata), data_start, metadata_json, layout)
+            layouts[layout] = known
+    if known.end > data_size:
+        missing = known.end - data_size
+        raise AdapterFileError(f"{name}: {missing} bytes are missing at its end, the download broke off: {AGAIN}")
+    return Header(known.tensors, MappingProxyType(metadata), data_start, metadata_json, layout)
 
 
 def _read_text(path: str | os.PathLike[str], name: str) -> tuple[str, int, int]:
@@ -130,11 +139,15 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _read_listing(listing: str, name: str) -> Mapping[str, TensorInfo]:
+def _read_listing(listing: str, name: str) -> Listing:
     everything, end = _decode(listing, 0, name)
     if not isinstance(everything, dict) or listing[end:].strip():
         raise AdapterFileError(f"{name}: its header is broken: {AGAIN}")
-    return MappingProxyType({key: _tensor(key, entry, name) for key, entry in everything.items()})
+    tensors = {key: _tensor(key, entry, name) for key, entry in everything.items()}
+    end = max((tensor.end for tensor in tensors.values()), default=0)
+    if sum(tensor.end - tensor.begin for tensor in tensors.values()) > end:
+        raise AdapterFileError(f"{name}: tensors lie on top of each other: {AGAIN}")
+    return Listing(MappingProxyType(tensors), end)
 
 
 def _tensor(key: str, entry: Any, name: str) -> TensorInfo:
@@ -151,14 +164,6 @@ def _tensor(key: str, entry: Any, name: str) -> TensorInfo:
         case {"dtype": str(dtype)} if dtype not in BITS:
             raise AdapterFileError(f"{name}: {_short(key)} has the unknown number type {_short(dtype)}: {AGAIN}")
     raise AdapterFileError(f"{name}: the entry of {_short(key)} in its header contradicts itself: {AGAIN}")
-
-
-def _check_size(tensors: Mapping[str, TensorInfo], size: int, name: str) -> None:
-    needed = max((tensor.end for tensor in tensors.values()), default=0)
-    if needed > size:
-        raise AdapterFileError(f"{name}: {needed - size} bytes are missing at its end, the download broke off: {AGAIN}")
-    if sum(tensor.end - tensor.begin for tensor in tensors.values()) > needed:
-        raise AdapterFileError(f"{name}: tensors lie on top of each other: {AGAIN}")
 
 
 def _short(text: str) -> str:

@@ -28,7 +28,7 @@ NOTHING = ("", "None", "none", "null")
 
 @dataclass(frozen=True)
 class Facts:
-    """What the header tells people. Empty where it tells nothing."""
+    """What the header tells people at a glance. Empty where it tells nothing."""
 
     alias: str  # the name given in training, else the file's stem
     title: str = ""
@@ -37,13 +37,10 @@ class Facts:
     license: str = ""
     prediction_type: str = ""  # "epsilon", "v"
     trigger_words: tuple[str, ...] = ()
-    tags: tuple[tuple[str, int], ...] = ()  # (trained tag, number of pictures), most frequent first
-    training: tuple[tuple[str, str], ...] = ()  # ("Steps", "2000"), in the order in which to show them
 
 
 def read_facts(metadata: Mapping[str, str], stem: str) -> Facts:
     """The facts in the metadata of the file `<stem>.safetensors`. Never raises."""
-    folders = _tag_frequency(metadata)
     return Facts(
         alias=_first(metadata, "ss_output_name") or stem,
         title=_first(metadata, "modelspec.title", "ssmd_display_name"),
@@ -51,10 +48,21 @@ def read_facts(metadata: Mapping[str, str], stem: str) -> Facts:
         description=_first(metadata, "modelspec.description", "ssmd_description"),
         license=_first(metadata, "modelspec.license"),
         prediction_type=_prediction_type(metadata),
-        trigger_words=_trigger_words(metadata, folders),
-        tags=_most_frequent(folders),
-        training=tuple((label, text) for label, read in TRAINING if (text := read(metadata))),
+        trigger_words=_trigger_words(metadata),
     )
+
+
+def trained_tags(metadata: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+    """(trained tag, number of pictures), most frequent first."""
+    total: Counter[str] = Counter()
+    for counts in _tag_frequency(metadata).values():
+        total.update({encodable(tag.strip()): count for tag, count in counts.items() if type(count) is int})
+    return tuple(total.most_common(MAX_TAGS))
+
+
+def training_facts(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """("Steps", "2000"), ("Date", "2024-05-31"): what is known of the training, in the order in which to show it."""
+    return tuple((label, text) for label, read in TRAINING if (text := read(metadata)))
 
 
 def cover(metadata: Mapping[str, str]) -> bytes | None:
@@ -99,35 +107,25 @@ def _prediction_type(metadata: Mapping[str, str]) -> str:
     return "v" if _first(metadata, "ss_base_model_version").endswith("_v") else ""
 
 
-def _trigger_words(metadata: Mapping[str, str], folders: Mapping[str, Mapping[str, int]]) -> tuple[str, ...]:
+def _trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """The author's own, else the tags that stand at every picture of a folder."""
     stated = _first(metadata, "modelspec.trigger_phrase", "ssmd_keywords")
     if stated:
         return tuple(dict.fromkeys(word for part in stated.split(",") if (word := part.strip())))
-    images = _images_by_folder(metadata)
+    images, folders = _images_by_folder(metadata), _tag_frequency(metadata)
     everywhere: list[str] = []
     for folder, counts in folders.items():
         wanted = {images[folder]} if folder in images else _images_if_alone(metadata, folder, len(folders))
-        everywhere += (tag for tag, count in counts.items() if count in wanted and count > 1)
-    return tuple(dict.fromkeys(everywhere))[:MAX_TRIGGERS]
+        everywhere += (tag for tag, count in counts.items() if type(count) is int and count > 1 and count in wanted)
+    tags = (encodable(tag.strip()) for tag in everywhere)
+    return tuple(dict.fromkeys(tag for tag in tags if tag))[:MAX_TRIGGERS]
 
 
-def _tag_frequency(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """{folder: {tag: number of pictures}}"""
+def _tag_frequency(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """{folder: {tag: number of pictures}}; that they are numbers is for the caller to check."""
     folders = parsed(metadata, "ss_tag_frequency")
-    found: dict[str, dict[str, int]] = {}
-    for folder, counts in folders.items() if isinstance(folders, dict) else ():
-        if isinstance(counts, dict):
-            numbers = {name.strip(): count for name, count in counts.items() if type(count) is int and name.strip()}
-            found[folder] = {encodable(tag): count for tag, count in numbers.items()}
-    return found
-
-
-def _most_frequent(folders: Mapping[str, Mapping[str, int]]) -> tuple[tuple[str, int], ...]:
-    total: Counter[str] = Counter()
-    for counts in folders.values():
-        total.update(counts)
-    return tuple(total.most_common(MAX_TAGS))
+    found = folders.items() if isinstance(folders, dict) else ()
+    return {folder: counts for folder, counts in found if isinstance(counts, dict)}
 
 
 def _images_by_folder(metadata: Mapping[str, str]) -> dict[str, int]:

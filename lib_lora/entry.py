@@ -1,0 +1,131 @@
+"""Entry: one installed adapter file, as the index knows it.
+
+What lists and searches need is in memory; descriptions and the header's metadata stay in the database
+until somebody asks. A file that cannot be used is an entry too: `broken` says why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from lib_lora.families import Family
+from lib_lora.hashes import Hashes
+from lib_lora.metadata import cover, trained_tags, training_facts
+
+
+class Store(Protocol):
+    """What an entry asks of the library it belongs to."""
+
+    def metadata_json(self, entry: Entry) -> str: ...
+
+    def details(self, entry: Entry) -> Details: ...
+
+    def hashes(self, entry: Entry) -> Hashes: ...
+
+    def shorthash(self, entry: Entry) -> str: ...
+
+
+@dataclass(frozen=True)
+class Details:
+    """What a detail view shows besides; from the header, the user's notes and other tools' sidecars."""
+
+    description: str = ""
+    notes: str = ""
+    sd_version: str = ""  # the user's own choice: "SD1", "SD2", "SDXL", "Unknown"
+    author: str = ""
+    license: str = ""
+    prediction_type: str = ""
+    tags: tuple[str, ...] = ()  # as on Civitai
+    embeddings: tuple[str, ...] = ()  # bundled textual inversions
+    unknown: tuple[str, ...] = ()  # tensors that no algorithm understands
+
+    @classmethod
+    def from_json(cls, text: str) -> Details:
+        return cls(**{name: _frozen(value) for name, value in json.loads(text or "{}").items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """Equal to itself only; a changed file gets a new one with the same id."""
+
+    id: int
+    path: Path
+    folder: Path  # the configured folder
+    name: str  # path below it, "/" and no extension: "styles/ink"
+    size: int
+    mtime_ns: int
+    alias: str  # the name given in training, else the file's
+    title: str
+    family: Family
+    algorithms: tuple[str, ...]  # the most frequent first
+    rank: tuple[int, int] | None  # (smallest, largest)
+    modules: int
+    components: tuple[str, ...]
+    trigger_words: tuple[str, ...]  # from Civitai, else from the header
+    activation_text: str  # the user's own
+    negative_text: str
+    preferred_weight: float | None  # the user's, else Lora-Manager's; None: not set
+    preview: Path | None
+    stated_hashes: tuple[str, ...]  # by the header and by sidecars, not checked
+    favorite: bool
+    warnings: tuple[str, ...]  # sentences: sidecars that could not be read
+    broken: str | None  # a sentence: why the file cannot be used
+    _store: Store = field(repr=False)
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its extension."""
+        return self.path.stem
+
+    @property
+    def prompt_text(self) -> str:
+        """What goes into the prompt with the tag: the user's activation text, else the trigger words."""
+        return self.activation_text or ", ".join(self.trigger_words)
+
+    @property
+    def metadata_json(self) -> str:
+        """The header's metadata as JSON text, as it stands in the database."""
+        return self._store.metadata_json(self)
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The header's metadata, read anew each time."""
+        return json.loads(self.metadata_json)
+
+    @cached_property
+    def details(self) -> Details:
+        return self._store.details(self)
+
+    @property
+    def hashes(self) -> Hashes:
+        """Computed when first asked for (a pass over the file) and stored. Raises AdapterFileError."""
+        return self._store.hashes(self)
+
+    @property
+    def shorthash(self) -> str:
+        """12 digits, as in a picture's `Lora hashes`; computed where not stored; empty if the file cannot be read."""
+        return self._store.shorthash(self)
+
+    @property
+    def trained_tags(self) -> tuple[tuple[str, int], ...]:
+        """(trained tag, number of pictures), most frequent first."""
+        return trained_tags(self.metadata)
+
+    @property
+    def training_facts(self) -> tuple[tuple[str, str], ...]:
+        """("Steps", "2000"), in the order in which to show them."""
+        return training_facts(self.metadata)
+
+    @property
+    def cover(self) -> bytes | None:
+        """The picture inside the header, or None."""
+        return cover(self.metadata)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

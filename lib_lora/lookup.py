@@ -1,0 +1,115 @@
+"""From what a user types to the entries that fit: path, file name, alias, hash; exactly, then whatever the case.
+
+Typed names are compared in Unicode's composed form, "/" and "\\" are the same, and an adapter's extension may stand
+there or not. Of several files that fit, working ones come first, then those nearest to the top, then those in the
+folder that was named first.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from lib_lora.entry import Entry
+from lib_lora.files import EXTENSIONS, stem_of
+from lib_lora.hashes import Hashes
+
+HASH = re.compile(r"[0-9a-f]{8,64}")
+KINDS: tuple[Callable[[Entry], str], ...] = (  # how a file can be named, the surest first
+    lambda entry: f"{entry.name}{entry.path.suffix}",
+    lambda entry: entry.name,
+    lambda entry: entry.stem,
+    lambda entry: entry.alias,
+)
+CANDIDATES = 60  # names that are compared letter by letter
+
+
+class Lookup:
+    """Names of one state of the library."""
+
+    def __init__(self, entries: Iterable[Entry], folders: Sequence[Path]) -> None:
+        places = {folder: place for place, folder in enumerate(folders)}
+
+        def order(entry: Entry) -> tuple[bool, int, int, str, str, int]:
+            extension = EXTENSIONS.index(entry.path.suffix.lower())
+            place = places.get(entry.folder, len(places))
+            name = entry.name
+            return bool(entry.broken), name.count("/"), place, name.casefold(), name, extension
+
+        self.entries = sorted(entries, key=order)
+        self.by_id = {entry.id: entry for entry in self.entries}
+
+    def fits(self, name: str, hashes: Callable[[Entry], Hashes | None]) -> list[Entry]:
+        """Every entry that `name` may mean, in the surest sense in which any does; the best first."""
+        typed = _normal(name)
+        for names, wanted in ((self._exact, typed), (self._folded, typed.casefold())):
+            for kind in names:
+                if found := kind.get(wanted) or kind.get(stem_of(wanted)):
+                    return found
+        return self._by_hash(typed.lower().removeprefix("0x"), hashes)
+
+    def nearest(self, name: str, count: int = 3) -> list[str]:
+        """Names that look like `name`: the file's name where it is the only one, else its path."""
+        typed = _normal(stem_of(name)).casefold()
+        pairs = Counter({key: len(_pairs(key) & _pairs(typed)) for key in self._shown})
+        likely = [key for key, shared in pairs.most_common(CANDIDATES) if shared]
+        close = difflib.get_close_matches(typed, likely, n=2 * count, cutoff=0.5)
+        inside = [key for key in likely if typed in key] if len(typed) > 2 else []
+        return list(dict.fromkeys(self._shown[key] for key in [*close, *inside]))[:count]
+
+    def _by_hash(self, start: str, hashes: Callable[[Entry], Hashes | None]) -> list[Entry]:
+        if not HASH.fullmatch(start):
+            return []
+        found = []
+        for entry in self.entries:
+            known = hashes(entry)
+            values = (known.sha256, known.tensors, known.autov1, *entry.stated_hashes) if known else entry.stated_hashes
+            if any(value.startswith(start) for value in values):
+                found.append(entry)
+        return found
+
+    @cached_property
+    def _exact(self) -> list[Mapping[str, list[Entry]]]:
+        return [_by_name(self.entries, kind, _normal) for kind in KINDS]
+
+    @cached_property
+    def _folded(self) -> list[Mapping[str, list[Entry]]]:
+        return [_by_name(self.entries, kind, _folded) for kind in KINDS]
+
+    @cached_property
+    def _shown(self) -> dict[str, str]:
+        """{a name in lower case: what to type for that file}"""
+        shown: dict[str, str] = {}
+        stems = Counter(entry.stem for entry in self.entries)
+        for entry in self.entries:
+            typed = entry.stem if stems[entry.stem] == 1 else entry.name
+            for kind in KINDS[1:]:
+                shown.setdefault(_normal(kind(entry)).casefold(), typed)
+        return shown
+
+
+def _by_name(
+    entries: Iterable[Entry], name: Callable[[Entry], str], spell: Callable[[str], str]
+) -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(spell(name(entry)), []).append(entry)
+    return found
+
+
+def _normal(name: str) -> str:
+    composed = name if name.isascii() else unicodedata.normalize("NFC", name)
+    return composed.strip().replace("\\", "/").removeprefix("./").strip("/")
+
+
+def _folded(name: str) -> str:
+    return _normal(name).casefold()
+
+
+def _pairs(text: str) -> set[str]:
+    return {text[place : place + 2] for place in range(max(len(text) - 1, 1))}

@@ -1,0 +1,152 @@
+"""A found file -> what the index keeps of it: `entry`, light and in memory; `details` and `metadata`, on disk.
+
+All three are JSON texts; ours are in ASCII, so that the database takes whatever odd characters a header holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lib_lora import families
+from lib_lora.entry import Details, Entry, Store
+from lib_lora.errors import AdapterFileError
+from lib_lora.files import Found
+from lib_lora.hashes import stated_hashes
+from lib_lora.header import Listing, read_header
+from lib_lora.helpers import Helpers, preview, read_helpers
+from lib_lora.metadata import Facts, read_facts
+from lib_lora.pickled import read_shapes
+from lib_lora.sidecar import Notes, SidecarError, read_notes
+from lib_lora.survey import Survey, survey
+
+MAX_LISTINGS = 32  # tensor listings of a scan that are kept at a time; about 300 kB each
+MAX_UNKNOWN = 50
+
+
+class Texts(NamedTuple):
+    """The rows of one file."""
+
+    entry: str
+    details: str
+    metadata: str
+
+
+@dataclass
+class Layouts:
+    """What one scan has learnt about tensor listings; many files share one."""
+
+    listings: dict[str, Listing] = field(default_factory=dict)
+    results: dict[str, tuple[Survey, families.Narrowed]] = field(default_factory=dict)
+
+
+def read_texts(found: Found, layouts: Layouts) -> Texts:
+    """Read the header and the sidecars of `found`. Never raises for a broken file: the entry says why."""
+    beside = frozenset(name for name, _ in found.beside)
+    helpers = read_helpers(found.path, beside)
+    warnings = list(helpers.problems)
+    try:
+        notes = read_notes(found.path) if f"{found.path.stem}.json" in beside else Notes()
+    except SidecarError as error:
+        notes = Notes()
+        warnings.append(str(error))
+    metadata: Mapping[str, str] = {}
+    metadata_json, content, narrowed, broken = "{}", Survey(), families.Narrowed((), ()), ""
+    try:
+        metadata, metadata_json, content, narrowed = _read_file(found.path, layouts)
+        broken = f"{found.path.name} is {content.refused}" if content.refused else ""
+    except AdapterFileError as error:
+        broken = str(error)
+    facts = read_facts(metadata, found.path.stem)
+    family = families.conclude(narrowed, metadata, helpers.base_model or None)
+    entry = _entry(found, beside, facts, helpers, notes, content, family)
+    entry["stated_hashes"] = (*stated_hashes(metadata), *helpers.hashes)
+    entry |= {"warnings": warnings, "broken": broken or None}
+    return Texts(json.dumps(entry), json.dumps(vars(_details(facts, helpers, notes, content))), metadata_json)
+
+
+def _read_file(path: Path, layouts: Layouts) -> tuple[Mapping[str, str], str, Survey, families.Narrowed]:
+    if path.suffix.lower() != ".safetensors":
+        shapes = read_shapes(path)
+        return {}, "{}", survey(shapes), families.narrow(shapes)
+    if len(layouts.listings) > MAX_LISTINGS:
+        layouts.listings.clear()
+    header = read_header(path, layouts=layouts.listings)
+    if header.layout not in layouts.results:
+        shapes = header.shapes
+        layouts.results[header.layout] = (survey(shapes), families.narrow(shapes))
+    return header.metadata, header.metadata_json, *layouts.results[header.layout]
+
+
+def _entry(
+    found: Found, beside: frozenset[str], facts: Facts, helpers: Helpers, notes: Notes, content: Survey,
+    family: families.Family,
+) -> dict[str, Any]:  # fmt: skip
+    picture = preview(found.path, beside)
+    return {
+        "alias": facts.alias,
+        "title": facts.title or helpers.title,
+        "family": (family.id, family.flavour, family.evidence, family.possible),
+        "algorithms": content.algorithms,
+        "rank": content.ranks,
+        "modules": content.modules,
+        "components": content.components,
+        "trigger_words": helpers.trigger_words or facts.trigger_words,
+        "activation_text": notes.activation_text,
+        "negative_text": notes.negative_text,
+        "preferred_weight": notes.preferred_weight or helpers.preferred_weight,
+        "preview": picture.name if picture else None,
+        "favorite": helpers.favorite,
+    }
+
+
+def _details(facts: Facts, helpers: Helpers, notes: Notes, content: Survey) -> Details:
+    return Details(
+        description=notes.description or helpers.description or facts.description,
+        notes=notes.notes,
+        sd_version=notes.sd_version,
+        author=facts.author,
+        license=facts.license,
+        prediction_type=facts.prediction_type,
+        tags=helpers.tags,
+        embeddings=content.embeddings,
+        unknown=content.unknown[:MAX_UNKNOWN],
+    )
+
+
+def make_entry(number: int, found: Found, text: str, store: Store) -> Entry:
+    """The entry of `found`, from what `read_texts` wrote."""
+    value: dict[str, Any] = json.loads(text)
+    picture = value.pop("preview")
+    family = _frozen(value.pop("family"))
+    return Entry(
+        id=number,
+        path=found.path,
+        folder=found.folder,
+        name=found.name,
+        size=found.size,
+        mtime_ns=found.mtime_ns,
+        family=_family(*family),
+        preview=found.path.with_name(picture) if picture else None,
+        _store=store,
+        **{name: _shared(_frozen(item)) for name, item in value.items()},
+    )
+
+
+@lru_cache(maxsize=512)  # thousands of entries have one of a few families
+def _family(number: str, flavour: str | None, evidence: tuple[str, ...], possible: tuple[str, ...]) -> families.Family:
+    return families.Family(number, flavour, evidence, possible)
+
+
+@lru_cache(maxsize=512, typed=True)
+def _shared(value: Any) -> Any:
+    """One object for all entries that hold an equal one."""
+    return value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
