@@ -20,11 +20,12 @@ from lib_lora.family_rules import (
     METADATA_RULES,
     ROLES,
     SHAPE_RULES,
+    TELLING,
     UNKNOWN,
     Rule,
 )
-from lib_lora.keys import split_key
 from lib_lora.metadata import parsed
+from lib_lora.survey import Grouped, group
 
 Shape = tuple[int, ...]
 
@@ -81,9 +82,9 @@ def compatible(family: str, checkpoint: str) -> bool | None:
     return None if UNKNOWN in (family, checkpoint) else family == checkpoint
 
 
-def narrow(shapes: Mapping[str, Shape]) -> Narrowed:
-    """Shape evidence alone: what is the same for two files with the same tensors."""
-    clues = "\n".join(_shape_clues(shapes))
+def narrow(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Narrowed:
+    """Shape evidence alone: what is the same for two files with the same tensors. `grouped` if they are already."""
+    clues = "\n".join(dict.fromkeys(_shape_clues(grouped or group(shapes))))
     return _apply(SHAPE_RULES, lambda pattern: bool(_compiled(pattern).search(clues)), Narrowed((), ()))
 
 
@@ -126,29 +127,22 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.MULTILINE)
 
 
-def _shape_clues(shapes: Mapping[str, Shape]) -> Iterator[str]:
-    modules: dict[str, dict[str, Shape]] = {}
-    for key, shape in shapes.items():
-        module, part = split_key(key) or (key, "")
-        modules.setdefault(module.replace(".", "_"), {})[part] = shape
-    yield from modules
-    measured = {(what, width) for name, parts in modules.items() for what, width in _widths(name, parts)}
-    yield from (f"{what} {width}" for what, width in measured)
-    dimensions = {(_role(name), len(parts["down"])) for name, parts in modules.items() if "down" in parts}
-    dimensions |= {(_role(name), len(parts["diff"])) for name, parts in modules.items() if "diff" in parts}
-    dimensions |= {(_role(name), len(parts["weight"])) for name, parts in modules.items() if parts.keys() == {"weight"}}
-    if not any(role == "self" and count == 4 for role, count in dimensions):  # else the writer did not keep to shapes
-        yield from (f"proj_in {count}-D" for role, count in dimensions if role == "proj_in" and count in (2, 4))
-
-
-def _role(module: str) -> str:
-    return next((role for role, pattern in ROLES if pattern.search(module)), "")
-
-
-def _widths(module: str, parts: Mapping[str, Shape]) -> Iterator[tuple[str, int]]:
-    role, width = _role(module), _input_width(parts)
-    if width and role in ("context", "self", "text", "label"):
-        yield f"{role} width", width
+def _shape_clues(grouped: Grouped) -> Iterator[str]:
+    widths: set[tuple[str, int]] = set()
+    dimensions: set[tuple[str, int]] = set()  # of factors that keep the shape of their weight
+    for name, parts in (*grouped.modules.items(), *((key, {}) for key in grouped.unknown)):
+        flat = name.replace(".", "_")
+        telling = TELLING.match(flat)
+        yield telling[0] if telling else flat
+        role = next((role for role, pattern in ROLES if pattern.search(flat)), "")
+        if role and (width := _input_width(parts)):
+            widths.add((role, width))
+        kept = parts.get("down") or parts.get("diff") or (parts.get("weight") if parts.keys() == {"weight"} else None)
+        if role and kept:
+            dimensions.add((role, len(kept)))
+    yield from (f"{role} width {width}" for role, width in widths)
+    if ("self", 4) not in dimensions:  # else the writer made all factors 4-D
+        yield from (f"proj_in {count}-D" for role, count in dimensions if role == "proj_in")
 
 
 def _input_width(parts: Mapping[str, Shape]) -> int | None:

@@ -166,6 +166,9 @@ FLAVOUR_RULES: tuple[tuple[str, str, str], ...] = (  # (pattern, flavour, why), 
 )  # fmt: skip
 
 
+TELLING = re.compile(  # the part of a name that tells families apart; what follows is alike in all of them
+    r".*?(?:encoder_layers_\d+_|transformer_blocks_\d+_(?:attn_to_|attn_add_[qkv]_proj|ff_context)?)"
+)
 METADATA_CLUES = (  # (clue, metadata key, in lower case)
     ("base", "ss_base_model_version", False), ("arch", "modelspec.architecture", False),
     ("module", "ss_network_module", False), ("v2", "ss_v2", False),

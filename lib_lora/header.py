@@ -152,18 +152,18 @@ def _read_listing(listing: str, name: str) -> Listing:
 
 def _tensor(key: str, entry: Any, name: str) -> TensorInfo:
     """Check one entry: whole numbers, not negative, and as many bytes as the shape needs."""
-    match entry:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]} if dtype in BITS:
-            numbers = (*shape, begin, end)
-            if (
-                len(shape) <= MAX_DIMENSIONS
-                and all(type(number) is int and number >= 0 for number in numbers)
-                and (end - begin) * 8 == prod(shape) * BITS[dtype]
-            ):
-                return TensorInfo(dtype, tuple(shape), begin, end)
-        case {"dtype": str(dtype)} if dtype not in BITS:
-            raise AdapterFileError(f"{name}: {_short(key)} has the unknown number type {_short(dtype)}: {AGAIN}")
-    raise AdapterFileError(f"{name}: the entry of {_short(key)} in its header contradicts itself: {AGAIN}")
+    try:
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        numbers = (*shape, begin, end)
+        is_whole = set(map(type, numbers)) == {int} and min(numbers) >= 0 and len(numbers) <= MAX_DIMENSIONS + 2
+        bits = BITS.get(dtype)
+    except (KeyError, TypeError, ValueError):
+        is_whole, dtype, bits = False, "", 0
+    if bits is None:
+        raise AdapterFileError(f"{name}: {_short(key)} has the unknown number type {_short(str(dtype))}: {AGAIN}")
+    if not is_whole or (end - begin) * 8 != prod(shape) * bits:
+        raise AdapterFileError(f"{name}: the entry of {_short(key)} in its header contradicts itself: {AGAIN}")
+    return TensorInfo(dtype, tuple(shape), begin, end)
 
 
 def _short(text: str) -> str:

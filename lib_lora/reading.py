@@ -22,7 +22,7 @@ from lib_lora.helpers import Helpers, preview, read_helpers
 from lib_lora.metadata import Facts, read_facts
 from lib_lora.pickled import read_shapes
 from lib_lora.sidecar import Notes, SidecarError, read_notes
-from lib_lora.survey import Survey, survey
+from lib_lora.survey import Survey, group, survey
 
 MAX_LISTINGS = 32  # tensor listings of a scan that are kept at a time; about 300 kB each
 MAX_UNKNOWN = 50
@@ -71,15 +71,18 @@ def read_texts(found: Found, layouts: Layouts) -> Texts:
 
 def _read_file(path: Path, layouts: Layouts) -> tuple[Mapping[str, str], str, Survey, families.Narrowed]:
     if path.suffix.lower() != ".safetensors":
-        shapes = read_shapes(path)
-        return {}, "{}", survey(shapes), families.narrow(shapes)
+        return {}, "{}", *_look(read_shapes(path))
     if len(layouts.listings) > MAX_LISTINGS:
         layouts.listings.clear()
     header = read_header(path, layouts=layouts.listings)
     if header.layout not in layouts.results:
-        shapes = header.shapes
-        layouts.results[header.layout] = (survey(shapes), families.narrow(shapes))
+        layouts.results[header.layout] = _look(header.shapes)
     return header.metadata, header.metadata_json, *layouts.results[header.layout]
+
+
+def _look(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Survey, families.Narrowed]:
+    grouped = group(shapes)
+    return survey(shapes, grouped=grouped), families.narrow(shapes, grouped=grouped)
 
 
 def _entry(

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lib_lora.keys import split_key
 
@@ -69,9 +70,17 @@ class Survey:
     refused: str = ""  # "a checkpoint: ...": what the file is if it is no adapter
 
 
-def survey(shapes: Mapping[str, Shape]) -> Survey:
-    """Look through `shapes`, {tensor name: shape}. Never raises."""
-    modules, embeddings, unknown = group(shapes)
+class Grouped(NamedTuple):
+    """Tensors sorted by the module they belong to."""
+
+    modules: Mapping[str, Parts]
+    embeddings: tuple[str, ...]  # names of bundled textual inversions
+    unknown: tuple[str, ...]  # keys that are neither
+
+
+def survey(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Survey:
+    """Look through `shapes`, {tensor name: shape}; `grouped` if they are already. Never raises."""
+    modules, embeddings, unknown = grouped or group(shapes)
     algorithms: Counter[str] = Counter()
     wrappers: dict[str, None] = {}
     ranks: Counter[int] = Counter()
@@ -101,8 +110,8 @@ def survey(shapes: Mapping[str, Shape]) -> Survey:
     )
 
 
-def group(shapes: Mapping[str, Shape]) -> tuple[dict[str, dict[str, Shape]], tuple[str, ...], tuple[str, ...]]:
-    """`({module: {part: shape}}, names of bundled embeddings, keys that are neither)`"""
+def group(shapes: Mapping[str, Shape]) -> Grouped:
+    """Sort the tensors of an adapter, {name: shape}, by module."""
     modules: dict[str, dict[str, Shape]] = {}
     embeddings: dict[str, None] = {}
     unknown: list[str] = []
@@ -114,7 +123,7 @@ def group(shapes: Mapping[str, Shape]) -> tuple[dict[str, dict[str, Shape]], tup
             modules.setdefault(found[0], {})[found[1]] = shape
         else:
             unknown.append(key)
-    return modules, tuple(embeddings), tuple(unknown)
+    return Grouped(modules, tuple(embeddings), tuple(unknown))
 
 
 def algorithm_of(module: str, parts: Parts) -> str:
