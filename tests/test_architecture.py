@@ -32,7 +32,7 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: relative import"
+            assert node.level == 0, f"{path}: write imports from lib_lora on"
             found.add(node.module)
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
