@@ -1,7 +1,7 @@
 """The user's notes beside the file, `<stem>.json`: read, and saved so that nothing is lost.
 
 Unknown keys survive a save, the file appears whole or not at all, and a note that somebody else changed meanwhile is
-not overwritten. Files of other tools are only read: `helpers.py`.
+not overwritten. Files of other tools are only read: `library/helpers.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ from typing import Any
 from lib_lora.errors import LoraError
 from lib_lora.header import encodable
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+PREVIEWS = (*(f".preview{ending}" for ending in PICTURES), *PICTURES)  # `<stem>` and one of these, the best first
+TEXTS = (".description.txt", ".txt")
+CIVITAI = ".civitai.info"  # a Civitai version, left by several tools
+MANAGER = ".metadata.json"  # ComfyUI-Lora-Manager
+SIDECARS = (".json", CIVITAI, MANAGER, *TEXTS)  # those whose content the index keeps
 MAX_SIDECAR = 8 * 1024 * 1024  # bytes
 KEYS = {  # field of Notes -> key in the file
     "description": "description",

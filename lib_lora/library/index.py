@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from lib_lora.database import Database, Row, Stamp
-from lib_lora.entry import Details, Entry
 from lib_lora.errors import AdapterFileError, NotFoundError
 from lib_lora.files import Found, Walked, walk
 from lib_lora.hashes import Hashes, hash_file, stored_hash
-from lib_lora.lookup import Lookup
-from lib_lora.reading import Layouts, make_entry, read_texts
+from lib_lora.library.database import Database, Row, Stamp
+from lib_lora.library.entry import Details, Entry
+from lib_lora.library.lookup import Lookup
+from lib_lora.library.reading import Layouts, make_entry, read_texts
 
 BATCH = 250  # files a transaction
 Progress = Callable[[int, int], None]  # (files read, files to read)

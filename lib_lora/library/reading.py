@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lib_lora import families
-from lib_lora.entry import Details, Entry, Store
 from lib_lora.errors import AdapterFileError
 from lib_lora.files import Found
 from lib_lora.hashes import stated_hashes
 from lib_lora.header import Listing, read_header
-from lib_lora.helpers import Helpers, preview, read_helpers
+from lib_lora.library.entry import Details, Entry, Store
+from lib_lora.library.helpers import Helpers, preview, read_helpers
+from lib_lora.library.pickled import read_shapes
 from lib_lora.metadata import Facts, read_facts
-from lib_lora.pickled import read_shapes
 from lib_lora.sidecar import Notes, SidecarError, read_notes
 from lib_lora.survey import Survey, group, survey
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from lib_lora.errors import LoraError
 from lib_lora.hashes import Hashes
-from lib_lora.reading import Texts
+from lib_lora.library.reading import Texts
 
 VERSION = 1  # of the texts in `files` and `texts`: another one means reading the files again
 TABLES = """

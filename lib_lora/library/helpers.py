@@ -17,14 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.header import encodable
-from lib_lora.sidecar import SidecarError, json_object, number, read_bytes
+from lib_lora.sidecar import CIVITAI, MANAGER, PREVIEWS, TEXTS, SidecarError, json_object, number, read_bytes
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
-PREVIEWS = (*(f".preview{ending}" for ending in PICTURES), *PICTURES)
-TEXTS = (".description.txt", ".txt")
-CIVITAI = ".civitai.info"
-MANAGER = ".metadata.json"
-SIDECARS = (".json", CIVITAI, MANAGER, *TEXTS)  # those whose content the index keeps
 MAX_TEXT = 20_000  # characters
 MAX_WORDS = 100
 HASH_NAMES = ("SHA256", "AutoV3", "AutoV2", "AutoV1")

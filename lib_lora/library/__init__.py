@@ -1,0 +1,14 @@
+"""The library: what lies in the adapter folders, indexed without reading a tensor, found by whatever users call it.
+
+    index      Library: scans, finds, answers        entry      Entry: one file, as everybody sees it
+    reading    a file -> the rows of the index       database   the rows on disk (SQLite)
+    lookup     typed names -> entries                helpers    what other tools left beside a file
+    pickled    names and shapes of .pt files, without torch and without running them
+"""
+
+from __future__ import annotations
+
+from lib_lora.library.entry import Details, Entry
+from lib_lora.library.index import Library, Progress, RefreshResult
+
+__all__ = ["Details", "Entry", "Library", "Progress", "RefreshResult"]
