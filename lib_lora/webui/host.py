@@ -19,7 +19,7 @@ from lib_lora.targets import index_checkpoint
 
 ATTRIBUTE = "lib_lora_session"  # of the model
 WRAPPER = "wrapped"
-ENCODERS = ("conditioner", "cond_stage_model")  # SDXL has both, and the second is only another name for a part of the first
+ENCODERS = ("conditioner", "cond_stage_model")  # SDXL has both; there the second is a part of the first
 
 
 class WebUIHost(TorchHost):

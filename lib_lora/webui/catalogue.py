@@ -1,0 +1,106 @@
+"""The installed adapters under the names that the WebUI's cards, tags and other extensions use."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from modules import paths, shared
+from modules.cache import cache_dir
+
+from lib_lora.errors import NotFoundError
+from lib_lora.library import Library
+from lib_lora.library.entry import Entry
+from lib_lora.webui import settings
+
+UNTYPABLE = frozenset(":<>")  # a tag cannot hold them
+RESERVED = frozenset({"none", "addams"})  # names with a meaning of their own for the built-in extension
+
+
+def folders() -> list[Path]:
+    """Where adapters lie: the built-in's flags where it defines them, else `models/Lora`. Made if it is not there."""
+    main = Path(getattr(shared.cmd_opts, "lora_dir", None) or os.path.join(paths.models_path, "Lora"))
+    main.mkdir(parents=True, exist_ok=True)
+    older = getattr(shared.cmd_opts, "lyco_dir_backcompat", None)
+    return [main, *([Path(older)] if older and os.path.isdir(older) else [])]
+
+
+class Catalogue:
+    """A library and a name for each of its entries; a finder for sessions."""
+
+    def __init__(self) -> None:
+        database = Path(cache_dir, "lib_lora.sqlite")
+        database.parent.mkdir(parents=True, exist_ok=True)
+        self.library = Library(folders(), database=database)
+        self.on_change: list[Callable[[], None]] = []  # called when the list is another one
+        self._by_name: Mapping[str, Entry] = {}
+        self._names: Mapping[int, str] = {}  # by the entry's id
+        self._plain_aliases: frozenset[int] = frozenset()  # ids of entries whose alias means them and no other
+
+    def refresh(self) -> None:
+        """Look at the folders again."""
+        self.library.refresh()
+        self._name_all()
+
+    @property
+    def by_name(self) -> Mapping[str, Entry]:
+        """{short name: entry}, in order: the file's name where it is the only one, else its path below the folder."""
+        if not self._by_name:
+            self._name_all()
+        return self._by_name
+
+    def find(self, name: str) -> Entry:
+        """See `Library.find`."""
+        entry = self.library.find(name)
+        if self._by_name and self.by_name.get(self._names.get(entry.id, "")) is not entry:
+            self._name_all()  # the library has found a new or a changed file
+        return entry
+
+    def get(self, name: str) -> Entry | None:
+        """The entry with this short name, or what else the name means; None if there is none."""
+        try:
+            return self.by_name.get(name) or self.find(name)
+        except NotFoundError:
+            return None
+
+    def name(self, entry: Entry) -> str:
+        """Its short name."""
+        return self._names.get(entry.id, entry.name)
+
+    def prompt_name(self, entry: Entry) -> str:
+        """What stands in a tag: the alias if the user's settings want it and it means no other file, else the name."""
+        by_file = settings.get("lora_preferred_name") == settings.NAMES[1]
+        return self.name(entry) if by_file or entry.id not in self._plain_aliases else entry.alias
+
+    def known_hash(self, entry: Entry) -> str:
+        """The hash the WebUI goes by, as far as it is known without reading the file; empty if it is not."""
+        known = self.library.known_hashes(entry)
+        return known.tensors or known.sha256 if known else next(iter(entry.stated_hashes), "")
+
+    def _name_all(self) -> None:
+        entries = self.library.entries()
+        stems = Counter(entry.stem for entry in entries)
+        names = Counter(entry.name for entry in entries)
+        named: dict[str, Entry] = {}
+        for entry in entries:
+            full = entry.name if names[entry.name] == 1 else f"{entry.name}{entry.path.suffix}"
+            named.setdefault(entry.stem if stems[entry.stem] == 1 else full, entry)
+        self._names = {entry.id: name for name, entry in named.items()}
+        self._plain_aliases = frozenset(_plain_aliases(entries))
+        changed = self._by_name != named
+        self._by_name = named
+        for tell in self.on_change if changed else ():
+            tell()
+
+
+def _plain_aliases(entries: list[Entry]) -> Any:
+    aliases = Counter(entry.alias.casefold() for entry in entries)
+    files = Counter(name for entry in entries for name in {entry.stem.casefold(), entry.name.casefold()})
+    for entry in entries:
+        alias = entry.alias.casefold()
+        own = alias in (entry.stem.casefold(), entry.name.casefold())
+        if aliases[alias] == 1 and files[alias] == own and not UNTYPABLE & set(alias) and alias not in RESERVED:
+            yield entry.id

@@ -1,0 +1,131 @@
+"""The way in: `register()` is called by `scripts/lora_adapters.py` each time the WebUI loads scripts.
+
+"Reload UI" calls the unload callback and then runs the script again, while this package stays imported: everything that
+`register` does is undone by `unregister`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from modules import extra_networks, patches, script_callbacks, sd_models, shared, ui_extra_networks
+from torch import nn
+
+from lib_lora import __version__
+from lib_lora.webui import api, legacy, takeover
+from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui.host import release, session_of
+from lib_lora.webui.infotext import Paste
+from lib_lora.webui.network import LoraNetwork
+from lib_lora.webui.page import LoraPage
+from lib_lora.webui.settings import Options
+
+ROOT = Path(__file__).resolve().parents[2]
+_registered: Room | None = None
+
+
+def register() -> Room:
+    """Take over. Calling it again first undoes what was there."""
+    global _registered
+    unregister()
+    _registered = Room()
+    _registered.enter()
+    return _registered
+
+
+def unregister() -> None:
+    """The WebUI as it would be without us."""
+    global _registered
+    room, _registered = _registered, None
+    if room is not None:
+        room.leave()
+
+
+class Room:
+    """Everything of ours that lives in one run of the WebUI's user interface."""
+
+    def __init__(self) -> None:
+        self.catalogue = Catalogue()
+        self.legacy = legacy.Legacy(self.catalogue)
+        self.network = LoraNetwork(self.catalogue, self.legacy)
+        self.page = LoraPage(self.catalogue)
+        self.takeover = takeover.Takeover()
+        self.options = Options(lambda: list(self.catalogue.by_name), self.catalogue.refresh)
+
+    def enter(self) -> None:
+        """Called while the WebUI loads scripts: callbacks are registered, nothing of the user interface exists."""
+        self.takeover.install(loaded_models())
+        self.legacy.install()
+        self.options.install()
+        paste = Paste(self.catalogue)
+        script_callbacks.on_script_unloaded(unregister)
+        script_callbacks.on_before_ui(self.before_ui)
+        script_callbacks.on_app_started(self.app_started)
+        script_callbacks.on_model_loaded(self.model_loaded)
+        script_callbacks.on_infotext_pasted(paste.tags_of_additional_networks)
+        script_callbacks.on_infotext_pasted(paste.rename_by_hash)
+        following = self._following(sd_models.reload_model_weights)
+        patches.patch(__name__, sd_models, "reload_model_weights", following)
+        for model in loaded_models():
+            self.model_loaded(model)
+
+    def leave(self) -> None:
+        """Undo `enter`."""
+        patches.undo(__name__, sd_models, "reload_model_weights")
+        for model in loaded_models():
+            release(model)
+        self.options.remove()
+        self.legacy.remove(for_good=not is_enabled())
+        self.takeover.remove()
+        self.catalogue.library.close()
+
+    def before_ui(self) -> None:
+        """The registries were emptied after the scripts were loaded; the page's cards are made later."""
+        ui_extra_networks.register_page(self.page)
+        extra_networks.register_extra_network(self.network)
+        extra_networks.register_extra_network_alias(self.network, "lyco")
+        self.legacy.networks.extra_network_lora = self.network
+
+    def app_started(self, _demo: Any, app: FastAPI) -> None:
+        """The last step of a start: routes, and a look whether all is as it should be."""
+        api.add_routes(app, self.catalogue)
+        count = len(self.catalogue.by_name)
+        print(f"lib_lora {__version__}: {count} adapter{'s' * (count != 1)} in {self.catalogue.library.folders[0]}")
+        routes = [route.path for route in app.routes if getattr(route, "path", None) in api.ROUTES]
+        for problem in takeover.problems(self.page, self.network, routes):
+            print(f"lib_lora: {problem}; another extension is in the way")
+
+    def model_loaded(self, sd_model: nn.Module) -> None:
+        """New weights, perhaps in a model that we know: nothing is applied, but its layers have names and a session."""
+        session_of(sd_model, self.catalogue, self.network.cache)
+        legacy.name_layers(sd_model)
+
+    def _following(self, reload: Callable[..., Any]) -> Callable[..., Any]:
+        """`sd_models.reload_model_weights`, after which the refiner carries what the base model carried."""
+
+        def reload_and_follow(*args: Any, **options: Any) -> Any:
+            before = sd_models.model_data.sd_model
+            info = getattr(before, "sd_checkpoint_info", None)
+            wanted = self.network.wanted
+            model = reload(*args, **options)
+            if model is not None and (model is not before or model.sd_checkpoint_info is not info):
+                self.network.follow(model, wanted)
+            return model
+
+        return reload_and_follow
+
+
+def loaded_models() -> list[nn.Module]:
+    """Every checkpoint that the WebUI keeps in memory."""
+    data = sd_models.model_data
+    found = {id(model): model for model in (*data.loaded_sd_models, data.sd_model) if model is not None}
+    return list(found.values())
+
+
+def is_enabled() -> bool:
+    """Whether the user's settings will load this extension again."""
+    opts = shared.opts
+    return ROOT.is_dir() and ROOT.name not in opts.disabled_extensions and opts.disable_all_extensions == "none"
