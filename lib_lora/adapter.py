@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lib_lora import families
-from lib_lora.algorithms import Delta, read_module
+from lib_lora import families, foreign
+from lib_lora.algorithms import ACCESSORIES, Delta, Origin, PartsError, read_module
+from lib_lora.containers import read_tensors
 from lib_lora.errors import AdapterFileError
 from lib_lora.keys import split_key
+from lib_lora.origin import Origins, config_of, read_config, stamps
 
 BUNDLE = "bundle_emb."
-PICKLES = (".pt", ".pth", ".ckpt", ".bin")
+EMBEDDINGS = {  # end of the key -> the text encoder that it is for; "text" is a model's only one
+    "string_to_param.*": "text", "emb_params": "text", "clip_l": "clip_l", "clip_g": "clip_g",
+    "clip_l_out": None, "clip_g_out": None,  # OneTrainer's output embeddings, which no program uses
+}  # fmt: skip
+WHOLE_NUMBERS = frozenset({"alpha", "scale", "scalar", "on_input", "scaled_oft", "bias_indices", "bias_size", "reshape_weight"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +34,10 @@ class Adapter:
     metadata: Mapping[str, str] = field(repr=False)
     modules: Mapping[str, Mapping[str, Delta]] = field(repr=False)  # spelling -> {"weight": ..., "bias": ...}
     unknown: tuple[str, ...] = ()  # keys that no algorithm understands
-    refused: tuple[str, ...] = ()  # sentences: modules that are incomplete or not finite
+    refused: tuple[str, ...] = ()  # sentences: modules that are incomplete, not finite, or of an unsupported algorithm
     notes: tuple[str, ...] = ()  # sentences: decisions that a user should know of
+    # Bundled textual-inversion embeddings: the word in the prompt -> {"clip_l", "clip_g" or "text": (vectors, width)}
+    embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -51,35 +56,30 @@ def read_adapter(path: Path) -> Adapter:
 
     Raises AdapterFileError if the file is missing, broken, or holds no module of a known algorithm.
     """
-    tensors, metadata = _read_pickle(path) if path.suffix.lower() in PICKLES else _read_safetensors(path)
-    by_module: dict[str, dict[str, Tensor]] = {}
-    keys: dict[tuple[str, str], str] = {}
-    unknown: list[str] = []
-    for key, tensor in tensors.items():
-        split = None if key.startswith(BUNDLE) else split_key(key)
-        if split is None:
-            unknown.append(key)
-            continue
-        by_module.setdefault(split[0], {})[split[1]] = tensor
-        keys[split] = key
+    tensors, metadata = read_tensors(path)
+    if what := foreign.always(tensors):
+        raise AdapterFileError(f"{path.name} is {what}")
+    by_module, keys, unknown = _sort(tensors)
+    origins = Origins(metadata, read_config(path))
 
     modules: dict[str, Mapping[str, Delta]] = {}
     refused: list[str] = []
     notes: list[str] = []
     for name, parts in by_module.items():
-        bad = next((part for part, tensor in parts.items() if not _is_usable(tensor)), None)
-        if bad is not None:
-            refused.append(f"{name}: {bad} holds values that are not finite numbers")
+        try:
+            deltas, left_over, said = _read(parts, origins.of(name))
+        except PartsError as error:
+            refused.append(f"{name}: {error}")
             continue
-        deltas, left_over, said = read_module(parts)
         if deltas:
             modules[name] = deltas
             notes += [f"{name}: {note}" for note in said]
         unknown += [keys[name, part] for part in left_over]
-    if not modules:
-        raise AdapterFileError(f"{path.name}: {_why_nothing(refused, unknown)}")
-    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    return Adapter(path, families.detect(shapes, metadata), metadata, modules, tuple(unknown), tuple(refused), tuple(notes))
+    embeddings = _read_embeddings(tensors, unknown, refused)
+    if not modules and not embeddings:
+        raise AdapterFileError(f"{path.name} {_why_nothing(tensors, refused, unknown)}")
+    family = families.detect({key: tuple(tensor.shape) for key, tensor in tensors.items()}, metadata)
+    return Adapter(path, family, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)
 
 
 class AdapterCache:
@@ -87,16 +87,15 @@ class AdapterCache:
 
     def __init__(self, limit: int = 8) -> None:
         self.limit = limit
-        self._read: OrderedDict[Path, tuple[tuple[int, int], Adapter]] = OrderedDict()
+        self._read: OrderedDict[Path, tuple[object, Adapter]] = OrderedDict()
 
     def read(self, path: Path) -> Adapter:
         """The adapter at `path`. Raises AdapterFileError."""
         try:
-            status = path.stat()
+            stamp = stamps((path, config_of(path)))
         except OSError as error:
             self._read.pop(path, None)
             raise AdapterFileError(f"{path.name}: cannot be opened ({error.strerror}); is it still at {path}?") from error
-        stamp = (status.st_mtime_ns, status.st_size)
         known = self._read.get(path)
         if known is None or known[0] != stamp:
             known = (stamp, read_adapter(path))
@@ -111,45 +110,69 @@ class AdapterCache:
         self._read.clear()
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise AdapterFileError(f"{path.name}: not a readable .safetensors file ({error}); download it again") from error
+def _sort(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], dict[tuple[str, str], str], list[str]]:
+    """`({module: {part: tensor}}, {(module, part): key}, keys that are neither)`."""
+    by_module: dict[str, dict[str, Tensor]] = {}
+    keys: dict[tuple[str, str], str] = {}
+    unknown: list[str] = []
+    for key, tensor in tensors.items():
+        if key.startswith(BUNDLE):
+            continue
+        split = split_key(key)
+        if split is None or split in keys:
+            unknown.append(key)
+            continue
+        by_module.setdefault(split[0], {})[split[1]] = tensor
+        keys[split] = key
+    return by_module, keys, unknown
 
 
-def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A dict of tensors saved by torch, in its zip format only.
-
-    `weights_only` forbids code in the pickle. TorchScript archives are refused before torch sees them: older versions of
-    torch would run them whatever `weights_only` says.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.rpartition("/")[2] for name in archive.namelist()}
-        if "data.pkl" not in names or "constants.pkl" in names:
-            raise AdapterFileError(f"{path.name}: a program, not a file of tensors; it was not opened")
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except zipfile.BadZipFile as error:
-        raise AdapterFileError(f"{path.name}: not a torch file in zip format; save it again as .safetensors") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AdapterFileError(f"{path.name}: not a plain file of tensors ({reason}); it was not loaded") from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict):
-        raise AdapterFileError(f"{path.name}: holds no tensors by name")
-    return {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}, {}
+def _read(parts: dict[str, Tensor], origin: Origin) -> tuple[dict[str, Delta], list[str], list[str]]:
+    """`read_module`, with every value looked at. Raises PartsError."""
+    if parts.keys() <= ACCESSORIES:  # the weights of a model, perhaps: not worth reading
+        return {}, sorted(parts), []
+    for part, tensor in parts.items():
+        if not tensor.is_floating_point() and (part not in WHOLE_NUMBERS or tensor.is_complex()):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise PartsError(f"{part} holds {kind} numbers: quantised adapters are not supported")
+        if not is_finite(tensor):
+            raise PartsError(f"{part} holds values that are not finite numbers")
+    return read_module(parts, origin)
 
 
-def _is_usable(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor.float().sum()).item())
+def is_finite(tensor: Tensor) -> bool:
+    """True if all values are numbers. One pass and no memory where they are, which is nearly always."""
+    if not tensor.is_floating_point():
+        return True
+    return bool(tensor.sum(dtype=torch.float64).isfinite()) or bool(tensor.isfinite().all())
 
 
-def _why_nothing(refused: list[str], unknown: list[str]) -> str:
+def _read_embeddings(tensors: Mapping[str, Tensor], unknown: list[str], refused: list[str]) -> dict[str, dict[str, Tensor]]:
+    """The bundled embeddings by name; a name may have dots and spaces in it, so that its end is what is looked for."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if not key.startswith(BUNDLE):
+            continue
+        rest = key.removeprefix(BUNDLE)
+        end = next((end for end in EMBEDDINGS if rest.endswith(f".{end}")), None)
+        if end is None:
+            unknown.append(key)
+            continue
+        encoder, name = EMBEDDINGS[end], rest.removesuffix(f".{end}")
+        if encoder is None or not name:
+            continue
+        if tensor.dim() not in (1, 2) or tensor.numel() == 0 or not tensor.is_floating_point() or not is_finite(tensor):
+            refused.append(f"the embedding {name}: {end} is no list of vectors of finite numbers")
+            continue
+        found.setdefault(name, {})[encoder] = tensor if tensor.dim() == 2 else tensor[None]
+    return found
+
+
+def _why_nothing(names: Mapping[str, Tensor], refused: list[str], unknown: list[str]) -> str:
     if refused:
-        return f"no usable module; {refused[0]}"
+        return f"has no usable module: {refused[0]}"
+    if what := foreign.otherwise(names):
+        return f"is {what}"
     if unknown:
-        return f"not an adapter that is known here; its tensors are named like '{unknown[0]}'"
-    return "the file holds no tensors"
+        return f"is no adapter that is known here; its tensors are named like '{unknown[0]}'"
+    return "holds no tensors"

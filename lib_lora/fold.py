@@ -37,8 +37,9 @@ def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
         if product is not None:
             view.add_((product[0] @ product[1]).reshape(view.shape))
         for step in run:
-            if step.delta.low_rank() is None:
-                step.delta.add_to(view, step.multiplier)
+            delta = step.meant
+            if delta.low_rank() is None:
+                delta.add_to(view, step.multiplier)
     if not is_wide:
         out.copy_(wide)
 
@@ -59,8 +60,7 @@ def _product(run: Sequence[Step], like: Tensor) -> tuple[Tensor, Tensor] | None:
     """All low-rank deltas of a run as one pair: up (o, sum of ranks), scaled; down (sum of ranks, i*kh*kw)."""
     ups, downs = [], []
     for step in run:
-        delta = step.delta if step.dyn is None else step.delta.truncated(step.dyn)
-        factors = delta.low_rank()
+        factors = step.meant.low_rank()
         if factors is not None:
             up, down, scale = factors
             ups.append(up.to(like.device, like.dtype) * (scale * step.multiplier))

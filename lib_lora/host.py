@@ -46,10 +46,11 @@ class TorchHost:
 
     def targets(self) -> TargetIndex:
         """See Host."""
-        slots = self._find_slots()
+        slots = {key: slot for key, slot in self._find_slots().items() if key not in self.patcher.made}
         if self._index is None or slots != self._slots:
             self._slots = slots
-            self._index = self._make_index({key: tuple(slot.parameter.shape) for key, slot in slots.items()})
+            index = self._make_index({key: tuple(slot.parameter.shape) for key, slot in slots.items()})
+            self._index = index.with_new_biases({key for key, slot in slots.items() if slot.lacks_bias})
         return self._index
 
     def apply(self, plan: Plan) -> None:

@@ -32,6 +32,11 @@ class Slot:
         """The parameter as it is now."""
         return getattr(self.module, self.attribute)
 
+    @property
+    def lacks_bias(self) -> bool:
+        """True for the weight of a module that could have a bias and has none."""
+        return self.attribute == "weight" and self.module._parameters.get("bias", self.module) is None
+
 
 @dataclass
 class Patched:
@@ -48,16 +53,31 @@ class Patched:
         return tensor.data_ptr() == self.pointer or torch.equal(_sample(tensor), self.sample.to(tensor))
 
 
+@dataclass(frozen=True)
+class Made:
+    """A bias that the model does not have of its own."""
+
+    module: nn.Module
+    steps: tuple[Step, ...]
+    like: torch.dtype  # the weight's
+
+
 class Patcher:
     """What one model carries. `apply` is idempotent and does only what changed."""
 
     def __init__(self) -> None:
         self._patched: dict[str, Patched] = {}
+        self._made: dict[str, Made] = {}
 
     @property
     def patched(self) -> frozenset[str]:
         """The parameters that are not their base weight."""
-        return frozenset(self._patched)
+        return frozenset({*self._patched, *self._made})
+
+    @property
+    def made(self) -> frozenset[str]:
+        """The biases among them that the model does not have of its own; without adapters they are not there."""
+        return frozenset(self._made)
 
     def apply(self, plan: Plan, slots: Mapping[str, Slot]) -> None:
         """Make every parameter what `plan` says, starting from its base weight.
@@ -66,10 +86,13 @@ class Patcher:
         """
         try:
             with _exact_arithmetic():
-                for key in [key for key in self._patched if key not in plan.steps]:
+                for key in [key for key in self.patched if key not in plan.steps]:
                     self._restore(key)
                 for key, steps in plan.steps.items():
-                    self._patch(key, steps, slots[key])
+                    if steps[0].target.beside is not None:
+                        self._make_bias(key, steps, slots[steps[0].target.beside])
+                    else:
+                        self._patch(key, steps, slots[key])
         except RuntimeError as error:
             self.restore()
             raise PatchError(_explain(error)) from error
@@ -79,12 +102,14 @@ class Patcher:
 
     def restore(self) -> None:
         """Put every base weight back, bit for bit."""
-        for key in list(self._patched):
+        for key in self.patched:
             self._restore(key)
 
     def forget(self) -> None:
-        """Drop what is kept without touching the model: its weights are new ones."""
+        """Drop what is kept without touching the model's own weights: they are new ones."""
         self._patched.clear()
+        for key in self.made:
+            self._restore(key)
 
     def _patch(self, key: str, steps: tuple[Step, ...], slot: Slot) -> None:
         current = slot.parameter.data
@@ -104,7 +129,21 @@ class Patcher:
         self._patched[key] = Patched(slot, original, steps, out.data_ptr(), _sample(out))
         slot.parameter.data = out
 
+    def _make_bias(self, key: str, steps: tuple[Step, ...], weight: Slot) -> None:
+        """Give the module of `weight` a bias, which starts from zero."""
+        module, current = weight.module, weight.parameter
+        if self._made.get(key) == Made(module, steps, current.dtype) and module.bias is not None:
+            return
+        base = torch.zeros(steps[0].target.shape, dtype=current.dtype, device=current.device)
+        out = torch.empty_like(base)
+        fold(base, steps, out)
+        self._made[key] = Made(module, steps, current.dtype)
+        module.bias = nn.Parameter(out, requires_grad=False)
+
     def _restore(self, key: str) -> None:
+        if key in self._made:
+            self._made.pop(key).module.bias = None
+            return
         known = self._patched.pop(key)
         current = known.slot.parameter
         if known.is_here(current.data) or current.data_ptr() == known.original.data_ptr():

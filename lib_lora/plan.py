@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from lib_lora import families
 from lib_lora.adapter import Adapter
 from lib_lora.algorithms import Delta
 from lib_lora.errors import WrongBaseError
 from lib_lora.tag import LoraTag
 from lib_lora.targets import Target, TargetIndex
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LATENT_CHANNELS = 4  # what an adapter for a text-to-image UNet knows of the wider `conv_in` of an inpainting one
 
@@ -25,6 +28,14 @@ class Step:
     dyn: int | None  # ranks to use
     source: str  # the adapter's name, for errors
 
+    @property
+    def meant(self) -> Delta:
+        """The delta as far as it is for this target: with the ranks to use, and of its rows those that are meant."""
+        delta = self.delta if self.dyn is None else self.delta.truncated(self.dyn)
+        part = delta if self.target.piece is None else delta.part(*self.target.piece)
+        assert part is not None  # `plan` makes no step that needs the rows that are not there
+        return part
+
 
 @dataclass(frozen=True)
 class AdapterReport:
@@ -37,6 +48,7 @@ class AdapterReport:
     unmatched: tuple[str, ...] = ()  # module names this model does not have
     misfits: tuple[str, ...] = ()  # sentences: modules whose shape does not fit
     unknown: tuple[str, ...] = ()  # keys that no algorithm understands
+    refused: tuple[str, ...] = ()  # sentences: modules of the file that cannot be used on any model
     notes: tuple[str, ...] = ()  # sentences for the user; the adapter works all the same
     problem: str | None = None  # a sentence: why nothing of it is applied
 
@@ -54,7 +66,7 @@ class AdapterReport:
         """Everything worth telling the person who typed the tag."""
         if self.problem is not None:
             return [self.problem]
-        told = list(self.notes)
+        told = [*self.notes, *_summary(self.name, self.refused)]
         if self.misfits:
             told.append(f"{self.name}: {len(self.misfits)} of {self.total} layers do not fit this checkpoint ({self.misfits[0]})")
         if self.unknown:
@@ -68,6 +80,8 @@ class Plan:
 
     steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict, repr=False)
     reports: tuple[AdapterReport, ...] = ()
+    # Textual-inversion embeddings that the adapters bring: the word -> {"clip_l", "clip_g" or "text": (vectors, width)}
+    embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
 
 
 def plan(active: Sequence[tuple[LoraTag, Adapter]], index: TargetIndex) -> Plan:
@@ -76,66 +90,86 @@ def plan(active: Sequence[tuple[LoraTag, Adapter]], index: TargetIndex) -> Plan:
     An adapter for another base model contributes nothing and its report says why, unless its tag says `force=1`.
     """
     steps: dict[str, list[Step]] = {}
+    embeddings: dict[str, Mapping[str, Tensor]] = {}
     reports = []
     for tag, adapter in active:
         own, report = _bind(tag, adapter, index)
         try:
             _require_same_base(report, adapter, index)
         except WrongBaseError as error:
-            report = _failed(report, str(error))
+            report = replace(report, problem=str(error))
         else:
             for step in own:
                 if step.multiplier != 0:
                     steps.setdefault(step.target.key, []).append(step)
+            embeddings = {**adapter.embeddings, **embeddings}  # of two with one name, the first in the prompt
         reports.append(report)
-    return Plan({key: tuple(of_key) for key, of_key in steps.items()}, tuple(reports))
+    return Plan({key: tuple(of_key) for key, of_key in steps.items()}, tuple(reports), embeddings)
 
 
 def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step], AdapterReport]:
     steps: list[Step] = []
     unmatched: list[str] = []
     misfits: list[str] = []
-    taken: set[Target] = set()
+    taken: dict[str, list[Target]] = {}
     matched = 0
     for module, deltas in adapter.modules.items():
-        targets = index.find(module)
-        if targets is None:
+        places = index.find_all(module)
+        if not places:
             unmatched.append(module)
             continue
         fits = True
         for part, delta in deltas.items():
-            target, reason = _fit(delta, targets.get(part), part)
-            if target is None:
+            targets, reason = _fit(delta, [place.get(part) for place in places], part)
+            if not targets:
                 misfits.append(f"{module}: {reason}")
                 fits = False
-            elif target not in taken:  # a file may name one target in two spellings; the first counts
-                taken.add(target)
-                steps.append(Step(target, delta, tag.multiplier(target.component), tag.dyn, tag.name))
+            elif not any(_overlap(target, other) for target in targets for other in taken.get(target.key, ())):
+                for target in targets:
+                    taken.setdefault(target.key, []).append(target)
+                    steps.append(Step(target, delta, tag.multiplier(target.component), tag.dyn, tag.name))
         matched += fits
     report = AdapterReport(
         tag, str(adapter.path), matched, len(adapter.modules), tuple(unmatched), tuple(misfits), adapter.unknown,
-        notes=(*tag.notes, *_summary(tag.name, adapter.refused), *_summary(tag.name, adapter.notes)),
+        adapter.refused, notes=(*tag.notes, *_summary(tag.name, adapter.notes)),
     )
     return steps, report
 
 
-def _fit(delta: Delta, target: Target | None, part: str) -> tuple[Target | None, str]:
-    if target is None:
-        return None, f"the model has no {part} there"
+def _overlap(target: Target, other: Target) -> bool:
+    """Two targets of one parameter that share rows: a file names it in two spellings, and the first counts."""
+    if target.rows is None or other.rows is None:
+        return True
+    return target.rows[0] < other.rows[1] and other.rows[0] < target.rows[1]
+
+
+def _fit(delta: Delta, targets: Sequence[Target | None], part: str) -> tuple[list[Target], str]:
+    """The targets of a module's weight or bias as they fit, or none and why."""
+    present = [target for target in targets if target is not None]
+    if len(present) < len(targets):
+        return [], f"the model has no {part} there"
+    if present[0].piece is not None:
+        begin, end, total = present[0].piece
+        reason = delta.misfit((total, *present[0].shape[1:]))
+        if reason is None and delta.part(begin, end, total) is None:
+            reason = f"{delta.algorithm} mixes the rows of a layer that this model keeps apart"
+        return ([], reason) if reason else (present, "")
+    target = present[0]
     reason = delta.misfit(target.shape)
     if reason is None:
-        return target, ""
+        return present, ""
     if len(target.shape) == 4 and target.shape[1] > LATENT_CHANNELS:
         narrowed = target.narrowed(LATENT_CHANNELS)
         if delta.misfit(narrowed.shape) is None:
-            return narrowed, ""
-    return None, reason
+            return [narrowed], ""
+    return [], reason
 
 
 def _require_same_base(report: AdapterReport, adapter: Adapter, index: TargetIndex) -> None:
-    """Raises WrongBaseError. The families decide where both are certain, else the share of layers that fit."""
-    is_sure = adapter.family.sure and index.family.sure
-    same = families.compatible(adapter.family.id, index.family.id) if is_sure else None
+    """Raises WrongBaseError. The families decide where they are certain, else the share of layers that fit."""
+    if not adapter.modules:
+        return  # embeddings alone: their host knows their width
+    same = adapter.family.fits(index.family)
     fits = f"{report.name}: {report.matched} of {report.total} layers match"
     if report.matched == 0 or (same is False and not report.tag.force):
         bases = f": made for {adapter.family.label}, the checkpoint is {index.family.label}" if same is not True else ""
@@ -143,11 +177,6 @@ def _require_same_base(report: AdapterReport, adapter: Adapter, index: TargetInd
         raise WrongBaseError(f"{fits}{bases}{hint}; nothing was applied")
     if same is None and not report.tag.force and report.matched * 2 < report.total:
         raise WrongBaseError(f"{fits} this checkpoint; nothing was applied (force=1 in the tag applies them all the same)")
-
-
-def _failed(report: AdapterReport, problem: str) -> AdapterReport:
-    return AdapterReport(report.tag, report.path, report.matched, report.total, report.unmatched, report.misfits,
-                         report.unknown, report.notes, problem)
 
 
 def _summary(name: str, sentences: Sequence[str]) -> list[str]:

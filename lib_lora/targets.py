@@ -8,9 +8,9 @@ the package treats these as special.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lib_lora import families
 from lib_lora.keys import ModuleName, layout, names, spellings
@@ -23,6 +23,7 @@ UNET_ROOT = "model.diffusion_model"
 WRAPPERS = ("module.", "_orig_mod.")  # left in keys by DDP and torch.compile
 
 Shape = tuple[int, ...]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Target:
     rows: tuple[int, int] | None = None  # begin, end
     columns: tuple[int, int] | None = None  # begin, end along the input axis
     transposed: bool = False
+    piece: tuple[int, int, int] | None = None  # begin, end, total: rows of the delta, where the module is several parameters
+    beside: str | None = None  # the weight's key, where this is a bias that the model does not have: it is made, and unmade
 
     @property
     def is_whole(self) -> bool:
@@ -61,14 +64,42 @@ class TargetIndex:
     family: families.Family
     modules: Mapping[str, Mapping[str, Target]] = field(repr=False)  # spelling -> {"weight": Target, "bias": Target}
     keys: frozenset[str] = field(repr=False)  # the parameters that can be targets
+    # What files know as one module and this model as several (q, k and v), whose rows stand one below the other.
+    fused: Mapping[str, tuple[Mapping[str, Target], ...]] = field(default_factory=dict, repr=False)
 
     def find(self, module: str) -> Mapping[str, Target] | None:
         """The targets of a module as a file spells it, or None if this model has no such module."""
-        found = self.modules.get(module)
-        for wrapper in WRAPPERS:
-            if found is None and wrapper in module:
-                found = self.modules.get(module.replace(wrapper, "", 1))
-        return found
+        return _find(self.modules, module)
+
+    def find_all(self, module: str) -> tuple[Mapping[str, Target], ...]:
+        """The same as `find`, and all of them where one module of the file is several here; empty if there is none."""
+        found = _find(self.modules, module)
+        return (found,) if found is not None else _find(self.fused, module) or ()
+
+    def with_new_biases(self, weights: Collection[str]) -> TargetIndex:
+        """The same, with a bias as target for each of `weights` (their keys) that has none; its host can make one."""
+        made: dict[int, Mapping[str, Target]] = {}
+
+        def complete(targets: Mapping[str, Target]) -> Mapping[str, Target]:
+            weight = targets.get("weight")
+            if weight is None or "bias" in targets or not weight.is_whole or weight.key not in weights:
+                return targets
+            if id(targets) not in made:
+                key = f"{weight.key.removesuffix('weight')}bias"
+                bias = Target(key, weight.component, weight.shape[:1], piece=weight.piece, beside=weight.key)
+                made[id(targets)] = {**targets, "bias": bias}
+            return made[id(targets)]
+
+        fused = {module: tuple(map(complete, pieces)) for module, pieces in self.fused.items()}
+        return replace(self, modules={module: complete(targets) for module, targets in self.modules.items()}, fused=fused)
+
+
+def _find(modules: Mapping[str, Found], module: str) -> Found | None:
+    found = modules.get(module)
+    for wrapper in WRAPPERS:
+        if found is None and wrapper in module:
+            found = modules.get(module.replace(wrapper, "", 1))
+    return found
 
 
 def index_checkpoint(shapes: Mapping[str, Shape]) -> TargetIndex:
@@ -97,7 +128,8 @@ def index_diffusers(components: Mapping[str, Mapping[str, Shape]]) -> TargetInde
         compvis = layout.unet_to_native(path, paths, layers)
         if compvis is not None and part in ("weight", "bias"):
             native[f"{UNET_ROOT}.{compvis}.{part}"] = tuple(shape)
-            entries.append((ModuleName(path, compvis), part, Target(f"unet.{key}", "unet", tuple(shape))))
+            target = _in_fused(path, part, unet) or Target(f"unet.{key}", "unet", tuple(shape))
+            entries.append((ModuleName(path, compvis), part, target))
     for component, encoder in encoders.items():
         for key, shape in components[component].items():
             path, _, part = key.rpartition(".")
@@ -109,13 +141,50 @@ def index_diffusers(components: Mapping[str, Mapping[str, Shape]]) -> TargetInde
     return _index(entries, families.detect_checkpoint(native))
 
 
+def _in_fused(path: str, part: str, unet: Mapping[str, Shape]) -> Target | None:
+    """Where a pipeline with `fuse_qkv_projections` has this projection: in some rows of a packed one, which is what it uses."""
+    for packed in layout.packed_around(path):
+        shapes = [unet.get(f"{name}.{part}") for name in packed.parts]
+        if f"{packed.name}.{part}" in unet and None not in shapes:
+            place = packed.parts.index(path)
+            begin = sum(shape[0] for shape in shapes[:place] if shape)
+            shape = tuple(unet[f"{path}.{part}"])
+            return Target(f"unet.{packed.name}.{part}", "unet", shape, rows=(begin, begin + shape[0]))
+    return None
+
+
 def _index(entries: Iterable[tuple[ModuleName, str, Target]], family: families.Family) -> TargetIndex:
     by_module: dict[ModuleName, dict[str, Target]] = {}
     for module, part, target in entries:
         by_module.setdefault(module, {})[part] = target
     spelled = {spelling: targets for module, targets in by_module.items() for spelling in spellings(module)}
     keys = frozenset(target.key for targets in by_module.values() for target in targets.values())
-    return TargetIndex(family, spelled, keys)
+    fused = {spelling: pieces for module, pieces in _fused(by_module) for spelling in spellings(module)}
+    return TargetIndex(family, spelled, keys, fused)
+
+
+def _fused(modules: Mapping[ModuleName, Mapping[str, Target]]) -> Iterator[tuple[ModuleName, tuple[Mapping[str, Target], ...]]]:
+    """Modules that other layouts pack into one, where this model has every one of them apart."""
+    by_name = {(module.diffusers, module.encoder): module for module in modules}
+    for module in modules:
+        for packed in layout.packed_from(module.diffusers):
+            found = [by_name.get((name, module.encoder)) for name in packed.parts]
+            pieces = [modules[each] for each in found if each is not None]
+            native = packed.name if module.encoder else packed.name_beside(module.native)
+            name = ModuleName(packed.name, native, module.encoder)
+            if len(pieces) == len(packed.parts) and name not in modules and all("weight" in piece for piece in pieces):
+                yield name, tuple(_pieces(pieces))
+
+
+def _pieces(pieces: Iterable[Mapping[str, Target]]) -> Iterator[Mapping[str, Target]]:
+    """The targets with the rows of the delta that are theirs."""
+    pieces = list(pieces)
+    total = sum(piece["weight"].shape[0] for piece in pieces)
+    begin = 0
+    for piece in pieces:
+        end = begin + piece["weight"].shape[0]
+        yield {part: replace(target, piece=(begin, end, total)) for part, target in piece.items()}
+        begin = end
 
 
 def _pipeline_encoders(components: Mapping[str, Mapping[str, Shape]]) -> dict[str, Encoder]:

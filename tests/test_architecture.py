@@ -15,7 +15,7 @@ PACKAGE = ROOT / "lib_lora"
 
 # A module of the left column may import (at the top of the file) only what stands to its right, and what those may import.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "tag", "metadata", "algorithms", "keys", "families", "family_rules", "header", "survey", "hashes"}),
+    frozenset({"errors", "tag", "metadata", "algorithms", "keys", "containers", "foreign", "origin", "families", "family_rules", "header", "survey", "hashes"}),
     frozenset({"files", "sidecar", "library", "adapter", "targets"}),
     frozenset({"plan", "fold", "patch", "host"}),
     frozenset({"session"}),

@@ -1,4 +1,4 @@
-"""What is added to one weight: one algorithm = one file + one line in `ALGORITHMS`.
+"""What is added to one weight: one algorithm = one file + one line in a table below.
 
 `read_module` turns the stored tensors of one module into {"weight": Delta} and / or {"bias": Delta}.
 """
@@ -9,29 +9,83 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts
+from lib_lora.algorithms.base import Delta, Origin, Parts, PartsError
+from lib_lora.algorithms.boft import Boft
+from lib_lora.algorithms.dora import Dora
+from lib_lora.algorithms.full import Full, FullBias
+from lib_lora.algorithms.glora import Glora
+from lib_lora.algorithms.ia3 import Ia3
 from lib_lora.algorithms.loha import Loha
 from lib_lora.algorithms.lokr import Lokr
-from lib_lora.algorithms.lora import Lora
+from lib_lora.algorithms.lora import Lora, LoraBias
+from lib_lora.algorithms.norm import Norm, NormBias
+from lib_lora.algorithms.oft import Oft
+from lib_lora.algorithms.oft2 import Oft2
+from lib_lora.algorithms.residual import Residual
+from lib_lora.algorithms.tlora import Tlora
 
-# First match wins; the order is the one of adapter files in the wild, most specific parts first.
+# For a weight: the first that finds its parts.
 ALGORITHMS: tuple[Callable[[Parts], Delta | None], ...] = (
     Lora.from_parts,
     Loha.from_parts,
     Lokr.from_parts,
+    Glora.from_parts,
+    Oft2.from_parts,
+    Oft.from_parts,
+    Boft.from_parts,
+    Tlora.from_parts,
+    Ia3.from_parts,
+    Norm.from_parts,
+    Full.from_parts,
 )
+# Around what was found for the weight.
+WRAPPERS: tuple[Callable[[Delta, Parts], Delta], ...] = (
+    Residual.wrap,
+    Dora.wrap,
+)
+# For a bias, beside anything for the weight or alone.
+BIASES: tuple[Callable[[Parts], Delta | None], ...] = (
+    LoraBias.from_parts,
+    NormBias.from_parts,
+    FullBias.from_parts,
+)
+# Parts of algorithms that are known by name only: their module is refused, not misread as something else.
+REFUSED: dict[str, str] = {
+    "set_weight": "it replaces the weight at any strength (a Flux tool's file), which is not supported",
+    "reshape_weight": "it needs a weight of another shape (a Flux control LoRA), which is not supported",
+    **{part: f"trained with PEFT's {name}, which is not supported" for part, name in {
+        "lora_E": "AdaLoRA", "ranknum": "AdaLoRA", "vera_lambda_b": "VeRA", "vera_lambda_d": "VeRA", "vera_A": "VeRA",
+        "vera_B": "VeRA", "hra_u": "HRA", "miss_block": "MiSS", "bone_block": "Bone", "boft_R": "BOFT", "boft_s": "BOFT",
+        "ia3_l": "IA3", "fourierft_spectrum": "FourierFT", "vblora_logits_A": "VB-LoRA", "vblora_logits_B": "VB-LoRA",
+        "randlora_lambda": "RandLoRA", "randlora_gamma": "RandLoRA", "shira_weight": "SHiRA", "c3a_kernel": "C3A",
+        "road_theta": "RoAd", "road_alpha": "RoAd", "lora_embedding_A": "LoRA of embeddings",
+        "lora_embedding_B": "LoRA of embeddings"}.items()},
+}  # fmt: skip
+# What says nothing alone, so that a module with nothing else is not an incomplete one but unknown.
+ACCESSORIES = frozenset({"weight", "alpha", "scale", "scalar"})
 
 
-def read_module(tensors: dict[str, Tensor]) -> tuple[dict[str, Delta], list[str], list[str]]:
-    """({"weight": Delta, "bias": Delta} as far as found, names of the parts left over, notes for the user)."""
-    parts = Parts(tensors)
+def read_module(tensors: dict[str, Tensor], origin: Origin | None = None) -> tuple[dict[str, Delta], list[str], list[str]]:
+    """({"weight": Delta, "bias": Delta} as far as found, names of the parts left over, notes for the user).
+
+    Raises PartsError if the module is one that cannot be used: incomplete, contradictory, or of an unsupported algorithm.
+    """
+    for part in tensors:
+        if part in REFUSED:
+            raise PartsError(REFUSED[part])
+    parts = Parts(tensors, origin)
     found: dict[str, Delta] = {}
-    for read in ALGORITHMS:
-        delta = read(parts)
-        if delta is not None:
-            found["weight"] = delta
-            break
+    weight = next((delta for read in ALGORITHMS if (delta := read(parts)) is not None), None)
+    if weight is not None:
+        for wrap in WRAPPERS:
+            weight = wrap(weight, parts)
+        found["weight"] = weight
+    bias = next((delta for read in BIASES if (delta := read(parts)) is not None), None)
+    if bias is not None:
+        found["bias"] = bias
+    if not found and not tensors.keys() <= ACCESSORIES:
+        raise PartsError(f"incomplete: {' and '.join(sorted(tensors))} alone {'is' if len(tensors) == 1 else 'are'} not enough")
     return found, sorted(parts.tensors), parts.notes
 
 
-__all__ = ["ALGORITHMS", "Delta", "Parts", "read_module"]
+__all__ = ["ALGORITHMS", "BIASES", "REFUSED", "WRAPPERS", "Delta", "Origin", "Parts", "PartsError", "read_module"]

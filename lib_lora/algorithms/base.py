@@ -11,19 +11,41 @@ All arithmetic is in float32 or wider whatever the dtype of file and model; the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 Shape = tuple[int, ...]
+MAX_CORE = 4096  # ranks of a Tucker core; more is no adapter but an attempt to fill the memory
+
+
+class PartsError(ValueError):
+    """One module of a file cannot be used; the text says why. The file's other modules are not affected."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a file tells of a module otherwise than by tensors: by its metadata and its spelling."""
+
+    alpha: float | None = None  # where none is stored with the tensors
+    alpha_root: bool = False  # s = alpha / sqrt(r) for that alpha: PEFT's rs-LoRA
+    root: bool = False  # s = alpha / sqrt(r) for a stored one: rs-LoRA of the LyCORIS versions that stored it raw
+    rs_lora: bool = False  # trained by LyCORIS with rs_lora, whatever the version
+    kohya_oft: bool = False  # the constraint of OFT always counts, also if it is 0
+    onetrainer: bool = False  # OFT v2 rotates convolutions the other way round
+    exact_cayley: bool = False  # OFT v2 without the Neumann series
+    singular: str = "principal"  # which singular vectors T-LoRA started from
 
 
 class Parts:
     """The stored tensors of one module by canonical part name; algorithms *take* what they read, the rest is unknown."""
 
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
+    def __init__(self, tensors: dict[str, Tensor], origin: Origin | None = None) -> None:
         self.tensors = dict(tensors)
+        self.origin = origin or Origin()
+        self.scale: float | None = None  # the last `take_scale`; what belongs to the same factors has the same
         self.notes: list[str] = []  # decisions that a user should know of
 
     def __contains__(self, part: str) -> bool:
@@ -41,21 +63,36 @@ class Parts:
         """Remove and return a part, or None."""
         return self.tensors.pop(part, None)
 
-    def take_scale(self, rank: int) -> float:
-        """s: `scale` if stored, else alpha / rank, else 1; times `scalar` if stored.
+    def take_matrix(self, part: str) -> Tensor:
+        """A part that must be there, as a matrix. Raises PartsError if it has less than two dimensions or no values."""
+        tensor = self.take(part)
+        require(tensor.dim() >= 2 and tensor.numel() > 0, f"{part} has the shape {show(tensor.shape)}")
+        return matrix(tensor)
 
-        A stored alpha of 0 means alpha = rank, as in the loaders of kohya and LyCORIS.
+    def take_number(self, part: str) -> float | None:
+        """A stored scalar, 0-d or of one element, or None."""
+        tensor = self.take_optional(part)
+        require(tensor is None or tensor.numel() > 0, f"{part} is empty")
+        return None if tensor is None else float(tensor.reshape(-1)[0])
+
+    def take_scale(self, rank: int | None, *, root: bool = False) -> float:
+        """s: `scale` if stored, else alpha / rank (alpha from the metadata if not stored), else 1; times `scalar`.
+
+        `root`, or an origin that says so: alpha / sqrt(rank) (rs-LoRA, arXiv:2312.03732). Without a rank, alpha does not count. A stored alpha of 0
+        means alpha = rank, as in the loaders of kohya and LyCORIS.
         """
-        alpha, scale, scalar = (self.take_optional(name) for name in ("alpha", "scale", "scalar"))
-        factor = 1.0 if scalar is None else number(scalar)
-        if scale is not None:
-            return number(scale) * factor
+        alpha, scale, scalar = (self.take_number(name) for name in ("alpha", "scale", "scalar"))
+        root = root or self.origin.root
         if alpha is None:
-            return factor
-        if number(alpha) == 0:
+            alpha, root = self.origin.alpha, self.origin.alpha_root
+        elif alpha == 0 and rank is not None:
             self.notes.append("alpha is 0; taken as alpha = rank, as the trainers do")
-            return factor
-        return number(alpha) / rank * factor
+            alpha = None
+        if scale is None:
+            scale = 1.0 if alpha is None or rank is None else alpha / (rank**0.5 if root else rank)
+        scale *= 1.0 if scalar is None else scalar
+        self.scale = scale
+        return scale
 
 
 class Delta(ABC):
@@ -89,10 +126,52 @@ class Delta(ABC):
         """The same with only the first `rank` ranks (DyLoRA); self where the algorithm does not define it."""
         return self
 
+    def part(self, begin: int, end: int, total: int) -> Delta | None:
+        """What rows begin … end of this delta for `total` rows are, or None if they depend on the other rows' weights."""
+        return Rows(self, begin, end, total) if self.additive else None
 
-def number(tensor: Tensor) -> float:
-    """A stored scalar, 0-d or of one element, of any dtype."""
-    return float(tensor.reshape(-1)[0])
+
+@dataclass(frozen=True, eq=False)
+class Rows(Delta):
+    """Some rows of a delta that does not depend on the weight."""
+
+    inner: Delta
+    begin: int
+    end: int
+    total: int
+
+    @property
+    def algorithm(self) -> str:  # type: ignore[override]
+        return self.inner.algorithm
+
+    @property
+    def rank(self) -> int | None:  # type: ignore[override]
+        return self.inner.rank
+
+    def misfit(self, shape: Shape) -> str | None:
+        return self.inner.misfit((self.total, *shape[1:]))
+
+    def value(self, weight: Tensor) -> Tensor:
+        whole = weight.new_zeros(()).expand(self.total, *weight.shape[1:])  # its shape is all that counts
+        return self.inner.value(whole)[self.begin : self.end]
+
+
+def require(condition: bool, otherwise: str) -> None:
+    """Raises PartsError."""
+    if not condition:
+        raise PartsError(otherwise)
+
+
+def require_rank(left: Tensor, right: Tensor) -> None:
+    """Raises PartsError if `left @ right` is not possible."""
+    require(left.shape[1] == right.shape[0], f"its factors have ranks {left.shape[1]} and {right.shape[0]}")
+
+
+def require_core(core: Tensor, left: int, right: int) -> None:
+    """Raises PartsError if `core` is not a Tucker core between factors of these ranks."""
+    require(core.dim() == 4 and core.numel() > 0, f"its core has the shape {show(core.shape)}")
+    require(tuple(core.shape[:2]) == (left, right), f"its core has ranks {show(core.shape[:2])}, its factors {left}x{right}")
+    require(max(left, right) <= MAX_CORE, f"its core has rank {max(left, right)}, more than any trainer writes")
 
 
 def matrix(tensor: Tensor) -> Tensor:
@@ -105,9 +184,19 @@ def like(tensor: Tensor, weight: Tensor) -> Tensor:
     return tensor.to(device=weight.device, dtype=weight.dtype)
 
 
+def precise(tensor: Tensor, weight: Tensor) -> Tensor:
+    """A stored tensor in float64 for small delicate arithmetic, near `weight` (Apple's GPUs know no float64)."""
+    return tensor.to(device="cpu" if weight.device.type == "mps" else weight.device).to(torch.float64)
+
+
+def show(shape: Shape) -> str:
+    """ "320x768", "scalar"."""
+    return "x".join(map(str, shape)) or "scalar"
+
+
 def wrong_shape(given: Shape, shape: Shape) -> str:
     """The sentence part used for a misfit."""
-    return f"made for {'x'.join(map(str, given))}, the model has {'x'.join(map(str, shape))}"
+    return f"made for {show(given)}, the model has {show(shape)}"
 
 
 def tucker(core: Tensor, left: Tensor, right: Tensor) -> Tensor:

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts, Shape, like, matrix, tucker, wrong_shape
+from lib_lora.algorithms.base import (
+    Delta,
+    Parts,
+    Shape,
+    like,
+    require,
+    require_core,
+    require_rank,
+    tucker,
+    wrong_shape,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +39,18 @@ class Loha(Delta):
         names = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
         if not parts.has(*names):
             return None
-        factors = [matrix(parts.take(name)) for name in names]
-        cores = (parts.take("hada_t1"), parts.take("hada_t2")) if parts.has("hada_t1", "hada_t2") else None
-        return cls(*factors, cores, parts.take_scale(factors[1].shape[0]))
+        w1_a, w1_b, w2_a, w2_b = (parts.take_matrix(name) for name in names)
+        require(w1_a.shape == w2_a.shape and w1_b.shape == w2_b.shape, "its two products have different shapes")
+        cores = None
+        if "hada_t1" in parts or "hada_t2" in parts:
+            require(parts.has("hada_t1", "hada_t2"), "incomplete: one of its two cores is missing")
+            cores = parts.take("hada_t1"), parts.take("hada_t2")
+            for core in cores:
+                require_core(core, w1_a.shape[0], w1_b.shape[0])
+            require(cores[0].shape == cores[1].shape, "its two cores have different shapes")
+        else:
+            require_rank(w1_a, w1_b)
+        return cls(w1_a, w1_b, w2_a, w2_b, cores, parts.take_scale(w1_b.shape[0]))
 
     @property
     def rank(self) -> int:  # type: ignore[override]

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts, Shape, like, matrix, tucker, wrong_shape
+from lib_lora.algorithms.base import (
+    Delta,
+    Parts,
+    Shape,
+    like,
+    matrix,
+    require,
+    require_core,
+    require_rank,
+    show,
+    tucker,
+    wrong_shape,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +35,18 @@ class Factor:
     def from_parts(cls, parts: Parts, name: str) -> Factor | None:
         """`lokr_w1` or `lokr_w1_a` + `lokr_w1_b` [+ `lokr_t1`], and the same for `w2`."""
         if name in parts:
-            return cls(parts.take(name))
+            full = parts.take(name)
+            require(full.dim() >= 2 and full.numel() > 0, f"{name} has the shape {show(full.shape)}")
+            return cls(full)
         if not parts.has(f"{name}_a", f"{name}_b"):
             return None
         core = parts.take_optional(name.replace("w", "t"))
-        return cls(None, matrix(parts.take(f"{name}_a")), matrix(parts.take(f"{name}_b")), core)
+        a, b = parts.take_matrix(f"{name}_a"), parts.take_matrix(f"{name}_b")
+        if core is None:
+            require_rank(a, b)
+        else:
+            require_core(core, a.shape[0], b.shape[0])
+        return cls(None, a, b, core)
 
     @property
     def rank(self) -> int | None:
@@ -71,10 +90,8 @@ class Lokr(Delta):
             return None
         w1, w2 = Factor.from_parts(parts, "lokr_w1"), Factor.from_parts(parts, "lokr_w2")
         assert w1 is not None and w2 is not None
-        rank = w1.rank or w2.rank
-        if rank is None:
-            parts.take_optional("alpha")
-        return cls(w1, w2, parts.take_scale(rank or 1))
+        require(w1.core is None or w1.core[0, 0].numel() == 1, "its outer factor has a kernel")
+        return cls(w1, w2, parts.take_scale(w1.rank or w2.rank))
 
     @property
     def rank(self) -> int | None:  # type: ignore[override]
@@ -83,7 +100,9 @@ class Lokr(Delta):
     def misfit(self, shape: Shape) -> str | None:
         (o1, i1), (o2, i2) = self.w1.matrix_shape(), self.w2.matrix_shape()
         given, wanted = (o1 * o2, i1 * i2), (shape[0], torch.Size(shape[1:]).numel())
-        return None if given == wanted else wrong_shape(given, wanted)
+        kernel = self.w2.core.shape[2:] if self.w2.core is not None else shape[2:]
+        same = given == wanted and len(shape) > 1 and shape[1] % i1 == 0 and tuple(kernel) == tuple(shape[2:])
+        return None if same else wrong_shape(given, wanted)
 
     def value(self, weight: Tensor) -> Tensor:
         delta = torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 
 FIXED = {
     "conv_in": "input_blocks.0.0",
@@ -122,3 +123,34 @@ def text_to_open_clip(name: str) -> str:
     if match and match[2] in OPEN_CLIP_LAYER:
         return f"transformer.resblocks.{match[1]}.{OPEN_CLIP_LAYER[match[2]]}"
     return name
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A module whose rows are those of several others, one below the other."""
+
+    name: str
+    parts: tuple[str, ...]
+
+    def name_beside(self, first: str) -> str:
+        """The name of the packed module in the layout in which its first part is `first`."""
+        return f"{first.rpartition('.')[0]}.{self.name.rpartition('.')[2]}"
+
+
+def packed_from(name: str) -> tuple[Packed, ...]:
+    """The modules that other layouts have instead of `name` and those after it."""
+    match = re.fullmatch(r"text_model\.encoder\.layers\.(\d+)\.self_attn\.q_proj", name)
+    if match:
+        parts = tuple(name.removesuffix("q_proj") + part for part in ("q_proj", "k_proj", "v_proj"))
+        return (Packed(f"transformer.resblocks.{match[1]}.attn.in_proj", parts),)
+    return tuple(packed for packed in packed_around(name) if packed.parts[0] == name)
+
+
+def packed_around(name: str) -> tuple[Packed, ...]:
+    """The modules into which diffusers' `fuse_qkv_projections` packs `name`: `to_qkv` of attn1, `to_kv` of attn2."""
+    match = re.fullmatch(r"(.+\.attn([12]))\.to_[qkv]", name)
+    if not match:
+        return ()
+    letters = "qkv" if match[2] == "1" else "kv"
+    packed = Packed(f"{match[1]}.to_{letters}", tuple(f"{match[1]}.to_{letter}" for letter in letters))
+    return (packed,) if name in packed.parts else ()

@@ -6,6 +6,11 @@ names under which LyCORIS and PEFT save them. PEFT may put its adapter's name in
 
 from __future__ import annotations
 
+FOREIGN = (
+    "lora_E", "ranknum", "vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B", "hra_u", "miss_block", "bone_block", "boft_R",
+    "boft_s", "ia3_l", "fourierft_spectrum", "vblora_logits_A", "vblora_logits_B", "randlora_lambda", "randlora_gamma",
+    "shira_weight", "c3a_kernel", "road_theta", "road_alpha", "lora_embedding_A", "lora_embedding_B",
+)  # fmt: skip
 PARTS: dict[str, str] = {
     # LoRA family
     "lora_up.weight": "up", "lora_down.weight": "down", "lora_mid.weight": "mid",
@@ -31,6 +36,8 @@ PARTS: dict[str, str] = {
     "oft_blocks": "oft_blocks", "oft_diag": "oft_diag", "rescale": "rescale",
     "oft_R.weight": "oft_r", "oft_R.scaled_oft": "scaled_oft",
     "q_layer.weight": "q_layer", "p_layer.weight": "p_layer", "lambda_layer": "lambda_layer",
+    # known only to be refused by name
+    **{name: name for name in FOREIGN},
 }
 LONGEST = max(part.count(".") + 1 for part in PARTS)
 NAMED_BY_PEFT = ("lora_A", "lora_B", "lora_magnitude_vector", "oft_R")  # an adapter's name may follow these

@@ -1,0 +1,53 @@
+"""BOFT: a chain of block rotations of the outputs with a butterfly between them. arXiv:2311.06243, as LyCORIS stores it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lib_lora.algorithms.base import Delta, Parts, Shape, like, precise, require, show
+from lib_lora.algorithms.oft import cayley, misfit_outputs, rescaled, skew, take_constraint, take_rescale
+
+MAX_STAGES = 24  # more would need layers of more outputs than exist
+
+
+@dataclass(frozen=True, eq=False)
+class Boft(Delta):
+    """delta = rescale ⊙ (stage after stage of W) - W. Interpolated as a whole by the multiplier, not stage by stage."""
+
+    algorithm = "BOFT"
+    additive = False
+
+    blocks: Tensor  # (stages, k, b, b), b even, k * b = o
+    constraint: float | None
+    rescale: Tensor | None  # (o,)
+
+    @classmethod
+    def from_parts(cls, parts: Parts) -> Boft | None:
+        """`oft_blocks` of four dimensions, `alpha`, `rescale`."""
+        if "oft_blocks" not in parts or parts.tensors["oft_blocks"].dim() != 4:
+            return None
+        blocks = parts.take("oft_blocks")
+        stages, count, size, width = blocks.shape
+        require(size == width and size % 2 == 0 and blocks.numel() > 0, f"its blocks have the shape {show(blocks.shape)}")
+        require(stages <= MAX_STAGES and count * size % (size << (stages - 1)) == 0,
+                f"{stages} stages are too many for {count * size} outputs")
+        return cls(blocks, take_constraint(parts, count * size), take_rescale(parts))
+
+    def misfit(self, shape: Shape) -> str | None:
+        return misfit_outputs(self.blocks.shape[1] * self.blocks.shape[2], self.rescale, shape)
+
+    def value(self, weight: Tensor) -> Tensor:
+        stages, count, size, _ = self.blocks.shape
+        turns = like(cayley(skew(precise(self.blocks, weight), self.constraint)), weight)  # R - I of every stage
+        start = weight.reshape(weight.shape[0], -1)
+        delta = torch.zeros_like(start)
+        for stage in range(stages):
+            wing = (size // 2) << stage
+            rows = (start + delta).reshape(-1, 2, wing, start.shape[1]).transpose(1, 2)
+            added = torch.bmm(turns[stage], rows.reshape(count, size, -1))
+            delta += added.reshape(-1, wing, 2, start.shape[1]).transpose(1, 2).reshape(delta.shape)
+        delta = delta.reshape(weight.shape)
+        return delta if self.rescale is None else rescaled(delta, weight, self.rescale)

@@ -1,0 +1,72 @@
+"""DoRA: any other delta, with the length of every row or column of the new weight set anew. arXiv:2402.09353.
+
+W_new = V ⊙ (g / ‖V‖), V = W + delta. The norm is taken over all axes but one, which the stored magnitude g tells: of shape
+(o, 1[, 1, 1]) the outputs' (LyCORIS since 3.2, PEFT), of shape (1, i[, 1, 1]) the inputs' (LyCORIS before, OneTrainer).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lib_lora.algorithms.base import Delta, Parts, Shape, like, require
+
+
+@dataclass(frozen=True, eq=False)
+class Dora(Delta):
+    """The wrapped delta and the magnitudes. Linear in the multiplier between W and W_new."""
+
+    additive = False
+
+    inner: Delta
+    magnitude: Tensor  # (o,) or (i,)
+    on_input: bool
+
+    @classmethod
+    def wrap(cls, inner: Delta, parts: Parts) -> Delta:
+        """`dora_scale`, or PEFT's `magnitude`, which is the outputs' whatever its shape; `inner` where there is none."""
+        name = next((name for name in ("dora_scale", "magnitude") if name in parts), None)
+        if name is None:
+            return inner
+        magnitude = parts.take(name)
+        on_input = name == "dora_scale" and magnitude.dim() > 1 and magnitude.shape[0] == 1
+        magnitude = magnitude.flatten()
+        require(magnitude.numel() > 0, "its magnitude is empty")
+        require(bool((magnitude > 0).float().mean() > 0.5),
+                "most of its magnitudes are negative: LyCORIS 2.2.0 wrote them by a formula that no other version can read")
+        return cls(inner, magnitude, on_input)
+
+    @property
+    def algorithm(self) -> str:  # type: ignore[override]
+        """ "DoRA (LoHa)"; of LoRA just "DoRA"."""
+        return "DoRA" if self.inner.algorithm == "LoRA" else f"DoRA ({self.inner.algorithm})"
+
+    @property
+    def rank(self) -> int | None:  # type: ignore[override]
+        return self.inner.rank
+
+    def misfit(self, shape: Shape) -> str | None:
+        axis = 1 if self.on_input else 0
+        if len(shape) < 2 or self.magnitude.shape[0] != shape[axis]:
+            return f"has {self.magnitude.shape[0]} magnitudes for a weight of {'x'.join(map(str, shape))}"
+        return self.inner.misfit(shape)
+
+    def value(self, weight: Tensor) -> Tensor:
+        axis = 1 if self.on_input else 0
+        others = [number for number in range(weight.dim()) if number != axis]
+        delta = self.inner.value(weight)
+        norm = torch.linalg.vector_norm(weight + delta, dim=others, keepdim=True)
+        ratio = like(self.magnitude, weight).reshape(norm.shape) / norm
+        ratio = torch.where(norm > 0, ratio, torch.ones_like(ratio))
+        return delta * ratio + weight * (ratio - 1)
+
+    def truncated(self, rank: int) -> Dora:
+        return replace(self, inner=self.inner.truncated(rank))
+
+    def part(self, begin: int, end: int, total: int) -> Dora | None:
+        inner = self.inner.part(begin, end, total)
+        if inner is None or self.on_input:
+            return None
+        return replace(self, inner=inner, magnitude=self.magnitude[begin:end])

@@ -1,0 +1,100 @@
+"""OFT: the outputs of a layer turned by a block-diagonal rotation, W_new = Rᵀ W. arXiv:2306.07280, arXiv:2311.06243.
+
+kohya sd-scripts' `networks.oft`, LyCORIS' `diag-oft`, and the `oft_diag` of LyCORIS 2.0, which is R itself. `alpha` is not a
+scale here: alpha * o limits the norm of the generator Q.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lib_lora.algorithms.base import Delta, Parts, Shape, like, precise, require, show
+
+
+@dataclass(frozen=True, eq=False)
+class Oft(Delta):
+    """delta = rescale ⊙ (Rᵀ W) - W."""
+
+    algorithm = "OFT"
+    additive = False
+
+    blocks: Tensor  # (k, n, n): what the generator is made of, or the rotation itself
+    constraint: float | None  # largest norm of the generator
+    rescale: Tensor | None  # (o,): a factor for each output
+    is_rotation: bool = False
+
+    @classmethod
+    def from_parts(cls, parts: Parts) -> Oft | None:
+        """`oft_blocks` (k, n, n), `alpha`, `rescale`; or `oft_diag` (k, n, n)."""
+        is_rotation = "oft_diag" in parts
+        name = "oft_diag" if is_rotation else "oft_blocks"
+        if name not in parts or (not is_rotation and parts.tensors[name].dim() == 4):
+            return None
+        blocks = parts.take(name)
+        require(blocks.dim() == 3 and blocks.shape[1] == blocks.shape[2] and blocks.numel() > 0,
+                f"its blocks have the shape {show(blocks.shape)}")
+        limit = take_constraint(parts, blocks.shape[0] * blocks.shape[1])
+        return cls(blocks, None if is_rotation else limit, take_rescale(parts), is_rotation)
+
+    def misfit(self, shape: Shape) -> str | None:
+        return misfit_outputs(self.blocks.shape[0] * self.blocks.shape[1], self.rescale, shape)
+
+    def value(self, weight: Tensor) -> Tensor:
+        turn = like(self._turn(weight), weight)
+        rows = weight.reshape(*self.blocks.shape[:2], -1)
+        delta = torch.bmm(turn.mT, rows).reshape(weight.shape)
+        return delta if self.rescale is None else rescaled(delta, weight, self.rescale)
+
+    def _turn(self, weight: Tensor) -> Tensor:
+        """R - I, (k, n, n)."""
+        blocks = precise(self.blocks, weight)
+        if not self.is_rotation:
+            return cayley(skew(blocks, self.constraint))
+        if blocks.diagonal(dim1=1, dim2=2).mean() < 0.5:  # the days before LyCORIS 2.0.0: stored without the identity
+            return blocks
+        return blocks - torch.eye(blocks.shape[1], dtype=blocks.dtype, device=blocks.device)
+
+
+def take_constraint(parts: Parts, outputs: int) -> float | None:
+    """alpha * o; None if nothing limits the norm (LyCORIS: alpha 0, or none)."""
+    alpha = parts.take_number("alpha")
+    return None if alpha is None or (alpha <= 0 and not parts.origin.kohya_oft) else alpha * outputs
+
+
+def take_rescale(parts: Parts) -> Tensor | None:
+    """`rescale` (o, 1[, 1, 1]), or (k, n, 1) of older files, as (o,)."""
+    rescale = parts.take_optional("rescale")
+    return None if rescale is None else rescale.flatten()
+
+
+def misfit_outputs(outputs: int, rescale: Tensor | None, shape: Shape) -> str | None:
+    """Why blocks for `outputs` outputs do not fit `shape`, or None."""
+    if len(shape) < 2 or outputs != shape[0]:
+        return f"made for {outputs} outputs, the model has {show(shape)}"
+    if rescale is not None and rescale.shape[0] != outputs:
+        return f"has {rescale.shape[0]} factors for {outputs} outputs"
+    return None
+
+
+def skew(blocks: Tensor, limit: float | None) -> Tensor:
+    """The generator Q = B - Bᵀ; shortened where its norm over all blocks is above `limit`."""
+    generator = blocks - blocks.mT
+    if limit is None:
+        return generator
+    norm = generator.norm()
+    return generator * ((norm.clamp(max=limit) + 1e-8) / (norm + 1e-8))
+
+
+def cayley(generator: Tensor) -> Tensor:
+    """R - I for R = (I + Q)(I - Q)⁻¹, as 2Q (I - Q)⁻¹: small rotations keep all their digits."""
+    identity = torch.eye(generator.shape[-1], dtype=generator.dtype, device=generator.device)
+    return torch.linalg.solve(identity - generator, 2 * generator)
+
+
+def rescaled(delta: Tensor, weight: Tensor, rescale: Tensor) -> Tensor:
+    """rescale ⊙ (W + delta) - W."""
+    factors = like(rescale, weight).reshape(-1, *(1,) * (weight.dim() - 1))
+    return delta * factors + weight * (factors - 1)
