@@ -56,7 +56,9 @@ def trained_tags(metadata: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
     """(trained tag, number of pictures), most frequent first."""
     total: Counter[str] = Counter()
     for counts in _tag_frequency(metadata).values():
-        total.update({encodable(tag.strip()): count for tag, count in counts.items() if type(count) is int})
+        for tag, count in counts.items():
+            if type(count) is int and tag.strip():
+                total[encodable(tag.strip())] += count
     return tuple(total.most_common(MAX_TAGS))
 
 

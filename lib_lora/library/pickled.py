@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,6 +73,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 BROKEN = (  # what unpickling hostile bytes can raise
     pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError,
     RecursionError, OverflowError, MemoryError, NotImplementedError, RuntimeError, zipfile.LargeZipFile,
+    zlib.error, struct.error,
 )  # fmt: skip
 
 
