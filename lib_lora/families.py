@@ -50,11 +50,14 @@ class Family:
         """The evidence leaves nothing else."""
         return self.possible == (self.id,)
 
-    def fits(self, checkpoint: Family) -> bool | None:
-        """Whether an adapter of this family fits `checkpoint`; None if the evidence does not tell."""
-        if not set(self.possible) & set(checkpoint.possible):
-            return False if self.possible and checkpoint.possible else None
-        return True if self.sure and checkpoint.sure else None
+    def fits(self, checkpoint: Family | str) -> bool | None:
+        """Whether an adapter of this family fits `checkpoint`, a family or its id; None if the evidence does not tell."""
+        others = set(checkpoint.possible if isinstance(checkpoint, Family) else {checkpoint} - {UNKNOWN})
+        if not self.possible or not others:
+            return None
+        if not set(self.possible) & others:
+            return False
+        return True if self.sure and len(others) == 1 else None
 
 
 @dataclass(frozen=True)

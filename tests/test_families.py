@@ -229,6 +229,7 @@ def test_what_fits_is_known_only_where_both_sides_are():
     assert other.fits(sure) is False
     assert guess.fits(sd2) is None  # SD 1 by guess only: SD 2 is not ruled out
     assert guess.fits(other) is False
+    assert (sure.fits("sd1"), sure.fits("sdxl"), sure.fits("unknown"), guess.fits("sd2")) == (True, False, None, None)
     assert Family("unknown").fits(sure) is None
     assert (compatible("sd1", "sd1"), compatible("sd1", "sdxl"), compatible("unknown", "sd1")) == (True, False, None)
 
