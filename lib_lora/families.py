@@ -51,7 +51,7 @@ class Family:
         return self.possible == (self.id,)
 
     def fits(self, checkpoint: Family | str) -> bool | None:
-        """Whether an adapter of this family fits `checkpoint`, a family or its id; None if the evidence does not tell."""
+        """Whether an adapter of this family fits `checkpoint`, a family or its id; None if that is not certain."""
         others = set(checkpoint.possible if isinstance(checkpoint, Family) else {checkpoint} - {UNKNOWN})
         if not self.possible or not others:
             return None
