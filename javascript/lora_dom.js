@@ -1,0 +1,153 @@
+// What strip and listing share at the rim: elements, requests, the prompt's textarea, and mounting into a page that
+// makes and throws away its elements as it likes (both versions of Gradio do).
+
+(function () {
+    "use strict";
+
+    const SVG = "http://www.w3.org/2000/svg";
+    const ICONS = {  // 16 x 16, strokes
+        remove: "M4 4l8 8M12 4l-8 8",
+        sound: "M1.5 8s2.5-4.5 6.5-4.5S14.5 8 14.5 8s-2.5 4.5-6.5 4.5S1.5 8 1.5 8zM8 6.2a1.8 1.8 0 1 0 0 3.6 1.8 1.8 0 0 0 0-3.6z",
+        muted: "M2 2l12 12M6 4a7 7 0 0 1 2-.4C12 3.600 14.500 8 14.500 8a11 11 0 0 1-2 2.400M10 12.200a6 6 0 0 1-2 .3C4 12.500 1.500 8 1.500 8A11 11 0 0 1 4.200 5.200",
+        solo: "M8 1.500v2.500M8 12v2.500M1.500 8H4M12 8h2.500M8 5.500a2.500 2.500 0 1 0 0 5 2.500 2.500 0 0 0 0-5z",
+        split: "M2 8h4l4-4h4M6 8l4 4h4",
+        info: "M8 7.200v4M8 4.800v.2M8 1.800a6.200 6.200 0 1 0 0 12.400A6.200 6.200 0 0 0 8 1.800z",
+        check: "M3 8.500l3.200 3.200L13 4.800",
+        grid: "M2 2h5v5H2zM9 2h5v5H9zM2 9h5v5H2zM9 9h5v5H9z",
+        list: "M2 4h12M2 8h12M2 12h12",
+        refresh: "M13.500 8a5.500 5.500 0 1 1-1.600-3.900M13.500 2v3h-3",
+        warn: "M8 2l6.500 11.500h-13zM8 6.500v3.200M8 11.600v.2",
+    };
+
+    // element("button", {class: "x", text: "...", onclick}, child, ...): text is always text, never markup.
+    function element(tag, properties = {}, ...children) {
+        const made = document.createElement(tag);
+        for (const [name, value] of Object.entries(properties)) {
+            if (value === null || value === undefined || value === false) continue;
+            if (name === "text") made.textContent = value;
+            else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+            else if (name === "style") Object.assign(made.style, value);
+            else made.setAttribute(name, value === true ? "" : String(value));
+        }
+        made.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+        return made;
+    }
+
+    function icon(name) {
+        const svg = document.createElementNS(SVG, "svg");
+        svg.setAttribute("viewBox", "0 0 16 16");
+        svg.setAttribute("class", "lora-icon");
+        svg.setAttribute("aria-hidden", "true");
+        const path = document.createElementNS(SVG, "path");
+        path.setAttribute("d", ICONS[name]);
+        svg.append(path);
+        return svg;
+    }
+
+    function iconButton(name, label, onclick, more = "") {
+        return element("button", {type: "button", class: `lora-button ${more}`, title: label, "aria-label": label, onclick}, icon(name));
+    }
+
+    function badge(family) {
+        return element("span", {class: "lora-badge", "data-lora-family": family.id, text: family.label});
+    }
+
+    // The page may be below a path, so addresses are relative to it.
+    function api(base) {
+        const root = new URL(base.replace(/^\//, "").replace(/\/?$/, "/"), document.baseURI);
+        async function ask(path, options) {
+            const answer = await fetch(new URL(path, root), {credentials: "same-origin", ...options});
+            const told = await answer.json();
+            if (!answer.ok) throw new Error(told.error || told.detail || answer.statusText);
+            return told;
+        }
+        return {
+            list: (query) => ask(`adapters?${new URLSearchParams(query)}`),
+            entry: (id) => ask(`adapters/${id}?metadata=0`),
+            rescan: () => ask("rescan", {method: "POST"}),
+            prompt: (prompt) => ask("prompt", {method: "POST", body: JSON.stringify({prompt})}),
+            picture: (path, more = "") => new URL(path + more, root).href,
+        };
+    }
+
+    function pageRoot() {
+        return document.querySelector("gradio-app")?.shadowRoot ?? document;
+    }
+
+    function textarea(selector) {
+        const found = pageRoot().querySelector(selector);
+        return found?.matches("textarea, input") ? found : found?.querySelector("textarea, input") ?? null;
+    }
+
+    // Give the textarea another text: only the piece that differs is exchanged, so the caret stays where the user has it.
+    function write(area, text) {
+        const old = area.value;
+        if (old === text) return;
+        let start = 0;
+        while (start < old.length && start < text.length && old[start] === text[start]) start += 1;
+        let tail = 0;
+        while (tail < old.length - start && tail < text.length - start && old[old.length - 1 - tail] === text[text.length - 1 - tail]) {
+            tail += 1;
+        }
+        area.setRangeText(text.slice(start, text.length - tail), start, old.length - tail, "preserve");
+        area.dispatchEvent(new Event("input", {bubbles: true}));
+    }
+
+    // Call `changed(text)` now and whenever the textarea's text is another, who ever wrote it. Ends with `owner`.
+    function watch(owner, selector, changed) {
+        let last = null;
+        let seen = false;
+        function look() {
+            seen ||= owner.isConnected;
+            if (seen && !owner.isConnected) {
+                clearInterval(timer);
+                document.removeEventListener("input", look, true);
+                return;
+            }
+            const text = textarea(selector)?.value ?? "";
+            if (text !== last) {
+                last = text;
+                changed(text);
+            }
+        }
+        const timer = setInterval(look, 200);  // the page may write without an event
+        document.addEventListener("input", look, true);
+        look();
+    }
+
+    // Every element that `selector` finds, now or later, is handed to `mount` once.
+    function mount(selector, start) {
+        mounts.push([selector, start]);
+    }
+
+    const mounts = [];
+    function mountAll() {
+        for (const [selector, start] of mounts) {
+            for (const found of pageRoot().querySelectorAll(`${selector}:not([data-lora-mounted])`)) {
+                found.setAttribute("data-lora-mounted", "");
+                start(found);
+            }
+        }
+    }
+
+    function observe() {
+        let waiting = false;
+        const soon = () => {
+            if (waiting) return;
+            waiting = true;
+            setTimeout(() => {
+                waiting = false;
+                mountAll();
+            }, 50);
+        };
+        new MutationObserver(soon).observe(document.documentElement, {childList: true, subtree: true});
+        mountAll();
+    }
+
+    globalThis.loraLib = globalThis.loraLib || {};
+    globalThis.loraLib.dom = {element, icon, iconButton, badge, api, textarea, write, watch, mount};
+    if (typeof document !== "undefined") {
+        if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", observe);
+        else setTimeout(observe, 0);
+    }
+})();

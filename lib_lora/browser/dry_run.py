@@ -1,0 +1,45 @@
+"""A prompt, tried without a model: what each tag means, what is wrong with it, and what was probably meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib_lora.browser.listing import Shelf, label
+from lib_lora.library import Entry
+from lib_lora.errors import NotFoundError, TagError
+from lib_lora.families import compatible
+from lib_lora.tag import TAG, LoraTag, read_prompt, read_tag
+
+MAX_PROMPT = 100_000  # characters
+
+
+def dry_run(shelf: Shelf, prompt: str) -> dict[str, Any]:
+    """`{"text": prompt without tags, "tags": [...], "problems": [sentence, ...]}`, one tag for each in the prompt."""
+    tags = [_tried(shelf, match[0], match[1]) for match in TAG.finditer(prompt)]
+    problems = [tag["problem"] for tag in tags if tag["problem"]]
+    return {"text": read_prompt(prompt).text, "tags": tags, "problems": list(dict.fromkeys(problems))}
+
+
+def _tried(shelf: Shelf, source: str, body: str) -> dict[str, Any]:
+    told: dict[str, Any] = {"source": source, "name": body.split(":")[0].strip(), "adapter": None, "problem": None,
+                            "nearest": [], "notes": [], "also": []}  # fmt: skip
+    try:
+        tag = read_tag(body)
+    except TagError as error:
+        return told | {"problem": str(error)}
+    told |= {"te": tag.te, "unet": tag.unet, "dyn": tag.dyn, "force": tag.force, "notes": list(tag.notes)}
+    try:
+        entry = shelf.library.find(tag.name)
+    except NotFoundError as error:
+        return told | {"problem": str(error), "nearest": list(error.nearest)}
+    also = [other.name for other in shelf.library.ambiguous(tag.name) if other is not entry]
+    return told | {"adapter": shelf.card(entry), "problem": _problem(shelf, tag, entry), "also": also}
+
+
+def _problem(shelf: Shelf, tag: LoraTag, entry: Entry) -> str | None:
+    if entry.broken:
+        return entry.broken
+    checkpoint = shelf.checkpoint()
+    if checkpoint and compatible(entry.family.id, checkpoint) is False and not tag.force:
+        return f"{tag.name}: made for {entry.family.label}, the checkpoint is {label(checkpoint)}; it will not be applied"
+    return None

@@ -1,0 +1,28 @@
+"""The containers that the scripts in `javascript/` fill: the listing, and the strip below a prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ("lora_tags.js", "lora_view.js", "lora_dom.js", "lora_details.js", "lora_strip.js", "lora_listing.js")
+
+
+def listing_html(targets: Mapping[str, str], *, api: str = "/lora/v1") -> str:
+    """The listing. `targets`: {label: CSS selector of a prompt's textarea} of the prompts that a click can write into."""
+    return f'<div class="lora-listing" data-lora-api="{escape(api)}" data-lora-targets="{escape(json.dumps(targets))}"></div>'
+
+
+def strip_html(prompt: str, *, api: str = "/lora/v1") -> str:
+    """The strip of the prompt whose textarea the CSS selector `prompt` finds."""
+    return f'<div class="lora-strip" data-lora-api="{escape(api)}" data-lora-prompt="{escape(prompt)}"></div>'
+
+
+def head_html() -> str:
+    """Style and scripts inside `<script>` elements, for a page that has no other way to load them."""
+    style = (ROOT / "style.css").read_text("utf-8")
+    scripts = [(ROOT / "javascript" / name).read_text("utf-8") for name in SCRIPTS]
+    return f"<style>{style}</style>" + "".join(f"<script>{script}</script>" for script in scripts)
