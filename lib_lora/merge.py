@@ -1,7 +1,7 @@
 """merge(): bake adapters into a checkpoint file, tensor by tensor.
 
-The result has the very header of the base (same keys, types, places and metadata), so it is written by copying the base and
-replacing the bytes of the tensors that change; one of them at a time is in memory. It appears whole or not at all.
+The result has the very header of the base (same keys, types, places and metadata), so it is written by copying the base
+and replacing the bytes of the tensors that change; one of them at a time is in memory. It appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ def merge(
 ) -> Merged:
     """Write `base` with `tags` baked in to `out`; without tags, or at weight 0, that is a copy.
 
-    `base` is a .safetensors file in CompVis / SGM layout (SD1, SD2, SDXL), complete or not. `errors` are tags that could not
-    be read. Raises MergeRefused if any tag cannot be applied, CheckpointError if a file cannot be read or written.
+    `base` is a .safetensors file in CompVis / SGM layout (SD1, SD2, SDXL), complete or not; `errors` are tags that could
+    not be read. Raises MergeRefused if any tag cannot be applied, CheckpointError if a file cannot be read or written,
+    PatchError if the numbers do not work out.
     """
     header = _read_base(base)
     _check_out(base, out, overwrite)
@@ -132,7 +133,9 @@ def _check_out(base: Path, out: Path, overwrite: bool) -> None:
         raise CheckpointError(f"{out.parent}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
 
 
-def _decide(header: Header, tags: Sequence[LoraTag], finder: Finder, errors: Sequence[LoraError]) -> tuple[Report, Plan]:
+def _decide(
+    header: Header, tags: Sequence[LoraTag], finder: Finder, errors: Sequence[LoraError]
+) -> tuple[Report, Plan]:
     host = CheckpointHost(index_checkpoint(header.shapes))
     session = Session(host, finder, cache=AdapterCache(limit=max(1, len(tags))))
     report = session.activate(tags, errors)
@@ -160,7 +163,9 @@ def _forced(tag: LoraTag, report: AdapterReport | None) -> LoraTag:
 def _check_types(header: Header, plan: Plan, name: str) -> None:
     for key in plan.steps:
         if header.tensors[key].dtype not in DTYPES:
-            raise CheckpointError(f"{name}: {key} is stored as {header.tensors[key].dtype}; use a checkpoint that is not quantised")
+            raise CheckpointError(
+                f"{name}: {key} is stored as {header.tensors[key].dtype}; use a checkpoint that is not quantised"
+            )
 
 
 def _write(source: BinaryIO, target: BinaryIO, header: Header, plan: Plan, progress: Progress | None) -> None:
@@ -204,10 +209,12 @@ def _patched(content: bytes, info: TensorInfo, steps: Sequence[Step]) -> memoryv
     try:
         fold(base, steps, out)
     except RuntimeError as error:
-        raise PatchError(f"{steps[0].source}: cannot be applied to {steps[0].target.key} ({str(error).splitlines()[0]})") from error
+        raise PatchError(
+            f"{steps[0].source}: cannot be applied to {steps[0].target.key} ({str(error).splitlines()[0]})"
+        ) from error
     if not _is_finite(out) and _is_finite(base):
         raise PatchError(f"{steps[-1].target.key}: the result does not fit into {info.dtype}; use smaller weights")
-    return memoryview(out.reshape(-1).view(torch.uint8).numpy())
+    return out.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -1,7 +1,7 @@
 """A single-file checkpoint -> the configs that diffusers wants, read from its keys and shapes. Nothing is downloaded.
 
-What shapes cannot tell (heads, prediction type) comes from the .yaml beside the file where there is one, else from what all
-checkpoints of the family have.
+What shapes cannot tell (heads, prediction type) comes from the .yaml beside the file where there is one, else from
+what all checkpoints of the family have.
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ def family_of(shapes: Shapes, name: str) -> Family:
         raise CheckpointError(f"{name}: not a Stable Diffusion checkpoint; it has no tensor named {UNET}…")
     if any(key.startswith(f"{REFINER.checkpoint}.") for key in shapes):
         raise CheckpointError(f"{name}: the SDXL refiner draws nothing alone; choose the base model")
+    channels = shapes.get(f"{UNET}input_blocks.0.0.weight", (0, TEXT_TO_PICTURE))[1]
+    if channels != TEXT_TO_PICTURE:
+        raise CheckpointError(
+            f"{name}: made for inpainting or the like ({channels} channels); it does not draw from text alone"
+        )
     for family in (SDXL_FAMILY, SD2_FAMILY, SD1_FAMILY):
         prefixes = tuple(f"{encoder.checkpoint}." for encoder in family.encoders.values())
         if any(key.startswith(prefixes[-1]) for key in shapes):
@@ -82,12 +87,16 @@ def read_hints(checkpoint: Path) -> Hints:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CheckpointError(f"{path.name}: not a readable .yaml file ({str(error).splitlines()[0]})") from error
-    unet = _at(content, "model", "params", "unet_config", "params") or _at(content, "model", "params", "network_config", "params")
+    unet = _at(content, "model", "params", "unet_config", "params") or _at(
+        content, "model", "params", "network_config", "params"
+    )
     text = _at(content, "model", "params", "cond_stage_config", "params", "version") or _at(
         content, "model", "params", "conditioner_config", "params", "emb_models", 0, "params", "version"
     )
     scaling = _at(content, "model", "params", "denoiser_config", "params", "scaling_config", "target")
-    stated = _at(content, "model", "params", "parameterization") or (str(scaling).rpartition(".")[2] if scaling else None)
+    stated = _at(content, "model", "params", "parameterization") or (
+        str(scaling).rpartition(".")[2] if scaling else None
+    )
     folder = Path(text) if isinstance(text, str) and (Path(text) / "merges.txt").is_file() else None
     return Hints(
         heads=_number(_at(unet, "num_heads")),
@@ -162,7 +171,9 @@ def text_config(shapes: Shapes, encoder: Encoder, hints: Hints, clip: Config) ->
     embeddings = "" if is_open_clip else "text_model.embeddings."
     blocks, inner = ("transformer.resblocks", "mlp.c_fc") if is_open_clip else ("text_model.encoder.layers", "mlp.fc1")
     tokens, width = shapes[f"{root}{embeddings}token_embedding.weight"]
-    positions = shapes[f"{root}{'positional_embedding' if is_open_clip else embeddings + 'position_embedding.weight'}"][0]
+    positions = shapes[f"{root}{'positional_embedding' if is_open_clip else embeddings + 'position_embedding.weight'}"][
+        0
+    ]
     layers = _count(shapes, rf"{re.escape(root + blocks)}\.(\d+)\.")
     has_projection = encoder is SDXL_2
     projection = shapes.get(f"{root}text_projection", (width, width))[1]

@@ -1,7 +1,7 @@
 """draw(): the one place where a picture is made, for the commands, the contact sheet and the page; and its PNG.
 
-Picture i of several has seed + i and is the very picture that this seed gives alone. Noise comes from the CPU whatever the
-device, so a seed means the same everywhere. The text stored in the PNG is the WebUI's `parameters`, which it reads back.
+Picture i of several has seed + i and is the very picture that this seed gives alone. Noise comes from the CPU whatever
+the device, so a seed means the same everywhere. The text in the PNG is the WebUI's `parameters`, which it reads back.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def draw(
     count: int = 1,
     on_step: Callable[[int, int], object] | None = None,
 ) -> Drawing:
-    """`count` pictures of `prompt`, whose tags are activated; what is None is the model's default, seed -1 a random one.
+    """`count` pictures of `prompt`, its tags activated; None stands for the model's default, seed -1 for a random one.
 
     `on_step(done, total)` is called after every step of every picture; an exception that it raises ends the drawing and
     comes out here. Raises LoraError for numbers that cannot be drawn with, never for a bad tag: that is in the report.
@@ -130,20 +130,22 @@ def parameters_text(
         "Size": f"{size[0]}x{size[1]}",
         "Model": model_name(attached.pipe),
         "Lora hashes": ", ".join(f"{name}: {hash_}" for name, hash_ in lora_hashes(attached).items()),
-        "Lora problems": " ".join(attached.report.sentences()),
+        "Lora problems": "; ".join(attached.report.sentences()),
         "Version": f"lib_lora {__version__}",
     }
     lines = [prompt, *([f"Negative prompt: {negative}"] if negative else [])]
-    return "\n".join([*lines, ", ".join(f"{key}: {_quoted(str(value))}" for key, value in values.items() if value != "")])
+    return "\n".join(
+        [*lines, ", ".join(f"{key}: {_quoted(str(value))}" for key, value in values.items() if value != "")]
+    )
 
 
 def lora_hashes(attached: Attached) -> dict[str, str]:
-    """{name: the WebUI's short hash} of the active adapters, as far as the library knows them."""
+    """{name as typed: the WebUI's short hash} of the active adapters."""
     found = {}
     for report in attached.report.applied:
-        entry = attached.library.find(report.name)
-        if getattr(entry, "shorthash", None):
-            found[entry.name] = entry.shorthash
+        shorthash = attached.library.find(report.name).shorthash
+        if shorthash:
+            found[report.name.replace(":", "").replace(",", "")] = shorthash
     return found
 
 
@@ -162,11 +164,15 @@ def save_png(picture: Picture, path: Path) -> None:
 def _checked_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:
     if any(side < multiple or side > MAX_SIDE or side % multiple for side in size):
         near = "x".join(str(min(max(round(side / multiple), 1) * multiple, MAX_SIDE)) for side in size)
-        raise LoraError(f"a picture of {size[0]}x{size[1]} cannot be drawn; sides are multiples of {multiple}, such as {near}")
+        raise LoraError(
+            f"a picture of {size[0]}x{size[1]} cannot be drawn; sides are multiples of {multiple}, such as {near}"
+        )
     return size
 
 
-def _reporter(on_step: Callable[[int, int], object] | None, number: int, count: int) -> Callable[..., dict[str, Any]] | None:
+def _reporter(
+    on_step: Callable[[int, int], object] | None, number: int, count: int
+) -> Callable[..., dict[str, Any]] | None:
     if on_step is None:
         return None
 

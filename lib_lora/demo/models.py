@@ -23,7 +23,11 @@ MODEL = Path(__file__).with_name("model")
 ADAPTERS = Path(__file__).with_name("adapters")
 CHECKPOINTS = (".safetensors", ".ckpt")
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-LIBRARIES = ("diffusers", "transformers", None)  # whose classes a folder may ask for; anything else would be its own code
+LIBRARIES = (
+    "diffusers",
+    "transformers",
+    None,
+)  # whose classes a folder may ask for; anything else would be its own code
 FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, StopIteration, EOFError,
             SafetensorError, pickle.UnpicklingError)  # fmt: skip
 V_PREDICTION = "v_pred"  # an empty tensor of this name in an SDXL checkpoint says so
@@ -70,8 +74,10 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> Any:
         raise CheckpointError(f"{folder}: not a diffusers folder; it has no readable model_index.json") from error
     if kind not in PIPELINES or foreign:
         what = f"brings its own code for {', '.join(foreign)}" if foreign else f"is a {kind}"
-        raise CheckpointError(f"{folder.name}: {what}; only SD1, SD2 and SDXL text-to-image pipelines can be drawn with")
-    options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True}
+        raise CheckpointError(
+            f"{folder.name}: {what}; only SD1, SD2 and SDXL text-to-image pipelines can be drawn with"
+        )
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
     if kind == "StableDiffusionPipeline":
         options |= {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
     try:
@@ -90,16 +96,26 @@ def _load_checkpoint(path: Path, dtype: torch.dtype, tokenizer: Path | None) -> 
             _write_configs(folder, shapes, family, hints, _predicts_v(shapes, metadata, hints))
             _write_tokenizers(folder, family, shapes, tokenizer or hints.clip_folder, path)
             pipe = getattr(diffusers, family.pipeline).from_single_file(
-                str(path), config=str(folder), torch_dtype=dtype, local_files_only=True,
+                str(path), config=str(folder), dtype=dtype, local_files_only=True,
                 **({"safety_checker": None} if family.pipeline == "StableDiffusionPipeline" else {}),
             )  # fmt: skip
     except CheckpointError:
         raise
     except FAILURES as error:
-        raise CheckpointError(f"{path.name}: cannot be loaded as a {family.name} checkpoint ({_reason(error)})") from error
+        raise CheckpointError(
+            f"{path.name}: cannot be loaded as a {family.name} checkpoint ({_reason(error)})"
+        ) from error
+    _require_complete(pipe, path.name)
     if family is layout.SD2_FAMILY and _predicts_v(shapes, metadata, hints) is None:
         _settle_prediction_type(pipe)
     return pipe
+
+
+def _require_complete(pipe: Any, name: str) -> None:
+    for component in (part for part in pipe.components.values() if isinstance(part, torch.nn.Module)):
+        missing = next((key for key, parameter in component.named_parameters() if parameter.is_meta), None)
+        if missing is not None:
+            raise CheckpointError(f"{name}: incomplete, it has no {missing} for the {type(component).__name__}")
 
 
 def _shapes(path: Path) -> tuple[Mapping[str, tuple[int, ...]], Mapping[str, str]]:
@@ -115,7 +131,9 @@ def _shapes(path: Path) -> tuple[Mapping[str, tuple[int, ...]], Mapping[str, str
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FAILURES as error:
-        raise CheckpointError(f"{path.name}: not a plain file of tensors; convert it to .safetensors ({_reason(error)})") from error
+        raise CheckpointError(
+            f"{path.name}: not a plain file of tensors; convert it to .safetensors ({_reason(error)})"
+        ) from error
     tensors = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     return {key: tuple(value.shape) for key, value in tensors.items() if isinstance(value, torch.Tensor)}, {}
 
@@ -123,8 +141,6 @@ def _shapes(path: Path) -> tuple[Mapping[str, tuple[int, ...]], Mapping[str, str
 def _write_configs(folder: Path, shapes: layout.Shapes, family: layout.Family, hints: layout.Hints,
                    predicts_v: bool | None) -> None:  # fmt: skip
     unet = layout.unet_config(shapes, family, hints)
-    if unet["in_channels"] != layout.TEXT_TO_PICTURE:
-        raise CheckpointError(f"an inpainting or depth checkpoint ({unet['in_channels']} channels) cannot draw from text alone")
     clip = {}
     if hints.clip_folder and (hints.clip_folder / "config.json").is_file():
         clip = json.loads((hints.clip_folder / "config.json").read_text("utf-8"))
@@ -145,10 +161,14 @@ def _write_configs(folder: Path, shapes: layout.Shapes, family: layout.Family, h
     (folder / "model_index.json").write_text(json.dumps(index))
     for name, config in configs.items():
         (folder / name).mkdir()
-        (folder / name / ("scheduler_config.json" if name == "scheduler" else "config.json")).write_text(json.dumps(config))
+        (folder / name / ("scheduler_config.json" if name == "scheduler" else "config.json")).write_text(
+            json.dumps(config)
+        )
 
 
-def _write_tokenizers(folder: Path, family: layout.Family, shapes: layout.Shapes, given: Path | None, path: Path) -> None:
+def _write_tokenizers(
+    folder: Path, family: layout.Family, shapes: layout.Shapes, given: Path | None, path: Path
+) -> None:
     if given is not None and not (given / "merges.txt").is_file():
         raise CheckpointError(f"{given}: not a tokenizer folder; it has no merges.txt")
     own = given or next((place for place in [path.parent / "tokenizer"] if (place / "merges.txt").is_file()), None)
@@ -179,8 +199,10 @@ def _predicts_v(shapes: layout.Shapes, metadata: Mapping[str, str], hints: layou
 
 @torch.inference_mode()
 def _settle_prediction_type(pipe: Any) -> None:
-    """SD2 comes in both kinds, alike in every shape. At full noise a model that predicts v returns -x, one that predicts
-    the noise returns x; the WebUI asks the same way."""
+    """SD2 comes in both kinds, alike in every shape; the model is asked, as the WebUI does.
+
+    At full noise one that predicts v returns -x, one that predicts the noise x.
+    """
     unet = pipe.unet
     sample = torch.full((1, 4, 8, 8), 0.5, dtype=unet.dtype)
     text = torch.full((1, 2, unet.config.cross_attention_dim), 0.5, dtype=unet.dtype)

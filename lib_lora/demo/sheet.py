@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lib_lora.demo.drawing import draw
 from lib_lora.diffusers_host import Attached
-from lib_lora.entry import Entry
 from lib_lora.errors import LoraError
+from lib_lora.library import Entry
 from lib_lora.tag import LoraTag
 
 PROMPT = "a big red heart on a yellow background"
@@ -46,7 +46,9 @@ def draw_sheet(
             if weight == 0:
                 row.append(untouched)
             else:
-                drawing = draw(attached, f"{prompt} {LoraTag(entry.name, weight, weight)}", seed=seed, steps=steps, size=size)
+                drawing = draw(
+                    attached, f"{prompt} {LoraTag(entry.name, weight, weight)}", seed=seed, steps=steps, size=size
+                )
                 if not drawing.report.applied:
                     told += drawing.report.sentences()
                     break
@@ -74,10 +76,16 @@ def _choose(attached: Attached, names: Sequence[str] | None) -> tuple[list[Entry
     return found, told
 
 
-def _compose(prompt: str, seed: int, weights: Sequence[float], rows: Sequence[tuple[Entry, list[Image.Image]]]) -> Image.Image:
+def _compose(
+    prompt: str, seed: int, weights: Sequence[float], rows: Sequence[tuple[Entry, list[Image.Image]]]
+) -> Image.Image:
     large, small = ImageFont.load_default(NAME_SIZE), ImageFont.load_default(SMALL_SIZE)
     labels = [(entry.title or entry.name, _described(entry)) for entry, _ in rows]
-    side = MARGIN + GAP + round(max(*(large.getlength(name) for name, _ in labels), *(small.getlength(kind) for _, kind in labels), 90))
+    side = (
+        MARGIN
+        + GAP
+        + round(max(*(large.getlength(name) for name, _ in labels), *(small.getlength(kind) for _, kind in labels), 90))
+    )
     width, height = rows[0][1][0].size
     head = MARGIN + 40
     last_row, last_column = head + len(rows) * (height + GAP), side + 12 + len(weights) * (width + GAP)
@@ -96,8 +104,13 @@ def _compose(prompt: str, seed: int, weights: Sequence[float], rows: Sequence[tu
         pen.text((MARGIN, y + height // 2 + 6), labels[row][1], FAINT, small, anchor="lt")
         for column, picture in enumerate(pictures):
             sheet.paste(picture.convert("RGB"), (side + 12 + column * (width + GAP), y), corners)
-    pen.text((MARGIN, last_row + 24), f"\N{LEFT DOUBLE QUOTATION MARK}{prompt}\N{RIGHT DOUBLE QUOTATION MARK}, seed {seed}", FAINT, small,
-             anchor="ls")  # fmt: skip
+    pen.text(
+        (MARGIN, last_row + 24),
+        f"\N{LEFT DOUBLE QUOTATION MARK}{prompt}\N{RIGHT DOUBLE QUOTATION MARK}, seed {seed}",
+        FAINT,
+        small,
+        anchor="ls",
+    )
     return sheet
 
 

@@ -9,7 +9,11 @@ from pathlib import Path
 MERGES = Path(__file__).with_name("clip") / "merges.txt.gz"
 SIZE = 49408  # tokens: 256 bytes, the same at a word's end, 48894 merges, start and end of text
 START, END = "<|startoftext|>", "<|endoftext|>"
-VISIBLE = (range(ord("!"), ord("~") + 1), range(0xA1, 0xAC + 1), range(0xAE, 0xFF + 1))  # bytes that stand for themselves
+VISIBLE = (
+    range(ord("!"), ord("~") + 1),
+    range(0xA1, 0xAC + 1),
+    range(0xAE, 0xFF + 1),
+)  # bytes that stand for themselves
 
 
 def write_tokenizer(folder: Path, *, padding: str = END) -> None:

@@ -1,4 +1,4 @@
-"""What the commands show on a terminal: one-line messages, tables, a progress bar. Text of foreign files cannot command it."""
+"""What the commands show: one-line messages, tables, a progress bar. Foreign text cannot steer the terminal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | No
 
 def columns(text: str) -> int:
     """The places that `text` takes on a terminal: two for a Chinese letter, none for an accent."""
-    return sum(0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+    return sum(
+        0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text
+    )
 
 
 def cut(text: str, width: int) -> str:

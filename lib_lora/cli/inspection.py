@@ -10,9 +10,9 @@ from lib_lora import families
 from lib_lora.errors import AdapterFileError
 from lib_lora.hashes import hash_file, short_hash
 from lib_lora.header import read_header
-from lib_lora.helpers import read_helpers
-from lib_lora.metadata import read_facts
-from lib_lora.pickled import read_shapes
+from lib_lora.library.helpers import read_helpers
+from lib_lora.library.pickled import read_shapes
+from lib_lora.metadata import read_facts, training_facts
 from lib_lora.survey import survey
 
 
@@ -51,7 +51,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "components": list(content.components),
         "trigger_words": list(helpers.trigger_words or facts.trigger_words),
         "embeddings": list(content.embeddings),
-        "training": [list(pair) for pair in facts.training],
+        "training": [list(pair) for pair in training_facts(metadata)],
         "hashes": {
             "short": short_hash(metadata, hashes),
             "sha256": hashes.sha256,

@@ -1,0 +1,233 @@
+"""The commands, each a function of its options that returns the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib_lora.cli.terminal import Bar, complain, printable, table, terminal_width
+from lib_lora.errors import LoraError
+
+if TYPE_CHECKING:
+    from lib_lora.library import Entry
+    from lib_lora.session import Report
+
+DEMO_ADAPTERS = Path(__file__).parents[1] / "demo" / "adapters"
+
+
+def generate(options: argparse.Namespace) -> int:
+    """Draw, save, and say which adapters were left out."""
+    _require_folder(options.out.parent)
+    folders = _folders(options.lora_dir)
+    from lib_lora.demo.drawing import draw, save_png
+
+    with Bar("Drawing", " steps") as bar:
+        drawing = draw(
+            _attached(options, folders),
+            options.prompt,
+            negative=options.negative,
+            steps=options.steps,
+            guidance=options.guidance,
+            seed=options.seed,
+            size=options.size,
+            count=options.count,
+            on_step=bar,
+        )
+    written: list[dict[str, Any]] = []
+    for number, picture in enumerate(drawing.pictures, 1):
+        out = options.out if options.count == 1 else options.out.with_stem(f"{options.out.stem}-{number}")
+        save_png(picture, out)
+        written.append({"path": str(out), "seed": picture.seed, "parameters": picture.parameters})
+    complain("\n".join(drawing.report.sentences()))
+    if options.json:
+        _print_json({"pictures": written, "adapters": _told(drawing.report)})
+    else:
+        print("\n".join(each["path"] for each in written))
+    return 0 if _all_applied(drawing.report) else 1
+
+
+def list_adapters(options: argparse.Namespace) -> int:
+    """One line, or one JSON object, for each adapter; broken files are listed too, with the reason."""
+    from lib_lora.library import Library
+
+    library = Library(_folders(options.lora_dir))
+    entries = library.entries()
+    if options.json:
+        _print_json([_listed(entry) for entry in entries])
+    elif entries:
+        rows = [
+            (entry.name, entry.family.label, ", ".join(entry.algorithms), _span(entry.rank), _megabytes(entry.size),
+             entry.broken or ", ".join(entry.trigger_words))
+            for entry in entries
+        ]  # fmt: skip
+        head = ("NAME", "BASE MODEL", "ALGORITHM", "RANK", "SIZE", "TRIGGER WORDS")
+        print("\n".join(table(head, rows, width=terminal_width())))
+    else:
+        complain(f"no adapters in {', '.join(map(str, library.folders))}")
+    return 0
+
+
+def info(options: argparse.Namespace) -> int:
+    """Everything that the header tells about one file."""
+    from lib_lora.cli.inspection import inspect
+
+    told = inspect(options.file)
+    if options.json:
+        _print_json(told)
+        return 0
+    rows = {
+        "Name": told["name"],
+        "Title": told["title"],
+        "Base model": told["base_model"] + (f" ({told['flavour']})" if told["flavour"] else ""),
+        "because": "; ".join(told["evidence"]),
+        "Algorithm": ", ".join(told["algorithms"]),
+        "Rank": _span(told["ranks"]),
+        "Modules": f"{told['modules']} ({', '.join(told['components'])})",
+        "Trigger words": ", ".join(told["trigger_words"]),
+        "Embeddings": ", ".join(told["embeddings"]),
+        **dict(told["training"]),
+        "Size": _megabytes(told["size"]),
+        "Short hash": told["hashes"]["short"],
+        "SHA-256": told["hashes"]["sha256"],
+        "Not understood": f"{len(told['unknown'])} tensors, such as {told['unknown'][0]}" if told["unknown"] else "",
+    }
+    shown = [(f"{label}:", printable(str(value))) for label, value in rows.items() if value]
+    wide = max(len(label) for label, _ in shown)
+    print("\n".join(f"{label:{wide}}  {value}" for label, value in shown))
+    return 0
+
+
+def merge(options: argparse.Namespace) -> int:
+    """Bake the prompt's adapters into a checkpoint."""
+    from lib_lora.library import Library
+    from lib_lora.tag import read_prompt
+
+    prompt = read_prompt(options.prompt)
+    if not prompt.tags and not prompt.errors:
+        complain("the prompt has no <lora:name:weight> tag; there is nothing to merge")
+        return 2
+    library = Library(_folders(options.lora_dir))
+    from lib_lora.merge import merge as bake
+
+    with Bar("Merging", " MB", scale=1e6) as bar:
+        merged = bake(
+            options.base, options.out, prompt.tags, library, errors=prompt.errors, overwrite=options.force, progress=bar
+        )
+    complain("\n".join(merged.report.sentences()))
+    if options.json:
+        told = {
+            "out": str(merged.out),
+            "changed": merged.changed,
+            "tensors": merged.tensors,
+            "adapters": _told(merged.report),
+        }
+        _print_json(told)
+    else:
+        print(f"{options.out}: {merged.changed} of {merged.tensors} tensors changed")
+    return 0
+
+
+def sheet(options: argparse.Namespace) -> int:
+    """Draw the contact sheet."""
+    _require_folder(options.out.parent)
+    folders = _folders(options.lora_dir)
+    from lib_lora.demo.sheet import PROMPT, SEED, WEIGHTS, draw_sheet
+
+    with Bar("Drawing", " pictures") as bar:
+        image, report = draw_sheet(
+            _attached(options, folders),
+            options.prompt or PROMPT,
+            names=options.adapters,
+            weights=options.weights or WEIGHTS,
+            seed=SEED if options.seed is None else options.seed,
+            steps=options.steps,
+            size=options.size,
+            on_picture=bar,
+        )
+    image.save(options.out, optimize=True)
+    complain("\n".join(report))
+    print(options.out)
+    return 1 if report else 0
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C."""
+    folders = _folders(options.lora_dir)
+    from lib_lora.demo.page import launch
+
+    launch(
+        options.model, folders[0] if len(folders) == 1 else folders, options.host, options.port, not options.no_browser
+    )
+    return 0
+
+
+# what several commands need
+
+
+def _attached(options: argparse.Namespace, folders: Sequence[Path]) -> Any:
+    from lib_lora.demo.models import load_pipeline
+    from lib_lora.diffusers_host import attach
+
+    return attach(load_pipeline(options.model, tokenizer=options.tokenizer), folders)
+
+
+def _folders(given: Sequence[Path] | None) -> list[Path]:
+    for folder in given or ():
+        _require_folder(folder)
+    return list(given or (DEMO_ADAPTERS,))
+
+
+def _require_folder(path: Path) -> None:
+    if not path.is_dir():
+        raise LoraError(f"{path}: no such folder")
+
+
+def _all_applied(report: Report) -> bool:
+    return not report.problems and len(report.applied) == len(report.adapters)
+
+
+def _told(report: Report) -> list[dict[str, Any]]:
+    tags = [
+        {"tag": str(each.tag), "name": each.name, "path": each.path, "applied": each.applied, "matched": each.matched,
+         "modules": each.total, "messages": each.sentences()}
+        for each in report.adapters
+    ]  # fmt: skip
+    unread = [{"tag": None, "applied": False, "messages": [problem]} for problem in report.problems]
+    return [*tags, *unread]
+
+
+def _listed(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "path": str(entry.path),
+        "alias": entry.alias,
+        "title": entry.title,
+        "base_model": entry.family.label,
+        "family": entry.family.id,
+        "flavour": entry.family.flavour,
+        "algorithms": list(entry.algorithms),
+        "rank": entry.rank[1] if entry.rank else None,
+        "ranks": list(entry.rank) if entry.rank else None,
+        "modules": entry.modules,
+        "components": list(entry.components),
+        "trigger_words": list(entry.trigger_words),
+        "size": entry.size,
+        "broken": entry.broken,
+    }
+
+
+def _span(ranks: Sequence[int] | None) -> str:
+    if not ranks:
+        return ""
+    return str(ranks[0]) if ranks[0] == ranks[1] else f"{ranks[0]}-{ranks[1]}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
