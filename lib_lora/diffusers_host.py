@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from lib_lora.errors import TagError
+from lib_lora.embeddings import PromptWords
+from lib_lora.errors import PatchError, TagError
 from lib_lora.host import TorchHost, slots_of
 from lib_lora.library import Library
 from lib_lora.patch import Slot
+from lib_lora.plan import Plan
 from lib_lora.session import Report, Session
 from lib_lora.tag import LoraTag, Prompt, read_prompt
 from lib_lora.targets import TargetIndex, index_diffusers
@@ -24,7 +27,30 @@ class DiffusersHost(TorchHost):
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
+        self.words = PromptWords(pipe)
+        self.problems: list[str] = []  # of the last `apply`: embeddings that the pipeline cannot know
         super().__init__(self._slots_of_pipe, _index)
+
+    def targets(self) -> TargetIndex:
+        """See Host."""
+        if self.words.shown and self._own_slots() != self._slots:
+            self.words.remove()  # a new index shall not see the longer matrix
+        return super().targets()
+
+    def apply(self, plan: Plan) -> None:
+        """See Host. The words that the adapters bring come and go with them."""
+        same = self.words.shown.keys() == plan.embeddings.keys() and all(
+            self.words.shown[word] is parts for word, parts in plan.embeddings.items())  # fmt: skip
+        if same and not any("token_embedding" in key for key in (*plan.steps, *self.patcher.patched)):
+            super().apply(plan)
+            return
+        self.words.remove()
+        super().apply(plan)
+        try:
+            self.problems = self.words.show(plan.embeddings)
+        except RuntimeError as error:
+            self.patcher.restore()
+            raise PatchError(f"the embeddings of the adapters could not be loaded ({error}); nothing was applied") from error
 
     def _slots_of_pipe(self) -> Mapping[str, Slot]:
         parts = {name: getattr(self.pipe, name, None) for name in COMPONENTS}
@@ -41,7 +67,8 @@ class Attached:
     def __init__(self, pipe: Any, library: Library) -> None:
         self.pipe = pipe
         self.library = library
-        self.session = Session(DiffusersHost(pipe), library)
+        self.host = DiffusersHost(pipe)
+        self.session = Session(self.host, library)
 
     @property
     def report(self) -> Report:
@@ -54,7 +81,8 @@ class Attached:
         Of several prompts (a batch) all must have the same tags: one model makes all pictures of a batch.
         """
         prompts = [read_prompt(text) for text in ([prompt] if isinstance(prompt, str) else prompt)]
-        self.session.activate(_common_tags(prompts), [error for read in prompts for error in read.errors])
+        report = self.session.activate(_common_tags(prompts), [error for read in prompts for error in read.errors])
+        self.session.report = replace(report, problems=(*report.problems, *self.host.problems))
         texts = [" ".join(read.text.split()) for read in prompts]
         return texts[0] if isinstance(prompt, str) else texts
 

@@ -46,12 +46,16 @@ class TorchHost:
 
     def targets(self) -> TargetIndex:
         """See Host."""
-        slots = {key: slot for key, slot in self._find_slots().items() if key not in self.patcher.made}
+        slots = self._own_slots()
         if self._index is None or slots != self._slots:
             self._slots = slots
             index = self._make_index({key: tuple(slot.parameter.shape) for key, slot in slots.items()})
             self._index = index.with_new_biases({key for key, slot in slots.items() if slot.lacks_bias})
         return self._index
+
+    def _own_slots(self) -> dict[str, Slot]:
+        """Those of the model itself, without biases that were made for an adapter."""
+        return {key: slot for key, slot in self._find_slots().items() if key not in self.patcher.made}
 
     def apply(self, plan: Plan) -> None:
         """See Host."""

@@ -20,6 +20,7 @@ from lib_lora.metadata import parsed
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 CONFIG = "adapter_config.json"
+MAX_TERMS = 30
 MAX_CONFIG = 1024 * 1024  # bytes
 RAW_RS_LORA = (datetime(2024, 4, 5, tzinfo=timezone.utc), datetime(2024, 7, 9, tzinfo=timezone.utc))
 # Regular expressions that PEFT's patterns may be; others could be made to take for ever.
@@ -53,7 +54,8 @@ class Origins:
             rs_lora=self.rs_lora,
             kohya_oft=self.kohya_oft or module.startswith("oft_unet_"),
             onetrainer=self.onetrainer or module.startswith(("lora_unet_", "lora_te")),
-            exact_cayley=config.get("use_cayley_neumann") is False,
+            rank=_number(config.get("r")) or None,
+            terms=_terms(config),
             singular=self.singular,
         )
 
@@ -110,8 +112,20 @@ def _alpha(config: Mapping[str, Any], path: str) -> float | None:
         if _matches(pattern, path):
             found = alpha
             break
-    is_number = isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
-    return float(found) if is_number else None
+    return _number(found)
+
+
+def _terms(config: Mapping[str, Any]) -> int:
+    """Of the Neumann series of OFT v2."""
+    if config.get("use_cayley_neumann") is False:
+        return 0
+    terms = _number(config.get("num_cayley_neumann_terms"))
+    return int(terms) if terms and 3 <= terms <= MAX_TERMS else 5
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None
 
 
 def _matches(pattern: str, path: str) -> bool:

@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"files", "sidecar", "library", "adapter", "targets"}),
     frozenset({"plan", "fold", "patch", "host"}),
     frozenset({"session"}),
-    frozenset({"diffusers_host", "merge", "browser", "demo", "webui", "cli"}),
+    frozenset({"embeddings", "diffusers_host", "merge", "browser", "demo", "webui", "cli"}),
 )
 TORCH_FREE = ("tag", "errors", "header", "metadata", "families", "survey", "sidecar", "files", "hashes", "library", "keys",
               "browser")

@@ -35,7 +35,8 @@ class Origin:
     rs_lora: bool = False  # trained by LyCORIS with rs_lora, whatever the version
     kohya_oft: bool = False  # the constraint of OFT always counts, also if it is 0
     onetrainer: bool = False  # OFT v2 rotates convolutions the other way round
-    exact_cayley: bool = False  # OFT v2 without the Neumann series
+    rank: float | None = None  # the configured one: with `alpha` the scale of factors that are stored whole
+    terms: int = 5  # of OFT v2's Neumann series; 0: none, but the whole Cayley transform
     singular: str = "principal"  # which singular vectors T-LoRA started from
 
 
@@ -75,7 +76,7 @@ class Parts:
         require(tensor is None or tensor.numel() > 0, f"{part} is empty")
         return None if tensor is None else float(tensor.reshape(-1)[0])
 
-    def take_scale(self, rank: int | None, *, root: bool = False) -> float:
+    def take_scale(self, rank: float | None, *, root: bool = False) -> float:
         """s: `scale` if stored, else alpha / rank (alpha from the metadata if not stored), else 1; times `scalar`.
 
         `root`, or an origin that says so: alpha / sqrt(rank) (rs-LoRA, arXiv:2312.03732). Without a rank, alpha does not count. A stored alpha of 0
@@ -85,6 +86,7 @@ class Parts:
         root = root or self.origin.root
         if alpha is None:
             alpha, root = self.origin.alpha, self.origin.alpha_root
+            rank = rank or self.origin.rank
         elif alpha == 0 and rank is not None:
             self.notes.append("alpha is 0; taken as alpha = rank, as the trainers do")
             alpha = None

@@ -1,6 +1,7 @@
 """OFT v2: the inputs of a layer turned by a block-diagonal rotation, W_new = W Rᵀ. arXiv:2506.19847, as PEFT and OneTrainer store it.
 
-Stored is the upper triangle of each block's generator Q. R is the Cayley transform of Q by five terms of a Neumann series.
+Stored is the upper triangle of each block's generator Q. R is the Cayley transform of Q by some terms
+of a Neumann series: I + 2Q + 2Q² + 2Q³ + Q⁴ for the usual five.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Oft2(Delta):
     size: int  # n
     is_scaled: bool  # OneTrainer's "scaled OFT"
     turns_back: bool  # OneTrainer's orientation in convolutions
-    is_exact: bool  # the whole Cayley transform, not five terms of it
+    terms: int  # of the Neumann series; 0: the whole Cayley transform
 
     @classmethod
     def from_parts(cls, parts: Parts) -> Oft2 | None:
@@ -40,7 +41,7 @@ class Oft2(Delta):
         is_scaled = "scaled_oft" in parts
         parts.take_optional("scaled_oft")
         parts.take_optional("alpha")
-        return cls(triangles, size, is_scaled, parts.origin.onetrainer or is_scaled, parts.origin.exact_cayley)
+        return cls(triangles, size, is_scaled, parts.origin.onetrainer or is_scaled, parts.origin.terms)
 
     def misfit(self, shape: Shape) -> str | None:
         inputs = torch.Size(shape[1:]).numel() if len(shape) > 1 else 0
@@ -67,7 +68,10 @@ class Oft2(Delta):
         row, column = torch.triu_indices(self.size, self.size, 1, device=values.device)
         generator[:, row, column] = values
         generator = generator - generator.mT
-        if self.is_exact:
-            return cayley(generator)
-        square = generator @ generator
-        return 2 * (generator + square + square @ generator) + square @ square
+        if self.terms == 0:
+            return cayley(-generator)  # PEFT's exact one turns the other way than its series
+        turn, power = 2 * generator, generator
+        for _ in range(max(self.terms - 3, 1)):
+            power = power @ generator
+            turn = turn + 2 * power
+        return turn + power @ generator

@@ -58,8 +58,12 @@ def resnets_per_block(names: Collection[str]) -> int:
     first = min((int(match[1]) for name in names if (match := NATIVE_DOWNSAMPLER.match(name))), default=0)
     if first:
         return first - 1
-    indices = {match[4] for name in names if (match := BLOCK.match(name)) and match[1] == "down" and match[3] == "resnets"}
-    return len(indices) or 2
+    numbers = [
+        int(match[4]) + (match[1] == "down")  # an up block has one more
+        for name in names
+        if (match := BLOCK.match(name)) and match[3] in ("resnets", "attentions")
+    ]
+    return max(numbers, default=0) or 2
 
 
 def unet_to_native(name: str, names: Collection[str], layers: int) -> str | None:
