@@ -1,0 +1,177 @@
+"""A real WebUI as a subprocess, in a data folder of its own, and pictures from it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+WEBUI_ROOT = Path(os.environ.get("WEBUI_ROOT", "nowhere"))
+PYTHON = os.environ.get("WEBUI_PYTHON") or str(WEBUI_ROOT / "venv" / "bin" / "python")
+EXTENSION = (
+    "lib_lora",
+    "scripts",
+    "javascript",
+    "style.css",
+    "metadata.ini",
+    "install.py",
+    "pyproject.toml",
+    "LICENSE",
+)
+FLAGS = """--skip-prepare-environment --skip-torch-cuda-test --skip-python-version-check --skip-version-check
+    --use-cpu all --no-half --no-half-vae --precision full --no-download-sd-model --do-not-download-clip --api"""
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "PYTHONUNBUFFERED": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "no_proxy": "127.0.0.1",
+}
+PAYLOAD = {"steps": 3, "width": 64, "height": 64, "seed": 1, "cfg_scale": 7, "sampler_name": "Euler"}
+PATIENCE = 300  # seconds
+
+
+@dataclass
+class Drawn:
+    """What one request brought."""
+
+    pictures: list[np.ndarray]  # (height, width, 3), uint8
+    texts: list[str]  # what the PNG says
+
+    @property
+    def picture(self) -> np.ndarray:
+        return self.pictures[0]
+
+    @property
+    def text(self) -> str:
+        return self.texts[0]
+
+
+class WebUI:
+    """`data`: its data folder; `extension`: with a copy of this repository in it."""
+
+    def __init__(
+        self, data: Path, checkpoints: Path, *, extension: bool = True, disabled: tuple[str, ...] = ()
+    ) -> None:
+        self.data = data
+        self.loras = data / "models" / "Lora"
+        self.log = data / "webui.log"
+        self._checkpoints = checkpoints
+        self._process: subprocess.Popen | None = None
+        for folder in (self.loras, data / "extensions", data / "embeddings"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.config = data / "config.json"
+        self.config.write_text(json.dumps({"disabled_extensions": list(disabled)}))
+        if extension:
+            copy_extension(data / "extensions" / "lib_lora")
+
+    def start(self) -> WebUI:
+        """No request before the log says that it is up: one that comes too early breaks this version's start."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        command = [
+            PYTHON,
+            "launch.py",
+            *FLAGS.split(),
+            "--port",
+            str(port),
+            "--data-dir",
+            str(self.data),
+            "--ckpt-dir",
+            str(self._checkpoints),
+            "--ckpt",
+            str(self._checkpoints / "tiny-sd1.safetensors"),
+        ]
+        with self.log.open("w") as log:
+            self._process = subprocess.Popen(
+                command, cwd=WEBUI_ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **OFFLINE}
+            )
+        self.wait_for("Startup time:")
+        self.wait_for("Model loaded in")
+        return self
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Until the log says `text`, `times` times."""
+        end = time.monotonic() + PATIENCE
+        while self.log.read_text(errors="replace").count(text) < times:
+            assert self._process, "not started"
+            assert self._process.poll() is None, self.log.read_text()[-3000:]
+            assert time.monotonic() < end, self.log.read_text()[-3000:]
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def request(self, path: str, payload: Any = None, *, method: str | None = None) -> Any:
+        body = None if payload is None else json.dumps(payload).encode()
+        request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return json.loads(answer.read() or "null")
+        except urllib.error.HTTPError as error:
+            raise AssertionError(
+                f"{path}: {error.code} {error.read()[:500]!r}\n{self.log.read_text()[-3000:]}"
+            ) from error
+
+    def draw(self, prompt: str, **options: Any) -> Drawn:
+        """One small picture (or more), with the prompt's text as the PNG has it."""
+        kind = "img2img" if "init_images" in options else "txt2img"
+        answer = self.request(f"/sdapi/v1/{kind}", {"prompt": prompt, **PAYLOAD, **options})
+        pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(each)))) for each in answer["images"]]
+        return Drawn(pictures, json.loads(answer["info"])["infotexts"])
+
+    def checkpoint(self, name: str) -> None:
+        self.request("/sdapi/v1/options", {"sd_model_checkpoint": name})
+
+    def parse(self, infotext: str) -> dict[str, Any]:
+        """What pasting this text gives, the extensions' callbacks included."""
+        from PIL.PngImagePlugin import PngInfo
+
+        info, file = PngInfo(), io.BytesIO()
+        info.add_text("parameters", infotext)
+        Image.new("RGB", (8, 8)).save(file, "png", pnginfo=info)
+        return self.request("/sdapi/v1/png-info", {"image": base64.b64encode(file.getvalue()).decode()})["parameters"]
+
+
+def copy_extension(target: Path) -> None:
+    """The files that a clone would have there."""
+    for name in EXTENSION:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__", "demo"))
+        elif source.exists():
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target / name)
+
+
+def png(picture: np.ndarray) -> str:
+    """A picture as the API takes it."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "png")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> int:
+    """The largest difference of a channel of a pixel, of 255."""
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
