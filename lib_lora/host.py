@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from lib_lora.patch import Patcher, Slot
 from lib_lora.plan import Plan
@@ -41,7 +40,6 @@ class TorchHost:
         self._make_index = make_index
         self._slots: Mapping[str, Slot] = {}
         self._index: TargetIndex | None = None
-        self._hooks: list[RemovableHandle] = []
         self.patcher = Patcher()
 
     def targets(self) -> TargetIndex:
@@ -61,16 +59,9 @@ class TorchHost:
         """See Host."""
         self.patcher.apply(plan, self._slots)
 
-    def restore_before_loading(self, *roots: nn.Module) -> None:
-        """From now on, `load_state_dict` on any of `roots` finds the base weights in place and nothing kept."""
-        for root in roots:
-            self._hooks.append(root._register_load_state_dict_pre_hook(lambda *_: self.patcher.restore()))
-
     def detach(self) -> None:
         """The base weights, and no hook left."""
-        self.patcher.restore()
-        while self._hooks:
-            self._hooks.pop().remove()
+        self.patcher.release()
 
 
 def slots_of(root: nn.Module, prefix: str = "") -> dict[str, Slot]:

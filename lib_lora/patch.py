@@ -7,17 +7,21 @@ construction, also after an error. Memory that may be shared with others (a chec
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from lib_lora.errors import PatchError
 from lib_lora.fold import fold
 from lib_lora.plan import Plan, Step
 
-SAMPLES = 64  # values by which a patched weight is recognised after the host moved it
+SAMPLES = 64  # values by which a patched weight is recognised after the host moved or cast it
+CAST_ERROR = 2**-7  # relative: what a weight may lose on the way through bf16
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,20 @@ class Patched:
     slot: Slot
     original: Tensor
     steps: tuple[Step, ...]
-    pointer: int
+    memory: StorageWeakRef  # of the patched weight; unlike an address it is never that of another one
     sample: Tensor  # a few values of the patched weight
 
+    def is_exact(self, tensor: Tensor) -> bool:
+        """True if `tensor` is what was written, moved perhaps."""
+        if StorageWeakRef(tensor.untyped_storage()) == self.memory:
+            return True
+        return tensor.dtype == self.sample.dtype and torch.equal(_sample(tensor), self.sample.to(tensor.device))
+
     def is_here(self, tensor: Tensor) -> bool:
-        """True if `tensor` is what was written, moved or cast perhaps; False if somebody put another weight there."""
-        return tensor.data_ptr() == self.pointer or torch.equal(_sample(tensor), self.sample.to(tensor))
+        """True if `tensor` came from what was written, by moves and casts; False if somebody put another weight there."""
+        if StorageWeakRef(tensor.untyped_storage()) == self.memory:
+            return True
+        return torch.allclose(_sample(tensor).float(), self.sample.to(tensor.device).float(), rtol=CAST_ERROR, atol=1e-6)
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,7 @@ class Patcher:
     def __init__(self) -> None:
         self._patched: dict[str, Patched] = {}
         self._made: dict[str, Made] = {}
+        self._watched: dict[str, tuple[nn.Module, Any]] = {}  # the handle of the hook on this module
 
     @property
     def patched(self) -> frozenset[str]:
@@ -105,11 +118,12 @@ class Patcher:
         for key in self.patched:
             self._restore(key)
 
-    def forget(self) -> None:
-        """Drop what is kept without touching the model's own weights: they are new ones."""
-        self._patched.clear()
-        for key in self.made:
-            self._restore(key)
+    def release(self) -> None:
+        """Put every base weight back and leave the model: no hook stays."""
+        self.restore()
+        for _, handle in self._watched.values():
+            handle.remove()
+        self._watched.clear()
 
     def _patch(self, key: str, steps: tuple[Step, ...], slot: Slot) -> None:
         current = slot.parameter.data
@@ -120,14 +134,32 @@ class Patcher:
         if known is None:
             original, out = current, torch.empty_like(current)
         else:
-            if known.steps == steps and known.sample.dtype == current.dtype:
-                known.pointer = current.data_ptr()
+            is_right = known.steps == steps and known.is_exact(current)
+            known.memory = StorageWeakRef(current.untyped_storage())  # also for `restore`, should the arithmetic fail half-way
+            if is_right:
                 return
             original, out = _follow(known.original, current), current
+        self._watch(key, slot.module)
         fold(original, steps, out)
         # Entered before the swap: from here on `restore` knows it.
-        self._patched[key] = Patched(slot, original, steps, out.data_ptr(), _sample(out))
+        self._patched[key] = Patched(slot, original, steps, StorageWeakRef(out.untyped_storage()), _sample(out))
         slot.parameter.data = out
+
+    def _watch(self, key: str, module: nn.Module) -> None:
+        """From now on, whoever loads other weights into `module` finds the base weight in place and nothing kept."""
+        watched, handle = self._watched.get(key, (None, None))
+        if watched is module:
+            return
+        if handle is not None:
+            handle.remove()
+        myself = weakref.ref(self)
+
+        def before_loading(*_: Any) -> None:
+            patcher = myself()
+            if patcher is not None and key in patcher._patched:
+                patcher._restore(key)
+
+        self._watched[key] = (module, module._register_load_state_dict_pre_hook(before_loading))
 
     def _make_bias(self, key: str, steps: tuple[Step, ...], weight: Slot) -> None:
         """Give the module of `weight` a bias, which starts from zero."""

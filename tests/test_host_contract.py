@@ -231,7 +231,6 @@ def test_two_sessions_on_two_models_do_not_meet(request, tmp_path):
 def test_weights_loaded_meanwhile_are_the_new_base_weights(case, adapters):
     session = Session(case.host, adapters)
     activate(session, "<lora:a:1>")
-    case.host.restore_before_loading(*case.roots)
     for root in case.roots:
         root.load_state_dict(_shifted(root))
     fresh = case.bits()
@@ -244,6 +243,26 @@ def test_weights_loaded_meanwhile_are_the_new_base_weights(case, adapters):
 
 def _shifted(root: nn.Module) -> dict[str, torch.Tensor]:
     return {key: value.clone() + 1 if value.is_floating_point() else value for key, value in root.state_dict().items()}
+
+
+def test_weights_cast_to_half_and_back_while_patched_are_not_taken_for_new_ones(case, adapters):
+    before = case.bits()
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:1>")
+    patched = {key: bits for key, bits in case.bits().items() if bits != before[key]}
+    for root in case.roots:
+        root.half().float()
+    activate(session, "<lora:a:1>")
+    assert {key: case.bits()[key] for key in patched} == patched
+    session.clear()
+    assert {key: case.bits()[key] for key in patched} == {key: before[key] for key in patched}
+
+
+def test_a_released_host_leaves_no_hook(case, adapters):
+    activate(Session(case.host, adapters), "<lora:a:1>")
+    case.host.patcher.release()
+    modules = [module for root in case.roots for module in root.modules()]
+    assert not any(module._load_state_dict_pre_hooks or module._forward_hooks for module in modules)
 
 
 def test_a_model_moved_and_cast_while_patched_comes_back_as_if_never_patched(case, adapters):

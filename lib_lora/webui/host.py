@@ -39,11 +39,10 @@ class WebUIHost(TorchHost):
 
 
 def session_of(sd_model: nn.Module, finder: Finder, cache: Any = None) -> Session:
-    """The session of this model, made at the first call. From then on `load_state_dict` finds base weights."""
+    """The session of this model, made at the first call."""
     session = existing_session(sd_model)
     if session is None:
         host = WebUIHost(sd_model)
-        host.restore_before_loading(sd_model)
         session = Session(host, finder, cache=cache)
         setattr(sd_model, ATTRIBUTE, session)
     return session
