@@ -85,9 +85,9 @@ def merge(
 ) -> Merged:
     """Write `base` with `tags` baked in to `out`; without tags, or at weight 0, that is a copy.
 
-    `base` is a .safetensors file in CompVis / SGM layout (SD1, SD2, SDXL), complete or not; `errors` are tags that could
-    not be read. Raises MergeRefused if any tag cannot be applied, CheckpointError if a file cannot be read or written,
-    PatchError if the numbers do not work out.
+    `base` is a .safetensors file in CompVis / SGM layout (SD1, SD2, SDXL), complete or not; `errors` are tags that
+    could not be read. Raises MergeRefused if any tag cannot be applied, CheckpointError if a file cannot be read or
+    written, PatchError if the numbers do not work out.
     """
     header = _read_base(base)
     _check_out(base, out, overwrite)
@@ -172,9 +172,9 @@ def _write(source: BinaryIO, target: BinaryIO, header: Header, plan: Plan, progr
     total = os.fstat(source.fileno()).st_size
     for place, end, tensor, steps in _pieces(header, plan.steps, total):
         if tensor is None:
-            _copy(source, target, end - place)
+            target.write(_read(source, end - place))
         else:
-            target.write(_patched(source.read(end - place), tensor, steps))
+            target.write(_patched(_read(source, end - place), tensor, steps))
         if progress is not None:
             progress(end, total)
 
@@ -193,18 +193,18 @@ def _pieces(
     yield from ((at, min(at + BLOCK, total), None, ()) for at in range(place, total, BLOCK))
 
 
-def _copy(source: BinaryIO, target: BinaryIO, count: int) -> None:
-    block = source.read(count)
-    if len(block) < count:
+def _read(source: BinaryIO, count: int) -> bytearray:
+    block = bytearray(count)
+    if source.readinto(block) < count:  # type: ignore[attr-defined]
         raise CheckpointError("the base checkpoint became shorter while it was read")
-    target.write(block)
+    return block
 
 
 @torch.no_grad()
-def _patched(content: bytes, info: TensorInfo, steps: Sequence[Step]) -> memoryview:
+def _patched(content: bytearray, info: TensorInfo, steps: Sequence[Step]) -> memoryview:
     """The bytes of one tensor with `steps` applied."""
     dtype = DTYPES[info.dtype]
-    base = torch.frombuffer(bytearray(content), dtype=dtype).reshape(info.shape)
+    base = torch.frombuffer(content, dtype=dtype).reshape(info.shape)
     out = torch.empty_like(base)
     try:
         fold(base, steps, out)

@@ -158,9 +158,7 @@ def demo(options: argparse.Namespace) -> int:
     folders = _folders(options.lora_dir)
     from lib_lora.demo.page import launch
 
-    launch(
-        options.model, folders[0] if len(folders) == 1 else folders, options.host, options.port, not options.no_browser
-    )
+    launch(options.model, folders, options.host, options.port, not options.no_browser)
     return 0
 
 

@@ -75,8 +75,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="SD1, SD2 or SDXL checkpoint, or diffusers folder (default: the demo model)",
     )
-    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="folder with merges.txt and vocab.json, for a "
-                        "checkpoint with a vocabulary of its own")  # fmt: skip
+
+
+def _add_tokenizer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="DIR",
+        help="folder with merges.txt and vocab.json, for a checkpoint with a vocabulary of its own",
+    )
 
 
 def _add_generate(commands: Any) -> None:
@@ -95,6 +102,7 @@ def _add_generate(commands: Any) -> None:
     parser.add_argument("--size", type=_size, metavar="WxH", help="pixels (default: the model's own)")
     parser.add_argument("--count", type=_positive, default=1, metavar="N", help="number of pictures (default: 1)")
     _add_model(parser)
+    _add_tokenizer(parser)
     _add_lora_dir(parser)
     _add_json(parser)
 
@@ -133,13 +141,16 @@ def _add_merge(commands: Any) -> None:
 def _add_sheet(commands: Any) -> None:
     parser = _command(commands, "sheet", run.sheet, "draw a contact sheet: adapters x weights")
     parser.add_argument("--out", type=_png, required=True, metavar="FILE.png")
-    parser.add_argument("--prompt", metavar="TEXT", help="without tags (default: one that suits the demo model)")
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help="without tags; a word in {braces} gives way to an adapter's trigger words"
+    )
     parser.add_argument("--adapters", nargs="+", metavar="NAME", help="default: all of the folder")
     parser.add_argument("--weights", type=float, nargs="+", metavar="X", help="default: -1 -0.5 0 0.5 1 1.5")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--steps", type=_positive, metavar="N")
     parser.add_argument("--size", type=_size, metavar="WxH", help="of one picture (default: the model's own)")
     _add_model(parser)
+    _add_tokenizer(parser)
     _add_lora_dir(parser)
 
 
