@@ -7,6 +7,11 @@
 A Python that has everything is used as it is. Otherwise everything goes into `.venv` in this folder, once.
 """
 
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036  (an older Python must get this far: no newer syntax in this file)
+    sys.exit("lib_lora needs Python 3.10 or newer; this is %d.%d." % sys.version_info[:2])  # noqa: UP031
+
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -15,12 +20,8 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
-
-if sys.version_info < (3, 10):  # noqa: UP036  (an older Python must get this far: no newer syntax in this file)
-    sys.exit("lib_lora needs Python 3.10 or newer; this is %d.%d." % sys.version_info[:2])  # noqa: UP031
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -111,17 +112,19 @@ def build(extra: str) -> None:
     if not answers(PYTHON, "-c", "import sys; sys.exit(sys.version_info < (3, 10))"):
         shutil.rmtree(VENV, ignore_errors=True)  # half made, or its Python is gone
     names = ", ".join(map(distribution, requirements(extra)[1:]))
-    pip = (str(PYTHON), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
-    steps = {names: (*pip, "-e", f"{ROOT}[{extra}]")}
+    pip = [str(PYTHON), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
+    if not sys.dont_write_bytecode:
+        pip.append("--no-compile")  # Python compiles what it imports; compiling all takes as long as installing
+    steps = {names: [*pip, "-e", f"{ROOT}[{extra}]"]}
     if not answers(PYTHON, "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))"):
-        steps = {wanted_torch(): (*pip, wanted_torch()), **steps}
+        steps = {wanted_torch(): [*pip, wanted_torch()], **steps}
     if not answers(PYTHON, "-m", "pip", "--version"):
         if not importlib.util.find_spec("ensurepip"):
             sys.exit(ENSUREPIP)
-        steps = {"environment": (sys.executable, "-m", "venv", str(VENV)), **steps}
+        steps = {"environment": [sys.executable, "-m", "venv", str(VENV)], **steps}
     print(f"Preparing {VENV}, only now and when the list of packages changes.")
     if CPU_TORCH in steps:
-        print("No NVIDIA card here. Should pip fetch gigabytes of CUDA: Ctrl-C, and see 'your own torch' in the README.")
+        print("No NVIDIA card here. Should pip fetch gigabytes of CUDA: Ctrl-C, and `Your own torch` in the README.")
     for number, (title, command) in enumerate(steps.items(), 1):
         step(f"[{number}/{len(steps)}] {title}", *command)
     for included in INCLUDES[extra]:
@@ -229,7 +232,8 @@ def check() -> int:
     missing = [name for name in USED_IN_WEBUI if not importlib.util.find_spec(name)]
     if missing:
         print(f"lib_lora: {sys.executable} cannot import {', '.join(missing)}.")
-        print("They belong to the WebUI: delete its `venv` folder and start it again. Without the WebUI:", __doc__)
+        print("They belong to the WebUI: delete its `venv` folder and start it again.")
+        print("Without a WebUI: python install.py demo")
     elif not importlib.util.find_spec("launch"):  # by hand
         print("The WebUI extension finds all it needs.", __doc__, sep="\n\n")
     return 0
