@@ -26,7 +26,8 @@ UNETS: dict[str, dict[str, Any]] = {
         addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816, sample_size=128),
 }
 CLIP_L = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768)
-CLIP_G = dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20, projection_dim=1280)
+CLIP_G = dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20,
+              projection_dim=1280)
 
 
 def random_pipe(size: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> SimpleNamespace:

@@ -1,6 +1,7 @@
 """What it costs to change, add and remove adapters: ours and the peers' in one run.
 
-    python -m benchmarks.patching [--quick] [--size sd15|sdxl] [--dtype float32] [--device cpu] [--json OUT] [--plot OUT.png]
+    python -m benchmarks.patching [--quick] [--size sd15|sdxl] [--dtype float32] [--device cpu]
+                                  [--json OUT] [--plot OUT.png]
 
 Every time is the best of a few interleaved runs; the figures to look at are the ratios, which the machine's speed and
 noise affect least. `--quick` measures the SD1.5 size with few repetitions, within 50 s on two cores.
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -79,7 +81,7 @@ class Bench:
 
     def change(self, paths: list[Path], number: int) -> Callable[[], Any]:
         """Another weight for all of `paths`; every call has a number of its own, so that none is a repetition."""
-        return lambda: self.host.apply(self.plan({path: 0.5 + 0.01 * number for path in paths}))
+        return lambda: self.host.apply(self.plan(dict.fromkeys(paths, 0.5 + 0.01 * number)))
 
 
 def measure(bench: Bench, *, with_peers: bool, with_algorithms: bool) -> dict[str, float]:
@@ -104,7 +106,7 @@ def measure(bench: Bench, *, with_peers: bool, with_algorithms: bool) -> dict[st
     runs: dict[str, list[float]] = {"copy": [], "one": [], "three": [], "eight": [], "swap": [], "removal": []}
     for number in range(1, bench.repeat + 1):
         runs["one"].append(_second_of_two(bench, first, number))
-        runs["copy"].append(bench.seconds(lambda: _copy(_touched_slots(bench, first[0]), into)))
+        runs["copy"].append(bench.seconds(partial(_copy, _touched_slots(bench, first[0]), into)))
         runs["three"].append(_second_of_two(bench, eight[:3], number))
         runs["eight"].append(_second_of_two(bench, eight, number))
         bench.change(first, number)()
@@ -176,7 +178,8 @@ def _second_of_two(bench: Bench, paths: list[Path], number: int) -> float:
 
 def table(times: dict[str, float], found: dict[str, float]) -> str:
     lines = [f"{int(times['layers'])} layers, {times['touched_bytes'] / 1e6:.0f} MB touched", ""]
-    lines += [f"{name:18} {times[name]:8.3f} s" for name in times if name not in ("touched_bytes", "layers", "extra_bytes")]
+    sizes = ("touched_bytes", "layers", "extra_bytes")
+    lines += [f"{name:18} {times[name]:8.3f} s" for name in times if name not in sizes]
     lines += ["", f"{'ratio':26} {'measured':>9}   goal (CPU)"]
     for name, value in found.items():
         what, goal = GOALS.get(name, ("its pass / LoRA's pass", "<= 3"))
@@ -214,7 +217,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(options.size, getattr(torch, options.dtype), options.device, Path(folder), 3 if options.quick else 7)
+        dtype = getattr(torch, options.dtype)
+        bench = Bench(options.size, dtype, options.device, Path(folder), 3 if options.quick else 7)
         times = measure(bench, with_peers=True, with_algorithms=not options.quick)
     found = ratios(times)
     machine = {"machine": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__,

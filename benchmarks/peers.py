@@ -9,21 +9,26 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+Stopwatch = Callable[[Callable[[], Any]], float]
 
-def measure(pipe: Any, adapter: Path, seconds: Callable[[Callable[[], Any]], float], *, repeat: int) -> dict[str, float]:
+
+def measure(pipe: Any, adapter: Path, seconds: Stopwatch, *, repeat: int) -> dict[str, float]:
     """{"diffusers": s, "lycoris": s}: a change of weight of one adapter on the UNet and the text encoder(s)."""
-    return {"lycoris": _lycoris(pipe, adapter, seconds, repeat), "diffusers": _diffusers(pipe, adapter, seconds, repeat)}
+    lycoris = _lycoris(pipe, adapter, seconds, repeat)
+    return {"lycoris": lycoris, "diffusers": _diffusers(pipe, adapter, seconds, repeat)}
 
 
-def _diffusers(pipe: Any, adapter: Path, seconds: Callable, repeat: int) -> float:
+def _diffusers(pipe: Any, adapter: Path, seconds: Stopwatch, repeat: int) -> float:
     """`unfuse_lora`, `set_adapters`, `fuse_lora` of diffusers with the PEFT backend."""
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
-    common = dict(vae=AutoencoderKL(), text_encoder=pipe.text_encoder, tokenizer=None, unet=pipe.unet, scheduler=DDIMScheduler())
+    common = dict(vae=AutoencoderKL(), text_encoder=pipe.text_encoder, tokenizer=None, unet=pipe.unet,
+                  scheduler=DDIMScheduler())
     if hasattr(pipe, "text_encoder_2"):
         whole: Any = StableDiffusionXLPipeline(**common, text_encoder_2=pipe.text_encoder_2, tokenizer_2=None)
     else:
-        whole = StableDiffusionPipeline(**common, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        whole = StableDiffusionPipeline(**common, safety_checker=None, feature_extractor=None,
+                                        requires_safety_checker=False)
     whole.load_lora_weights(load_file(adapter), adapter_name="a")
 
     def change(weight: float) -> None:
@@ -38,11 +43,12 @@ def _diffusers(pipe: Any, adapter: Path, seconds: Callable, repeat: int) -> floa
     return best
 
 
-def _lycoris(pipe: Any, adapter: Path, seconds: Callable, repeat: int) -> float:
+def _lycoris(pipe: Any, adapter: Path, seconds: Stopwatch, repeat: int) -> float:
     """`onfly_restore`, `onfly_merge` of lycoris-lora."""
     from lycoris import create_lycoris_from_weights
 
-    networks = [create_lycoris_from_weights(1.0, "", part, weights_sd=weights)[0] for part, weights in _by_part(pipe, adapter)]
+    networks = [create_lycoris_from_weights(1.0, "", part, weights_sd=weights)[0]
+                for part, weights in _by_part(pipe, adapter)]
 
     def merge(weight: float) -> None:
         for network in networks:
@@ -63,8 +69,9 @@ def _lycoris(pipe: Any, adapter: Path, seconds: Callable, repeat: int) -> float:
 
 def _by_part(pipe: Any, adapter: Path) -> list[tuple[torch.nn.Module, dict[str, torch.Tensor]]]:
     """The adapter's tensors for each part of the pipeline, named as lycoris names them: `lycoris_` + flat path."""
-    parts = {"lora_unet_": pipe.unet, "lora_te1_" if hasattr(pipe, "text_encoder_2") else "lora_te_": pipe.text_encoder}
-    if hasattr(pipe, "text_encoder_2"):
+    is_sdxl = hasattr(pipe, "text_encoder_2")
+    parts = {"lora_unet_": pipe.unet, "lora_te1_" if is_sdxl else "lora_te_": pipe.text_encoder}
+    if is_sdxl:
         parts["lora_te2_"] = pipe.text_encoder_2
     tensors = load_file(adapter)
     found = []

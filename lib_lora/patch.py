@@ -59,10 +59,11 @@ class Patched:
         return tensor.dtype == self.sample.dtype and torch.equal(_sample(tensor), self.sample.to(tensor.device))
 
     def is_here(self, tensor: Tensor) -> bool:
-        """True if `tensor` came from what was written, by moves and casts; False if somebody put another weight there."""
+        """True if `tensor` came from what was written, moved or cast; False if somebody put another weight there."""
         if StorageWeakRef(tensor.untyped_storage()) == self.memory:
             return True
-        return torch.allclose(_sample(tensor).float(), self.sample.to(tensor.device).float(), rtol=CAST_ERROR, atol=1e-6)
+        written = self.sample.to(tensor.device).float()
+        return torch.allclose(_sample(tensor).float(), written, rtol=CAST_ERROR, atol=1e-6)
 
 
 @dataclass(frozen=True)
@@ -135,14 +136,15 @@ class Patcher:
             original, out = current, torch.empty_like(current)
         else:
             is_right = known.steps == steps and known.is_exact(current)
-            known.memory = StorageWeakRef(current.untyped_storage())  # also for `restore`, should the arithmetic fail half-way
+            known.memory = StorageWeakRef(current.untyped_storage())  # for `restore`, should the arithmetic fail
             if is_right:
                 return
             original, out = _follow(known.original, current), current
         self._watch(key, slot.module)
         fold(original, steps, out)
         # Entered before the swap: from here on `restore` knows it.
-        self._patched[key] = Patched(slot, original, steps, StorageWeakRef(out.untyped_storage()), _sample(out))
+        memory = StorageWeakRef(out.untyped_storage())
+        self._patched[key] = Patched(slot, original, steps, memory, _sample(out))
         slot.parameter.data = out
 
     def _watch(self, key: str, module: nn.Module) -> None:
@@ -174,7 +176,7 @@ class Patcher:
 
     def _restore(self, key: str) -> None:
         if key in self._made:
-            self._made.pop(key).module.bias = None
+            self._made.pop(key).module.register_parameter("bias", None)
             return
         known = self._patched.pop(key)
         current = known.slot.parameter

@@ -69,14 +69,15 @@ def tiny_unet(family: str) -> nn.Module:
     """A diffusers UNet of SD1's, SD2's or SDXL's structure, a few thousand times smaller."""
     from diffusers import UNet2DConditionModel
 
-    common: dict[str, Any] = dict(sample_size=8, in_channels=4, out_channels=4, norm_num_groups=4, layers_per_block=2)
+    common: dict[str, Any] = dict(sample_size=8, norm_num_groups=4, layers_per_block=2)
     if family == "sdxl":
         return UNet2DConditionModel(
             block_out_channels=(8, 16, 32), cross_attention_dim=24, attention_head_dim=(2, 4, 4),
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
             transformer_layers_per_block=(1, 2, 3), use_linear_projection=True,
-            addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=36, **common)
+            addition_embed_type="text_time", addition_time_embed_dim=4,
+            projection_class_embeddings_input_dim=36, **common)
     return UNet2DConditionModel(
         block_out_channels=(8, 16, 16, 16), cross_attention_dim=12, attention_head_dim=4,
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
@@ -88,8 +89,9 @@ def tiny_encoder(width: int, layers: int = 2, *, projection: bool = False) -> nn
     """A CLIP text encoder of transformers."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    config = CLIPTextConfig(vocab_size=99, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
-                            num_attention_heads=2, max_position_embeddings=16, projection_dim=width)
+    config = CLIPTextConfig(
+        vocab_size=99, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
+        num_attention_heads=2, max_position_embeddings=16, projection_dim=width)
     return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config)
 
 
@@ -122,14 +124,14 @@ def kohya_shapes(index: TargetIndex, *, limit: int | None = None) -> dict[str, t
     seen = set()
     for spelling, targets in index.modules.items():
         target = targets.get("weight")
-        if spelling.startswith(("lora_unet_", "lora_te")) and target and len(target.shape) > 1 and target not in seen:
-            if "embedding" not in spelling:
-                seen.add(target)
-                found[spelling] = target.shape
+        is_kohya = spelling.startswith(("lora_unet_", "lora_te")) and "embedding" not in spelling
+        if is_kohya and target and len(target.shape) > 1 and target not in seen:
+            seen.add(target)
+            found[spelling] = target.shape
     return dict(list(found.items())[:limit]) if limit else found
 
 
 def fingerprint(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, str]:
     """name -> hash of the exact bits."""
-    return {name: hashlib.sha256(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()).hexdigest()
+    return {name: hashlib.sha256(tensor.detach().contiguous().flatten().view(torch.uint8).numpy()).hexdigest()
             for name, tensor in parameters}

@@ -49,6 +49,8 @@ OPEN_CLIP_LAYER_BACK = {native: name for name, native in OPEN_CLIP_LAYER.items()
 OPEN_CLIP_ROOT_BACK = {native: name for name, native in OPEN_CLIP_ROOT.items()}
 
 BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
+MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
+NATIVE_MIDDLE = re.compile(r"middle_block\.(\d+)\.(.+)")
 NATIVE_BLOCK = re.compile(r"(input|output)_blocks\.(\d+)\.(\d+)\.(.+)")
 NATIVE_DOWNSAMPLER = re.compile(r"input_blocks\.(\d+)\.0\.op")
 
@@ -70,13 +72,15 @@ def unet_to_native(name: str, names: Collection[str], layers: int) -> str | None
     """The CompVis name of a diffusers UNet module; `names` are all of that UNet's. None for a name of neither layout."""
     if name in FIXED:
         return FIXED[name]
-    if name.startswith("mid_block."):
-        kind, index, rest = name.removeprefix("mid_block.").split(".", 2)
-        return f"middle_block.1.{rest}" if kind == "attentions" else f"middle_block.{2 * int(index)}.{RESNET.get(rest, rest)}"
+    if middle := MIDDLE.fullmatch(name):
+        if middle[1] == "attentions":
+            return f"middle_block.1.{middle[3]}"
+        return f"middle_block.{2 * int(middle[2])}.{RESNET.get(middle[3], middle[3])}"
     match = BLOCK.fullmatch(name)
     if not match:
         return None
-    side, block, kind, index, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
+    side, kind, rest = match[1], match[3], match[5]
+    block, index = int(match[2]), int(match[4])
     if kind == "downsamplers":
         return f"input_blocks.{(layers + 1) * (block + 1)}.0.op"
     if kind == "upsamplers":
@@ -91,11 +95,10 @@ def unet_from_native(name: str, layers: int) -> str | None:
     """The diffusers name of a CompVis UNet module, or None."""
     if name in FIXED_BACK:
         return FIXED_BACK[name]
-    if name.startswith("middle_block."):
-        index, rest = name.removeprefix("middle_block.").split(".", 1)
-        if index == "1":
-            return f"mid_block.attentions.0.{rest}"
-        return f"mid_block.resnets.{int(index) // 2}.{RESNET_BACK.get(rest, rest)}"
+    if middle := NATIVE_MIDDLE.fullmatch(name):
+        if middle[1] == "1":
+            return f"mid_block.attentions.0.{middle[2]}"
+        return f"mid_block.resnets.{int(middle[1]) // 2}.{RESNET_BACK.get(middle[2], middle[2])}"
     match = NATIVE_BLOCK.fullmatch(name)
     if not match:
         return None
