@@ -45,7 +45,7 @@
             const picture = lib.picture(this.listing.api, card, card.has_preview && all ? "&original=1" : "");
             this.button = element("button", {type: "button", class: "lora-primary", onclick: () => this.listing.toggle(card)});
             const reason = card.reason || all?.problem;
-            this.element.replaceChildren(
+            this.element.replaceChildren(...[
                 iconButton("remove", "Close", () => this.close(), "lora-close"),
                 picture,
                 element("h3", {class: "lora-heading", text: card.title}),
@@ -56,7 +56,7 @@
                 text("Description", all?.description), text("Notes", all?.notes), text("Negative prompt", card.negative_text),
                 all ? histogram(all.trained_tags) : null,
                 all ? facts(all) : null,
-            );
+            ].filter(Boolean));
             this.mark(this.listing.prompt?.value ?? "");
         }
 

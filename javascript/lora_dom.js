@@ -8,10 +8,10 @@
     const ICONS = {  // 16 x 16, strokes
         remove: "M4 4l8 8M12 4l-8 8",
         sound: "M1.5 8s2.5-4.5 6.5-4.5S14.5 8 14.5 8s-2.5 4.5-6.5 4.5S1.5 8 1.5 8zM8 6.2a1.8 1.8 0 1 0 0 3.6 1.8 1.8 0 0 0 0-3.6z",
-        muted: "M2 2l12 12M6 4a7 7 0 0 1 2-.4C12 3.600 14.500 8 14.500 8a11 11 0 0 1-2 2.400M10 12.200a6 6 0 0 1-2 .3C4 12.500 1.500 8 1.500 8A11 11 0 0 1 4.200 5.200",
+        muted: "M2 2l12 12M6 4a7 7 0 0 1 2-.4C12 3.6 14.5 8 14.5 8a11 11 0 0 1-2 2.4M10 12.2a6 6 0 0 1-2 .3C4 12.5 1.500 8 1.500 8A11 11 0 0 1 4.200 5.2",
         solo: "M8 1.500v2.500M8 12v2.500M1.500 8H4M12 8h2.500M8 5.500a2.500 2.500 0 1 0 0 5 2.500 2.500 0 0 0 0-5z",
         split: "M2 8h4l4-4h4M6 8l4 4h4",
-        info: "M8 7.200v4M8 4.800v.2M8 1.800a6.200 6.200 0 1 0 0 12.400A6.200 6.200 0 0 0 8 1.800z",
+        info: "M8 7.200v4M8 4.800v.2M8 1.800a6.200 6.200 0 1 0 0 12.4A6.200 6.200 0 0 0 8 1.800z",
         check: "M3 8.500l3.200 3.200L13 4.800",
         grid: "M2 2h5v5H2zM9 2h5v5H9zM2 9h5v5H2zM9 9h5v5H9z",
         list: "M2 4h12M2 8h12M2 12h12",
@@ -49,7 +49,7 @@
     }
 
     function badge(family) {
-        return element("span", {class: "lora-badge", "data-lora-family": family.id, text: family.label});
+        return element("span", {class: "lora-badge", "data-lora-family": family.id, text: family.id === "unknown" ? "unknown" : family.label});
     }
 
     // The page may be below a path, so addresses are relative to it.

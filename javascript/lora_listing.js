@@ -179,7 +179,7 @@
                 element("div", {class: "lora-title", text: card.title}),
                 element("div", {class: "lora-meta", text: card.broken ? card.broken : lib.view.summary(card)}),
                 element("div", {class: "lora-trigger", text: words || (card.folder ? `in ${card.folder}` : "")})),
-            element("div", {class: "lora-over"}, badge(card.family), card.broken ? element("span", {class: "lora-badge lora-broken", text: "broken"}) : null),
+            element("div", {class: "lora-over"}, card.broken ? element("span", {class: "lora-badge lora-broken", text: "broken"}) : badge(card.family)),
             element("span", {class: "lora-check"}, icon("check")),
             iconButton("info", `Details of ${card.title}`, (event) => {
                 event.stopPropagation();

@@ -73,7 +73,7 @@ class Studio:
                 self.attached.clear()
                 raise
             seconds = time.perf_counter() - started
-            tags = " ".join(_caption(report.tag) for report in drawing.report.applied)
+            tags = " ".join(_caption(report.tag) for report in drawing.report.applied if report.tag.te or report.tag.unet)
             shown = [(str(self._save(picture)), f"seed {picture.seed}" + (f" · {tags}" if tags else ""))
                      for picture in drawing.pictures]  # fmt: skip
         return shown, drawing.report.sentences(), drawing.pictures[0].seed, seconds
@@ -125,7 +125,9 @@ def build_app(studio: Studio) -> FastAPI:
     app.add_middleware(GZipMiddleware, minimum_size=10_000)
     add_routes(app, studio.attached.library, checkpoint=lambda: studio.family)
     page = build_page(studio)
-    theme = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", radius_size="md", font=FONT, font_mono=MONO)
+    theme = gr.themes.Default(primary_hue="indigo", secondary_hue="indigo", neutral_hue="zinc", radius_size="md", font=FONT,
+                              font_mono=MONO)  # fmt: skip  (greys without a tint: colours are judged here)
+    theme = theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
     studio.outputs.mkdir(parents=True, exist_ok=True)
     return gr.mount_gradio_app(
         app, page, path="/", theme=theme, head=head_html() + f"<script>{(HERE / 'page.js').read_text('utf-8')}</script>",
@@ -140,21 +142,22 @@ def build_page(studio: Studio) -> gr.Blocks:
     usual = defaults(pipe)
     side, multiple = max(usual.size), pipe.vae_scale_factor
     with gr.Blocks(title="lib_lora", analytics_enabled=False, fill_width=False) as page:
-        gr.HTML(_headline(pipe), apply_default_css=False)
+        gr.HTML(_headline(pipe), apply_default_css=False, elem_id="lora-headline-holder")
         last_seed = gr.State(-1)
         with gr.Tabs(elem_id="lora-tabs"):
-            with gr.Tab("Draw", id="draw"), gr.Row(equal_height=False):
-                with gr.Column(scale=6, min_width=330):
-                    prompt = gr.Textbox(label="Prompt", lines=3, max_lines=12, elem_id="lora-prompt", autofocus=True,
-                                        value=_examples(studio)[0], placeholder="a castle <lora:name:0.8>")  # fmt: skip
-                    gr.HTML(strip_html(PROMPT), apply_default_css=False, elem_id="lora-strip-holder")
-                    with gr.Row(elem_id="lora-actions"):
-                        generate = gr.Button("Generate", variant="primary", size="lg", elem_id="lora-generate", scale=3)
-                        cancel = gr.Button("Cancel", size="lg", elem_id="lora-cancel", scale=1, min_width=100, interactive=False)
-                    redraw = gr.Button("Redraw", visible="hidden", elem_id="lora-redraw")
-                    live = gr.Checkbox(label="Redraw while I move sliders, with the same seed", elem_id="lora-live",
-                                       value=side <= 256, container=False)  # fmt: skip
-                    with gr.Group():
+            with gr.Tab("Draw", id="draw"), gr.Row(equal_height=False, elem_id="lora-desk"):
+                with gr.Column(scale=6, min_width=330, elem_id="lora-left"):
+                    with gr.Column(elem_id="lora-compose"):
+                        prompt = gr.Textbox(label="Prompt", lines=3, max_lines=12, elem_id="lora-prompt", autofocus=True,
+                                            value=_examples(studio)[0], placeholder="a castle <lora:name:0.8>")  # fmt: skip
+                        gr.HTML(strip_html(PROMPT), apply_default_css=False, elem_id="lora-strip-holder")
+                        with gr.Row(elem_id="lora-actions"):
+                            generate = gr.Button("Generate", variant="primary", size="lg", elem_id="lora-generate", scale=3)
+                            cancel = gr.Button("Cancel", size="lg", elem_id="lora-cancel", scale=1, min_width=100, interactive=False)
+                        redraw = gr.Button("Redraw", visible="hidden", elem_id="lora-redraw")
+                        gr.Checkbox(label="Redraw while I move sliders, with the same seed", elem_id="lora-live",
+                                    value=side <= 256, container=False)  # fmt: skip
+                    with gr.Group(elem_id="lora-settings"):
                         negative = gr.Textbox(label="Negative prompt", lines=1, max_lines=6, elem_id="lora-negative")
                         with gr.Row():
                             steps = gr.Slider(1, 100, value=usual.steps, step=1, label="Steps", elem_id="lora-steps")
@@ -162,20 +165,21 @@ def build_page(studio: Studio) -> gr.Blocks:
                         with gr.Row():
                             width = gr.Slider(64, max(4 * side, 512), value=usual.size[0], step=multiple, label="Width")
                             height = gr.Slider(64, max(4 * side, 512), value=usual.size[1], step=multiple, label="Height")
-                        with gr.Row(elem_id="lora-seed-row"):
-                            seed = gr.Number(-1, label="Seed (-1: a new one each time)", precision=0, elem_id="lora-seed", scale=2)
-                            count = gr.Slider(1, MAX_PICTURES, value=1, step=1, label="Pictures", scale=2)
-                    with gr.Row():
-                        keep = gr.Button("Keep the last seed", size="sm")
-                        dice = gr.Button("Random seed", size="sm")
-                with gr.Column(scale=5, min_width=330):
-                    gallery = gr.Gallery(label="Pictures", elem_id="lora-gallery", columns=2, object_fit="contain", format="png",
-                                         height=520, preview=True, buttons=["download", "fullscreen"])  # fmt: skip
+                        with gr.Row():
+                            seed = gr.Number(-1, label="Seed, -1 for a new one each time", precision=0, elem_id="lora-seed")
+                            count = gr.Slider(1, MAX_PICTURES, value=1, step=1, label="Pictures", elem_id="lora-count")
+                    with gr.Row(elem_id="lora-seed-buttons"):
+                        keep = gr.Button("Keep the last seed", size="sm", min_width=80)
+                        dice = gr.Button("Random seed", size="sm", min_width=80)
+                with gr.Column(scale=5, min_width=330, elem_id="lora-right"):
+                    gallery = gr.Gallery(label="Pictures", show_label=False, elem_id="lora-gallery", columns=1, object_fit="contain",
+                                         format="png", buttons=["download", "fullscreen"])  # fmt: skip
                     report = gr.HTML(_told("", []), elem_id="lora-report", apply_default_css=False)
-                    gr.HTML("<h2>Try</h2>", elem_id="lora-try", apply_default_css=False)
                     with gr.Column(elem_id="lora-examples"):
+                        gr.HTML("<h2>Try one of these</h2>", apply_default_css=False)
                         for example in _examples(studio):
-                            gr.Button(example, size="sm").click(_constant(example), None, prompt, queue=False, show_progress="hidden")
+                            gr.Button(example, size="sm").click(_constant(example), None, prompt, queue=False, show_progress="hidden",
+                                                                api_visibility="private")  # fmt: skip
             with gr.Tab("Adapters", id="adapters"):
                 gr.HTML(listing_html({"Prompt": PROMPT}), apply_default_css=False, elem_id="lora-listing-holder")
 
@@ -208,6 +212,7 @@ def _drawer(studio: Studio, *, is_redraw: bool) -> Any:
                 prompt, lambda done, total: progress((done, total), desc="Drawing", unit="steps"), negative=negative,
                 steps=int(steps), guidance=guidance, seed=wanted, size=(int(width), int(height)), count=int(count),
             )  # fmt: skip
+            pictures = gr.update(value=pictures, columns=1 if len(pictures) == 1 else 2)
             said = _told(f"Seed {last} · {seconds:.1f} s", sentences)
         except Cancelled as error:
             said = _told(str(error), [])
