@@ -312,3 +312,44 @@ def test_columns_stand_below_each_other_in_every_script():
     assert second == "é\u0301a    2"
     assert terminal.cut("水彩画", 5) == "水彩…"
     assert terminal.cut("abc", 3) == "abc"
+
+
+# the contact sheet
+
+
+def test_a_sheet_has_a_row_for_each_adapter_and_a_column_for_each_weight(tmp_path):
+    from lib_lora.demo.models import load_pipeline
+    from lib_lora.demo.sheet import draw_sheet
+    from lib_lora.diffusers_host import attach
+    from tests.support import kohya_shapes
+    from tests.support import write_lora as write_any_lora
+
+    pipe = load_pipeline()
+    shapes = kohya_shapes(attach(pipe, tmp_path).session.host.targets(), limit=3)
+    write_any_lora(tmp_path / "a.safetensors", shapes)
+    write_any_lora(tmp_path / "b.safetensors", shapes, seed=1, metadata={"modelspec.trigger_phrase": "star"})
+    seen = []
+    options = {
+        "weights": (-1, 0),
+        "steps": 1,
+        "size": (64, 64),
+        "on_picture": lambda done, total: seen.append((done, total)),
+    }
+    attached = attach(pipe, tmp_path)
+    both, told = draw_sheet(attached, "a {heart}", **options)
+    one, missing = draw_sheet(attached, "a {heart}", names=["a", "nosuch"], **options)
+    assert (told, seen[:4]) == ([], [(1, 4), (2, 4), (3, 4), (4, 4)])
+    assert both.height - one.height == 64 + 8
+    assert missing[0].startswith("Lora not found: nosuch")
+    assert not attached.session.host.patcher.patched
+
+
+def test_trigger_words_take_the_place_of_the_word_in_braces():
+    from types import SimpleNamespace
+
+    from lib_lora.demo.sheet import prompt_for
+
+    moon, plain = SimpleNamespace(trigger_words=("moon",)), SimpleNamespace(trigger_words=())
+    assert prompt_for(moon, "a big {heart} on red") == "a big moon on red"
+    assert prompt_for(plain, "a big {heart} on red") == "a big heart on red"
+    assert prompt_for(moon, "a big heart") == "a big heart, moon"

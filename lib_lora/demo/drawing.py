@@ -101,17 +101,20 @@ def draw(
     pipe.set_progress_bar_config(disable=True)
     pictures = []
     for number in range(count):
-        image = pipe(
-            text,
-            negative_prompt=negative,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            width=size[0],
-            height=size[1],
-            generator=torch.Generator("cpu").manual_seed((seed + number) % (MAX_SEED + 1)),
-            callback_on_step_end=_reporter(on_step, number, count),
-        ).images[0]
         own = (seed + number) % (MAX_SEED + 1)
+        try:
+            image = pipe(
+                text,
+                negative_prompt=negative,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                width=size[0],
+                height=size[1],
+                generator=torch.Generator("cpu").manual_seed(own),
+                callback_on_step_end=_reporter(on_step, number, count),
+            ).images[0]
+        except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+            raise LoraError(f"not enough memory for a picture of {size[0]}x{size[1]}; try a smaller one") from error
         said = parameters_text(attached, prompt, negative=negative, steps=steps, guidance=guidance, seed=own, size=size)
         pictures.append(Picture(image, own, said))
     return Drawing(tuple(pictures), attached.report)

@@ -50,7 +50,7 @@ def load_pipeline(path: str | Path | None = None, *, dtype: torch.dtype | None =
     if place.is_dir():
         pipe = _load_folder(place, dtype)
     elif place.is_file():
-        pipe = _load_checkpoint(place, dtype, None if tokenizer is None else Path(tokenizer))
+        pipe = _load_checkpoint(place, dtype, device, None if tokenizer is None else Path(tokenizer))
     else:
         missing = "the demo model is missing; clone the repository again" if path is None else "no such file or folder"
         raise CheckpointError(f"{place}: {missing}")
@@ -86,7 +86,7 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> Any:
         raise CheckpointError(f"{folder.name}: cannot be loaded ({_reason(error)})") from error
 
 
-def _load_checkpoint(path: Path, dtype: torch.dtype, tokenizer: Path | None) -> Any:
+def _load_checkpoint(path: Path, dtype: torch.dtype, device: str, tokenizer: Path | None) -> Any:
     shapes, metadata = _shapes(path)
     family = layout.family_of(shapes, path.name)
     hints = layout.read_hints(path)
@@ -107,7 +107,7 @@ def _load_checkpoint(path: Path, dtype: torch.dtype, tokenizer: Path | None) -> 
         ) from error
     _require_complete(pipe, path.name)
     if family is layout.SD2_FAMILY and _predicts_v(shapes, metadata, hints) is None:
-        _settle_prediction_type(pipe)
+        _settle_prediction_type(pipe.to(device))
     return pipe
 
 
@@ -204,8 +204,8 @@ def _settle_prediction_type(pipe: Any) -> None:
     At full noise one that predicts v returns -x, one that predicts the noise x.
     """
     unet = pipe.unet
-    sample = torch.full((1, 4, 8, 8), 0.5, dtype=unet.dtype)
-    text = torch.full((1, 2, unet.config.cross_attention_dim), 0.5, dtype=unet.dtype)
+    sample = torch.full((1, 4, 8, 8), 0.5, dtype=unet.dtype, device=unet.device)
+    text = torch.full((1, 2, unet.config.cross_attention_dim), 0.5, dtype=unet.dtype, device=unet.device)
     difference = (unet(sample, 999, encoder_hidden_states=text).sample - sample).float().mean().item()
     if difference < -1:
         pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, prediction_type="v_prediction")
