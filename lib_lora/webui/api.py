@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import Response
 
+from lib_lora.browser import routes
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.legacy import readable_metadata
 
@@ -16,8 +18,10 @@ REFRESH = "/sdapi/v1/refresh-loras"
 ROUTES = (LORAS, REFRESH)
 
 
-def add_routes(app: FastAPI, catalogue: Catalogue) -> None:
-    """Both work without `--api`, as the built-in's do."""
+def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], str | None]) -> None:
+    """All work without `--api`, as the built-in's do. `checkpoint` tells the loaded model's family."""
+    login = [Depends(_login_of(app))] if hasattr(app, "tokens") else []
+    routes.add_routes(app, catalogue.library, checkpoint=checkpoint, dependencies=login)
 
     @app.get(LORAS)
     def get_loras() -> Response:
@@ -36,3 +40,14 @@ def list_of_loras(catalogue: Catalogue) -> list[dict[str, Any]]:
          "metadata": readable_metadata(metadata.get(entry.id) or "{}")}
         for name, entry in catalogue.by_name.items()
     ]  # fmt: skip
+
+
+def _login_of(app: Any) -> Callable[[Request], None]:
+    """Where the page asks for a name and a password, the listing is for those who gave them."""
+
+    def require(request: Request) -> None:
+        tokens = [value for name, value in request.cookies.items() if name.startswith("access-token")]
+        if app.auth is not None and not any(token in app.tokens for token in tokens):
+            raise HTTPException(401, "log in first")
+
+    return require

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from modules import paths, shared
 from modules.cache import cache_dir
 
 from lib_lora.errors import NotFoundError
-from lib_lora.library import Library
-from lib_lora.library.entry import Entry
+from lib_lora.library import Entry, Library, Progress, RefreshResult
 from lib_lora.webui import settings
 
 UNTYPABLE = frozenset(":<>")  # a tag cannot hold them
@@ -28,36 +27,48 @@ def folders() -> list[Path]:
     return [main, *([Path(older)] if older and os.path.isdir(older) else [])]
 
 
+class ToldLibrary(Library):
+    """A library that tells when it has been somewhere and found something."""
+
+    def __init__(self, folders: Sequence[Path], database: Path, tell: Callable[[], None]) -> None:
+        super().__init__(folders, database=database)
+        self._tell = tell
+
+    def refresh(self, progress: Progress | None = None) -> RefreshResult:
+        """See Library; all scans come through here, also those that a question causes."""
+        is_first = self._lookup is None
+        result = super().refresh(progress)
+        if is_first or result.added or result.changed or result.removed:
+            self._tell()
+        return result
+
+
 class Catalogue:
     """A library and a name for each of its entries; a finder for sessions."""
 
     def __init__(self) -> None:
         database = Path(cache_dir, "lib_lora.sqlite")
         database.parent.mkdir(parents=True, exist_ok=True)
-        self.library = Library(folders(), database=database)
+        self.library = ToldLibrary(folders(), database, self._name_all)
         self.on_change: list[Callable[[], None]] = []  # called when the list is another one
-        self._by_name: Mapping[str, Entry] = {}
+        self._by_name: Mapping[str, Entry] | None = None
         self._names: Mapping[int, str] = {}  # by the entry's id
         self._plain_aliases: frozenset[int] = frozenset()  # ids of entries whose alias means them and no other
 
     def refresh(self) -> None:
         """Look at the folders again."""
         self.library.refresh()
-        self._name_all()
 
     @property
     def by_name(self) -> Mapping[str, Entry]:
         """{short name: entry}, in order: the file's name where it is the only one, else its path below the folder."""
-        if not self._by_name:
-            self._name_all()
-        return self._by_name
+        if self._by_name is None:
+            self.library.entries()  # the first question causes the first scan
+        return self._by_name or {}
 
     def find(self, name: str) -> Entry:
         """See `Library.find`."""
-        entry = self.library.find(name)
-        if self._by_name and self.by_name.get(self._names.get(entry.id, "")) is not entry:
-            self._name_all()  # the library has found a new or a changed file
-        return entry
+        return self.library.find(name)
 
     def get(self, name: str) -> Entry | None:
         """The entry with this short name, or what else the name means; None if there is none."""
@@ -90,9 +101,8 @@ class Catalogue:
             named.setdefault(entry.stem if stems[entry.stem] == 1 else full, entry)
         self._names = {entry.id: name for name, entry in named.items()}
         self._plain_aliases = frozenset(_plain_aliases(entries))
-        changed = self._by_name != named
         self._by_name = named
-        for tell in self.on_change if changed else ():
+        for tell in self.on_change:
             tell()
 
 

@@ -16,7 +16,7 @@ from modules import sysinfo, ui_extra_networks_user_metadata
 
 from lib_lora.errors import LoraError
 from lib_lora.library.entry import Entry
-from lib_lora.sidecar import read_notes, save_notes
+from lib_lora.sidecar import Notes, SidecarError, read_notes, save_notes
 
 if TYPE_CHECKING:
     from lib_lora.webui.page import LoraPage
@@ -46,17 +46,19 @@ class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
             with gr.Column(scale=1, min_width=120):
                 again = gr.Button("Generate", size="lg", scale=1)
         self.edit_notes = gr.TextArea(label="Notes", lines=4)
+        shown_state = gr.Textbox(visible=False)  # whose notes the window shows, and in which state of the file
         self.create_default_buttons()
 
-        again.click(fn=lambda name: random_words(self._entry(name).details.trained_tags),
+        again.click(fn=lambda name: random_words(self._entry(name).trained_tags),
                     inputs=[self.edit_name_input], outputs=[random_prompt], show_progress=False)
         taginfo.select(fn=_toggle, inputs=[activation], outputs=[activation], show_progress=False)
         shown = [self.edit_name, self.edit_description, self.html_filedata, self.html_preview, self.edit_notes,
-                 self.version, taginfo, activation, weight, negative, random_row, random_prompt, self.html_status]
+                 self.version, taginfo, activation, weight, negative, random_row, random_prompt, self.html_status,
+                 shown_state]
         name = [self.edit_name_input]
         filled = self.button_edit.click(fn=self.put_values_into_components, inputs=name, outputs=shown)
-        filled.then(fn=lambda: gr.update(visible=True), inputs=[], outputs=[self.box])
-        edited = [self.edit_description, self.version, activation, weight, negative, self.edit_notes]
+        filled.success(fn=lambda: gr.update(visible=True), inputs=[], outputs=[self.box])
+        edited = [shown_state, self.edit_description, self.version, activation, weight, negative, self.edit_notes]
         self._on_save(edited)
 
     def create_extra_default_items_in_left_column(self) -> None:
@@ -66,8 +68,8 @@ class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
     def put_values_into_components(self, name: str) -> list[Any]:
         """What the window shows for this adapter."""
         entry = self._entry(name)
-        notes = read_notes(entry.path)
-        tags = entry.details.trained_tags
+        notes = _read(entry)
+        tags = entry.trained_tags
         rows = "".join(f"<tr><th>{html.escape(k)}:</th><td>{html.escape(v)}</td></tr>" for k, v in facts(entry))
         return [
             html.escape(name),
@@ -84,14 +86,17 @@ class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
             gr.update(visible=bool(tags)),
             gr.update(value=random_words(tags), visible=bool(tags)),
             "",
+            _state(entry, notes),
         ]
 
     def save(self, name: str, *values: Any) -> str:
         """Save what the window holds; unknown keys of the file survive. Returns what to show as status."""
-        description, version, activation, weight, negative, text = values
+        state, description, version, activation, weight, negative, text = values
         entry = self._entry(name)
         try:
             before = read_notes(entry.path)
+            if state != _state(entry, before):
+                raise SidecarError(f"the notes on {name} are not those that this window was opened with: open it again")
             if version == self.page.version(entry, before):  # shown, not chosen
                 version = before.sd_version
             if description == entry.details.description:
@@ -119,6 +124,17 @@ class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
         return entry
 
 
+def _read(entry: Entry) -> Notes:
+    try:
+        return read_notes(entry.path)
+    except SidecarError as error:
+        raise gr.Error(str(error)) from error
+
+
+def _state(entry: Entry, notes: Notes) -> str:
+    return f"{entry.path} {notes.digest}"
+
+
 def facts(entry: Entry) -> Iterator[tuple[str, str]]:
     """(label, value) of everything that the upper part of the window tells."""
     yield "Filename", f"{entry.name}{entry.path.suffix}"
@@ -133,7 +149,7 @@ def facts(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "Base model", entry.family.label
     rank = "" if entry.rank is None else ", rank " + " to ".join(map(str, sorted(set(entry.rank))))
     yield "Algorithm", f"{', '.join(entry.algorithms)}{rank}"
-    yield from entry.details.training
+    yield from entry.training_facts
 
 
 def random_words(tags: Tags) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from lib_lora.families import Family
 from lib_lora.host import TorchHost, slots_of
 from lib_lora.patch import Slot
 from lib_lora.session import Finder, Session
@@ -28,6 +29,11 @@ class WebUIHost(TorchHost):
     def __init__(self, sd_model: nn.Module) -> None:
         self._model = weakref.ref(sd_model)
         super().__init__(self._find, index_checkpoint)
+
+    @property
+    def family(self) -> Family:
+        """Of the model as it was last looked at: cheap, for those who ask often."""
+        return (self._index or self.targets()).family
 
     def _find(self) -> Mapping[str, Slot]:
         model: Any = self._model()

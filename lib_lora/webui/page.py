@@ -153,4 +153,4 @@ def _is_hidden(entry: Entry, notes: Notes) -> bool:
     if not entry.family.possible:
         return current in settings.get("lora_hide_unknown_for_versions")
     session = existing_session(model)
-    return session is not None and entry.family.fits(session.host.targets().family) is False
+    return session is not None and entry.family.fits(session.host.family) is False

@@ -17,11 +17,12 @@ from torch import nn
 from lib_lora import __version__
 from lib_lora.webui import api, legacy, takeover
 from lib_lora.webui.catalogue import Catalogue
-from lib_lora.webui.host import release, session_of
+from lib_lora.webui.host import existing_session, release, session_of
 from lib_lora.webui.infotext import Paste
 from lib_lora.webui.network import LoraNetwork
 from lib_lora.webui.page import LoraPage
 from lib_lora.webui.settings import Options
+from lib_lora.webui.tab import make_tab
 
 ROOT = Path(__file__).resolve().parents[2]
 _registered: Room | None = None
@@ -64,6 +65,7 @@ class Room:
         script_callbacks.on_script_unloaded(unregister)
         script_callbacks.on_before_ui(self.before_ui)
         script_callbacks.on_app_started(self.app_started)
+        script_callbacks.on_ui_tabs(make_tab)
         script_callbacks.on_model_loaded(self.model_loaded)
         script_callbacks.on_infotext_pasted(paste.tags_of_additional_networks)
         script_callbacks.on_infotext_pasted(paste.rename_by_hash)
@@ -91,7 +93,7 @@ class Room:
 
     def app_started(self, _demo: Any, app: FastAPI) -> None:
         """The last step of a start: routes, and a look whether all is as it should be."""
-        api.add_routes(app, self.catalogue)
+        api.add_routes(app, self.catalogue, loaded_family)
         count = len(self.catalogue.by_name)
         print(f"lib_lora {__version__}: {count} adapter{'s' * (count != 1)} in {self.catalogue.library.folders[0]}")
         routes = [route.path for route in app.routes if getattr(route, "path", None) in api.ROUTES]
@@ -123,6 +125,13 @@ def loaded_models() -> list[nn.Module]:
     data = sd_models.model_data
     found = {id(model): model for model in (*data.loaded_sd_models, data.sd_model) if model is not None}
     return list(found.values())
+
+
+def loaded_family() -> str | None:
+    """The family of the checkpoint that is loaded now; loads none."""
+    model = sd_models.model_data.sd_model
+    session = existing_session(model) if model is not None else None
+    return session.host.family.id if session is not None else None
 
 
 def is_enabled() -> bool:

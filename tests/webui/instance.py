@@ -79,6 +79,9 @@ class WebUI:
             folder.mkdir(parents=True, exist_ok=True)
         self.config = data / "config.json"
         self.config.write_text(json.dumps({"disabled_extensions": list(disabled)}))
+        probe = data / "extensions" / "probe" / "scripts"
+        probe.mkdir(parents=True)
+        shutil.copy(Path(__file__).with_name("probe.py"), probe)
         if extension:
             copy_extension(data / "extensions" / "lib_lora")
 

@@ -1,0 +1,102 @@
+"""What cannot be done switches off only itself, and is said where people look: picture text, page, console."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from tests.webui.instance import difference
+
+PROMPT = "a red circle, a cat"
+GOOD = "<lora:sd1:0.8>"
+
+
+@pytest.fixture(scope="module")
+def good(webui):
+    return webui.draw(f"{PROMPT} {GOOD}").picture
+
+
+CASES = {
+    "<lora:second:abc>": "<lora:second:abc>: 'abc' is not a weight; write a number such as 0.8",
+    "<lora:secnd:1>": "Lora not found: secnd; did you mean second?",
+    "<lora::1>": "<lora::1>: the name is missing",
+    "<lora:broken:1>": "broken.safetensors",
+    "<lora:sdxl:1>": "made for SDXL, the checkpoint is SD 1.5; nothing was applied",
+    "<lora:second:nan>": "'nan' is not a weight",
+}
+
+
+@pytest.mark.parametrize("tag", CASES)
+def test_one_bad_tag_is_named_and_the_others_work(webui, good, tag):
+    drawn = webui.draw(f"{PROMPT} {tag} {GOOD}")
+    assert difference(drawn.picture, good) == 0
+    said = webui.parse(drawn.text)["Lora problems"]
+    assert CASES[tag] in said
+    assert f"Lora: {said}" in webui.log.read_text()
+    assert webui.parse(drawn.text)["Lora hashes"].startswith("sd1: ")
+
+
+def test_the_console_says_it_once(webui):
+    for _ in range(2):
+        webui.draw(f"{PROMPT} <lora:nobody knows this:1>", n_iter=2)
+    assert webui.log.read_text().count("Lora: Lora not found: nobody knows this") == 1
+
+
+def test_the_page_shows_the_same_sentences(webui):
+    """`comments` is what the page writes under a picture."""
+    script = webui.request("/sdapi/v1/txt2img", {
+        "prompt": f"{PROMPT} <lora:nobody:1>", "steps": 1, "width": 64, "height": 64})  # fmt: skip
+    assert "Lora not found: nobody" in script["info"]
+
+
+def test_all_problems_stand_in_the_text_and_it_can_still_be_pasted(webui):
+    drawn = webui.draw(f'{PROMPT} <lora:x"y, z:1> <lora:second:1,5> <lora:broken:1>')
+    parsed = webui.parse(drawn.text)
+    assert parsed["Seed"] == "1"
+    assert parsed["Lora problems"].count(";") >= 2
+    assert 'Lora not found: x"y, z' in parsed["Lora problems"]
+    assert "write a number such as 1.5" in parsed["Lora problems"]
+
+
+def test_without_problems_the_text_has_no_word_of_them(webui):
+    webui.draw(f"{PROMPT} <lora:nobody:1>")
+    assert "problems" not in webui.draw(f"{PROMPT} {GOOD}").text
+    assert "Lora" not in webui.draw(PROMPT).text
+
+
+def test_force_applies_what_fits_of_another_base_model(webui):
+    drawn = webui.draw(f"{PROMPT} <lora:sdxl:1:force=1>")
+    assert difference(drawn.picture, webui.draw(PROMPT).picture) >= 0
+    assert "Lora hashes" in drawn.text or "layers match" in drawn.text
+
+
+def test_prompts_of_one_batch_with_different_tags_are_spoken_of(webui):
+    options = {"script_name": "prompts from file or textbox"}
+    assert options  # the API makes one prompt for all; the matrix script makes several
+    drawn = webui.draw(
+        f"{PROMPT}|<lora:sd1:0.8>", batch_size=2, script_name="prompt matrix", script_args=[False, False, "positive", "comma", 0]
+    )
+    assert any("different <lora:...> tags" in text for text in drawn.texts)
+
+
+def test_a_tag_in_the_negative_prompt_is_spoken_of(webui):
+    drawn = webui.draw(PROMPT, negative_prompt="ugly <lora:sd1:1>")
+    assert "in the negative prompt has no effect" in drawn.text
+
+
+def test_a_new_file_is_found_without_a_refresh_and_a_changed_one_is_read_again(webui):
+    target = webui.loras / "late.safetensors"
+    try:
+        shutil.copy(webui.loras / "text.safetensors", target)
+        one = webui.draw(f"{PROMPT} <lora:late:1>")
+        assert "problems" not in one.text
+        shutil.copy(webui.loras / "second.safetensors", target)
+        os.utime(target)
+        other = webui.draw(f"{PROMPT} <lora:late:1>")
+        assert difference(one.picture, other.picture) > 0
+        assert difference(other.picture, webui.draw(f"{PROMPT} <lora:second:1>").picture) == 0
+    finally:
+        target.unlink()
+    assert "Lora not found: late" in webui.draw(f"{PROMPT} <lora:late:1>").text
