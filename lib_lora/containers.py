@@ -52,15 +52,13 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, AttributeError, KeyError) as error:
         read_header(path)  # if the header is what is wrong, this says so better
-        raise AdapterFileError(f"{path.name}: holds numbers of a type that this torch cannot read ({error})") from error
+        raise AdapterFileError(f"{path.name}: the safetensors library cannot read it ({error}); save it again as float16") from error
 
 
 def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with zipfile.ZipFile(path) as archive:
             records = _records(archive, path)
-            if records.keys() & {"constants.pkl"} or "data.pkl" not in records:
-                raise AdapterFileError(f"{path.name}: a program, not a file of tensors; it was not opened")
             if records["data.pkl"].file_size > MAX_PICKLE:
                 raise AdapterFileError(f"{path.name}: its listing is larger than {MAX_PICKLE >> 20} MB; it was not opened")
             loaded = _Unpickler(archive, records).load()
@@ -89,14 +87,14 @@ def _named(loaded: Mapping[Any, Any]) -> list[tuple[str, Tensor]]:
 
 
 def _records(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """The archive's members by their name below its one folder. Raises AdapterFileError for a compressed one."""
-    records = {}
+    """The archive's members by their name below its one folder. Raises AdapterFileError if it is no file of tensors."""
+    records = {record.filename.partition("/")[2]: record for record in archive.infolist()}
+    if "constants.pkl" in records or "data.pkl" not in records:
+        raise AdapterFileError(f"{path.name}: a program, not a file of tensors; it was not opened")
+    if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
+        raise AdapterFileError(f"{path.name}: a compressed archive, which torch does not write; it was not opened")
     if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
         raise AdapterFileError(f"{path.name}: its parts are larger than itself; it was not opened")
-    for record in archive.infolist():
-        if record.compress_type != zipfile.ZIP_STORED or record.file_size > record.compress_size:
-            raise AdapterFileError(f"{path.name}: a compressed archive, which torch does not write; it was not opened")
-        records[record.filename.partition("/")[2]] = record
     return records
 
 

@@ -2,8 +2,10 @@
 
 Closed rules, no tables of models: with L resnets in a down block (2 in SD1, SD2 and SDXL),
 
-    down_blocks.b.resnets.l      input_blocks.(1 + (L+1)b + l).0         up_blocks.b.resnets.l     output_blocks.((L+1)b + l).0
-    down_blocks.b.attentions.l   input_blocks.(1 + (L+1)b + l).1         up_blocks.b.attentions.l  output_blocks.((L+1)b + l).1
+    down_blocks.b.resnets.l      input_blocks.(1 + (L+1)b + l).0
+    down_blocks.b.attentions.l   input_blocks.(1 + (L+1)b + l).1
+    up_blocks.b.resnets.l        output_blocks.((L+1)b + l).0
+    up_blocks.b.attentions.l     output_blocks.((L+1)b + l).1
     down_blocks.b.downsamplers.0.conv   input_blocks.((L+1)(b+1)).0.op
     up_blocks.b.upsamplers.0.conv       output_blocks.((L+1)b + L).U.conv     U = 2 after an attention, else 1
 """
@@ -57,9 +59,9 @@ NATIVE_DOWNSAMPLER = re.compile(r"input_blocks\.(\d+)\.0\.op")
 
 def resnets_per_block(names: Collection[str]) -> int:
     """L of a UNet, from its module names in either layout; 2 where they do not tell (a partial checkpoint)."""
-    first = min((int(match[1]) for name in names if (match := NATIVE_DOWNSAMPLER.match(name))), default=0)
-    if first:
-        return first - 1
+    ends = {int(match[1]) for name in names if (match := NATIVE_DOWNSAMPLER.match(name))}
+    if ends:
+        return 2 if all(end % 3 == 0 for end in ends) else min(ends) - 1
     numbers = [
         int(match[4]) + (match[1] == "down")  # an up block has one more
         for name in names
@@ -69,7 +71,7 @@ def resnets_per_block(names: Collection[str]) -> int:
 
 
 def unet_to_native(name: str, names: Collection[str], layers: int) -> str | None:
-    """The CompVis name of a diffusers UNet module; `names` are all of that UNet's. None for a name of neither layout."""
+    """The CompVis name of a diffusers UNet module; `names`: all of that UNet. None if it has none."""
     if name in FIXED:
         return FIXED[name]
     if middle := MIDDLE.fullmatch(name):
@@ -109,7 +111,9 @@ def unet_from_native(name: str, layers: int) -> str | None:
     root = f"{'down' if side == 'input' else 'up'}_blocks.{block}"
     if side == "output" and rest == "conv":
         return f"{root}.upsamplers.0.conv"
-    return f"{root}.resnets.{index}.{RESNET_BACK.get(rest, rest)}" if child == "0" else f"{root}.attentions.{index}.{rest}"
+    if child == "0":
+        return f"{root}.resnets.{index}.{RESNET_BACK.get(rest, rest)}"
+    return f"{root}.attentions.{index}.{rest}"
 
 
 def text_from_open_clip(name: str) -> str | None:
