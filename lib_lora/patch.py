@@ -86,12 +86,16 @@ class Patcher:
     @property
     def patched(self) -> frozenset[str]:
         """The parameters that are not their base weight."""
-        return frozenset({*self._patched, *self._made})
+        return frozenset(self.planned())
 
     @property
     def made(self) -> frozenset[str]:
         """The biases among them that the model does not have of its own; without adapters they are not there."""
         return frozenset(self._made)
+
+    def planned(self) -> dict[str, tuple[Step, ...]]:
+        """The steps of every patched parameter."""
+        return {key: known.steps for key, known in (*self._patched.items(), *self._made.items())}
 
     def apply(self, plan: Plan, slots: Mapping[str, Slot]) -> None:
         """Make every parameter what `plan` says, starting from its base weight.
