@@ -1,1 +1,1 @@
-"""What browsers need of the library: entries as JSON, search, pictures, routes. Neither torch nor Gradio is imported."""
+"""What browsers need of the library: entries as JSON, search, pictures, routes. No torch, no Gradio."""

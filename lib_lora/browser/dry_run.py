@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib_lora.browser.listing import Shelf, label
-from lib_lora.library import Entry
+from lib_lora.browser.listing import Shelf
 from lib_lora.errors import NotFoundError, TagError
-from lib_lora.families import compatible
+from lib_lora.library import Entry
 from lib_lora.tag import TAG, LoraTag, read_prompt, read_tag
 
 MAX_PROMPT = 100_000  # characters
@@ -40,6 +39,7 @@ def _problem(shelf: Shelf, tag: LoraTag, entry: Entry) -> str | None:
     if entry.broken:
         return entry.broken
     checkpoint = shelf.checkpoint()
-    if checkpoint and compatible(entry.family.id, checkpoint) is False and not tag.force:
-        return f"{tag.name}: made for {entry.family.label}, the checkpoint is {label(checkpoint)}; it will not be applied"
+    if checkpoint and entry.family.fits(checkpoint) is False and not tag.force:
+        made_for = f"made for {entry.family.label}, the checkpoint is {checkpoint.label}"
+        return f"{tag.name}: {made_for}; it will not be applied"
     return None

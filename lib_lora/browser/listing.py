@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lib_lora import families
+from lib_lora.families import Family
 from lib_lora.library import Entry, Library
 
 MAX_TAGS = 200  # trained tags in the detail panel
@@ -30,8 +30,8 @@ class Shown:
 class Shelf:
     """The library as cards; what has not changed is described once."""
 
-    def __init__(self, library: Library, *, checkpoint: Callable[[], str | None] = lambda: None) -> None:
-        """`checkpoint` tells the family of the model that is loaded ("sd1"), None if that is not known."""
+    def __init__(self, library: Library, *, checkpoint: Callable[[], Family | None] = lambda: None) -> None:
+        """`checkpoint` tells the family of the model that is loaded, None if there is none."""
         self.library = library
         self.checkpoint = checkpoint
         self._described: dict[int, tuple[Entry, str, Shown]] = {}
@@ -47,17 +47,19 @@ class Shelf:
         return shown
 
     def card(self, entry: Entry) -> dict[str, Any]:
-        """The card of one entry, with its compatibility to the checkpoint."""
+        """The card of one entry, as it is sent."""
         is_shared = sum(each.stem.casefold() == entry.stem.casefold() for each in self.library.entries()) > 1
         with self._lock:
-            return self.judged(self._describe(entry, is_shared).card)
+            return self.judged(self._describe(entry, is_shared))
 
-    def judged(self, card: dict[str, Any]) -> dict[str, Any]:
-        """`card` with `compatible` (true, false, or null where it is not known) and the reason if it is not."""
-        checkpoint = self.checkpoint()
-        fits = families.compatible(card["family"]["id"], checkpoint) if checkpoint else None
-        reason = f"made for {card['family']['label']}, the checkpoint is {label(checkpoint)}" if fits is False else ""
-        return {**card, "compatible": fits, "reason": card["broken"] or reason}
+    def judged(self, shown: Shown) -> dict[str, Any]:
+        """The card with `compatible` (true, false, or null where it is not known) and the reason if it is not."""
+        family, checkpoint = shown.entry.family, self.checkpoint()
+        fits = family.fits(checkpoint) if checkpoint else None
+        reason = (
+            f"made for {family.label}, the checkpoint is {checkpoint.label}" if checkpoint and fits is False else ""
+        )
+        return {**shown.card, "compatible": fits, "reason": shown.entry.broken or reason}
 
     def _describe(self, entry: Entry, is_shared: bool) -> Shown:
         name = tag_name(entry, is_shared)
@@ -66,11 +68,6 @@ class Shelf:
             known = (entry, name, Shown(entry, describe(entry, name), _haystack(entry)))
             self._described[entry.id] = known
         return known[2]
-
-
-def label(family: str | None) -> str:
-    """ "SD 1.5" for "sd1"."""
-    return families.Family(family or families.UNKNOWN).label
 
 
 def tag_name(entry: Entry, is_shared: bool) -> str:
@@ -89,7 +86,7 @@ def describe(entry: Entry, name: str) -> dict[str, Any]:
         "alias": entry.alias,
         "tag_name": name,
         "names": list(dict.fromkeys([name, entry.name, entry.stem, entry.alias])),
-        "family": family(entry.family),
+        "family": family_of(entry.family),
         "algorithms": list(entry.algorithms),
         "rank": list(entry.rank) if entry.rank else None,
         "modules": entry.modules,
@@ -128,8 +125,8 @@ def detail(entry: Entry) -> dict[str, Any]:
     }
 
 
-def family(found: families.Family) -> dict[str, Any]:
-    return {"id": found.id, "label": found.label, "flavour": found.flavour, "sure": found.sure}
+def family_of(family: Family) -> dict[str, Any]:
+    return {"id": family.id, "label": family.label, "flavour": family.flavour, "sure": family.sure}
 
 
 def _haystack(entry: Entry) -> str:

@@ -12,8 +12,9 @@ SCRIPTS = ("lora_tags.js", "lora_view.js", "lora_dom.js", "lora_details.js", "lo
 
 
 def listing_html(targets: Mapping[str, str], *, api: str = "/lora/v1") -> str:
-    """The listing. `targets`: {label: CSS selector of a prompt's textarea} of the prompts that a click can write into."""
-    return f'<div class="lora-listing" data-lora-api="{escape(api)}" data-lora-targets="{escape(json.dumps(targets))}"></div>'
+    """The listing. `targets`: {label: CSS selector of its textarea} of the prompts that a click can write into."""
+    places = escape(json.dumps(targets))
+    return f'<div class="lora-listing" data-lora-api="{escape(api)}" data-lora-targets="{places}"></div>'
 
 
 def strip_html(prompt: str, *, api: str = "/lora/v1") -> str:

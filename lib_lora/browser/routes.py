@@ -1,6 +1,7 @@
-"""The HTTP routes of the browser, below `/lora/v1`. Adapters are named by their ids: no path comes in, so none leaves the folders.
+"""The HTTP routes of the browser, below `/lora/v1`. Adapters go by ids: no path comes in, so none leaves the folders.
 
-    GET  adapters                    ?q= &sort= &reverse=1 &offset= &limit= &family= &algorithm= &folder= &state= (repeatable)
+    GET  adapters                    ?q= &sort= &reverse=1 &offset= &limit=, and the facets, each as often as needed:
+                                     &family= &flavour= &algorithm= &folder= &state=favorite|words|broken
     GET  adapters/{id}               everything; ?metadata=1 adds the header, ?hashes=1 computes hashes (reads the file)
     GET  adapters/{id}/thumbnail     small WebP; ?original=1 the file itself; 204 if there is no picture
     GET  rescan                      {"running", "done", "total"}
@@ -26,6 +27,7 @@ from lib_lora.browser.listing import Shelf, detail
 from lib_lora.browser.search import FACETS, Query, search
 from lib_lora.browser.thumbnail import original, thumbnail
 from lib_lora.errors import LoraError, NotFoundError
+from lib_lora.families import Family
 from lib_lora.library import Entry, Library
 
 PREFIX = "/lora/v1"
@@ -36,12 +38,12 @@ def add_routes(
     app: FastAPI,
     library: Library,
     *,
-    checkpoint: Callable[[], str | None] = lambda: None,
+    checkpoint: Callable[[], Family | None] = lambda: None,
     dependencies: Sequence[Any] = (),
 ) -> Shelf:
     """Add the routes to `app`; call it before anything is mounted at `/`.
 
-    checkpoint    tells the family of the loaded model ("sd1"), for what is compatible
+    checkpoint    tells the family of the loaded model (`host.targets().family`), for what is compatible
     dependencies  FastAPI's, for the login of the page that the routes belong to
     """
     shelf = Shelf(library, checkpoint=checkpoint)
@@ -55,7 +57,9 @@ def add_routes(
         ("POST", "/prompt", routes.prompt),
     )
     for method, path, endpoint in table:
-        app.add_api_route(PREFIX + path, endpoint, methods=[method], dependencies=list(dependencies), response_model=None)
+        app.add_api_route(
+            PREFIX + path, endpoint, methods=[method], dependencies=list(dependencies), response_model=None
+        )
     return shelf
 
 

@@ -41,7 +41,7 @@ class Query:
     limit: int = 100
 
 
-def search(shown: Sequence[Shown], query: Query, judge: Callable[[Card], dict[str, Any]] = dict) -> dict[str, Any]:
+def search(shown: Sequence[Shown], query: Query, judge: Callable[[Shown], dict[str, Any]]) -> dict[str, Any]:
     """One page, the number of all that fit, and for each facet how many would fit. `judge` completes the cards sent."""
     words = query.text.casefold().split()
     found = [each for each in shown if all(word in each.haystack for word in words)]
@@ -62,7 +62,7 @@ def search(shown: Sequence[Shown], query: Query, judge: Callable[[Card], dict[st
         "total": len(kept),
         "installed": len(shown),
         "offset": query.offset,
-        "items": [judge(each.card) for each in page],
+        "items": [judge(each) for each in page],
         "facets": {
             name: [{"value": value, "label": text, "count": count} for (value, text), count in counted.most_common()]
             for name, counted in facets.items()

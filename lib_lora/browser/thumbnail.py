@@ -64,10 +64,10 @@ def _small(content: bytes) -> Picture | None:
             if picture.width * picture.height > MAX_PIXELS:
                 return None
             picture.draft("RGB", (SIDE, SIDE))
-            picture = ImageOps.exif_transpose(picture.convert("RGBA" if "A" in picture.getbands() else "RGB"))
-            picture.thumbnail((SIDE, SIDE))
+            small = ImageOps.exif_transpose(picture.convert("RGBA" if "A" in picture.getbands() else "RGB"))
+            small.thumbnail((SIDE, SIDE))
             buffer = io.BytesIO()
-            picture.save(buffer, "WEBP", quality=82)
+            small.save(buffer, "WEBP", quality=82)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     return Picture(buffer.getvalue(), "image/webp")

@@ -1,4 +1,4 @@
-"""The standalone page: Gradio around one diffusers pipeline, with the strip below the prompt and the listing in a tab."""
+"""The standalone page: Gradio around one diffusers pipeline, the strip below the prompt and the listing in a tab."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ PROMPT = "#lora-prompt textarea"
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 MAX_PICTURES = 8
+PROGRESS = gr.Progress()  # as a default it makes Gradio pass in the bar of the running event
 SUBJECTS = (  # what the demo model can draw
     "a large red circle on a white background",
     "a small yellow star on a blue background",
@@ -52,7 +53,7 @@ class Studio:
     def __init__(self, pipe: Any, folders: Sequence[Path], *, outputs: Path, database: Path | None = None) -> None:
         self.attached = Attached(pipe, Library(folders, database=database))
         self.outputs = outputs
-        self.family = self.attached.session.host.targets().family.id
+        self.family = self.attached.session.host.targets().family
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
@@ -73,7 +74,9 @@ class Studio:
                 self.attached.clear()
                 raise
             seconds = time.perf_counter() - started
-            tags = " ".join(_caption(report.tag) for report in drawing.report.applied if report.tag.te or report.tag.unet)
+            tags = " ".join(
+                _caption(report.tag) for report in drawing.report.applied if report.tag.te or report.tag.unet
+            )
             shown = [(str(self._save(picture)), f"seed {picture.seed}" + (f" · {tags}" if tags else ""))
                      for picture in drawing.pictures]  # fmt: skip
         return shown, drawing.report.sentences(), drawing.pictures[0].seed, seconds
@@ -105,7 +108,9 @@ def launch(
     started = time.perf_counter()
     print(f"Loading {Path(model).name if model else 'the demo model'} ...", flush=True)
     pipe = load_pipeline(model)
-    studio = Studio(pipe, folders, outputs=Path.cwd() / "outputs", database=None if folders == [ADAPTERS] else _database())
+    studio = Studio(
+        pipe, folders, outputs=Path.cwd() / "outputs", database=None if folders == [ADAPTERS] else _database()
+    )
     studio.attached.library.refresh(_print_progress)
     count = len(studio.attached.library.entries())
     app = build_app(studio)
@@ -125,15 +130,26 @@ def build_app(studio: Studio) -> FastAPI:
     app.add_middleware(GZipMiddleware, minimum_size=10_000)
     add_routes(app, studio.attached.library, checkpoint=lambda: studio.family)
     page = build_page(studio)
-    theme = gr.themes.Default(primary_hue="indigo", secondary_hue="indigo", neutral_hue="zinc", radius_size="md", font=FONT,
-                              font_mono=MONO)  # fmt: skip  (greys without a tint: colours are judged here)
+    # greys without a tint: colours are judged here
+    theme = gr.themes.Default(
+        primary_hue="indigo", secondary_hue="indigo", neutral_hue="zinc", radius_size="md", font=FONT, font_mono=MONO
+    )
     theme = theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
     studio.outputs.mkdir(parents=True, exist_ok=True)
     return gr.mount_gradio_app(
-        app, page, path="/", theme=theme, head=head_html() + f"<script>{(HERE / 'page.js').read_text('utf-8')}</script>",
-        css=(HERE / "page.css").read_text("utf-8"), footer_links=[], allowed_paths=[str(studio.outputs)], ssr_mode=False,
-        pwa=False, run_history=False, show_error=True,
-    )  # fmt: skip
+        app,
+        page,
+        path="/",
+        theme=theme,
+        head=head_html() + f"<script>{(HERE / 'page.js').read_text('utf-8')}</script>",
+        css=(HERE / "page.css").read_text("utf-8"),
+        footer_links=[],
+        allowed_paths=[str(studio.outputs)],
+        ssr_mode=False,
+        pwa=False,
+        run_history=False,
+        show_error=True,
+    )
 
 
 def build_page(studio: Studio) -> gr.Blocks:
@@ -148,15 +164,30 @@ def build_page(studio: Studio) -> gr.Blocks:
             with gr.Tab("Draw", id="draw"), gr.Row(equal_height=False, elem_id="lora-desk"):
                 with gr.Column(scale=6, min_width=330, elem_id="lora-left"):
                     with gr.Column(elem_id="lora-compose"):
-                        prompt = gr.Textbox(label="Prompt", lines=3, max_lines=12, elem_id="lora-prompt", autofocus=True,
-                                            value=_examples(studio)[0], placeholder="a castle <lora:name:0.8>")  # fmt: skip
+                        prompt = gr.Textbox(
+                            label="Prompt",
+                            lines=3,
+                            max_lines=12,
+                            elem_id="lora-prompt",
+                            autofocus=True,
+                            value=_examples(studio)[0],
+                            placeholder="a castle <lora:name:0.8>",
+                        )
                         gr.HTML(strip_html(PROMPT), apply_default_css=False, elem_id="lora-strip-holder")
                         with gr.Row(elem_id="lora-actions"):
-                            generate = gr.Button("Generate", variant="primary", size="lg", elem_id="lora-generate", scale=3)
-                            cancel = gr.Button("Cancel", size="lg", elem_id="lora-cancel", scale=1, min_width=100, interactive=False)
+                            generate = gr.Button(
+                                "Generate", variant="primary", size="lg", elem_id="lora-generate", scale=3
+                            )
+                            cancel = gr.Button(
+                                "Cancel", size="lg", elem_id="lora-cancel", scale=1, min_width=100, interactive=False
+                            )
                         redraw = gr.Button("Redraw", visible="hidden", elem_id="lora-redraw")
-                        gr.Checkbox(label="Redraw while I move sliders, with the same seed", elem_id="lora-live",
-                                    value=side <= 256, container=False)  # fmt: skip
+                        gr.Checkbox(
+                            label="Redraw while I move sliders, with the same seed",
+                            elem_id="lora-live",
+                            value=side <= 256,
+                            container=False,
+                        )
                     with gr.Group(elem_id="lora-settings"):
                         negative = gr.Textbox(label="Negative prompt", lines=1, max_lines=6, elem_id="lora-negative")
                         with gr.Row():
@@ -164,33 +195,60 @@ def build_page(studio: Studio) -> gr.Blocks:
                             guidance = gr.Slider(1, 20, value=usual.guidance, step=0.1, label="Guidance")
                         with gr.Row():
                             width = gr.Slider(64, max(4 * side, 512), value=usual.size[0], step=multiple, label="Width")
-                            height = gr.Slider(64, max(4 * side, 512), value=usual.size[1], step=multiple, label="Height")
+                            height = gr.Slider(
+                                64, max(4 * side, 512), value=usual.size[1], step=multiple, label="Height"
+                            )
                         with gr.Row():
-                            seed = gr.Number(-1, label="Seed, -1 for a new one each time", precision=0, elem_id="lora-seed")
+                            seed = gr.Number(
+                                -1, label="Seed, -1 for a new one each time", precision=0, elem_id="lora-seed"
+                            )
                             count = gr.Slider(1, MAX_PICTURES, value=1, step=1, label="Pictures", elem_id="lora-count")
                     with gr.Row(elem_id="lora-seed-buttons"):
                         keep = gr.Button("Keep the last seed", size="sm", min_width=80)
                         dice = gr.Button("Random seed", size="sm", min_width=80)
                 with gr.Column(scale=5, min_width=330, elem_id="lora-right"):
-                    gallery = gr.Gallery(label="Pictures", show_label=False, elem_id="lora-gallery", columns=1, object_fit="contain",
-                                         format="png", buttons=["download", "fullscreen"])  # fmt: skip
+                    gallery = gr.Gallery(
+                        label="Pictures",
+                        show_label=False,
+                        elem_id="lora-gallery",
+                        columns=1,
+                        object_fit="contain",
+                        format="png",
+                        buttons=["download", "fullscreen"],
+                    )
                     report = gr.HTML(_told("", []), elem_id="lora-report", apply_default_css=False)
                     with gr.Column(elem_id="lora-examples"):
                         gr.HTML("<h2>Try one of these</h2>", apply_default_css=False)
                         for example in _examples(studio):
-                            gr.Button(example, size="sm").click(_constant(example), None, prompt, queue=False, show_progress="hidden",
-                                                                api_visibility="private")  # fmt: skip
+                            gr.Button(example, size="sm").click(
+                                _constant(example),
+                                None,
+                                prompt,
+                                queue=False,
+                                show_progress="hidden",
+                                api_visibility="private",
+                            )
             with gr.Tab("Adapters", id="adapters"):
                 gr.HTML(listing_html({"Prompt": PROMPT}), apply_default_css=False, elem_id="lora-listing-holder")
 
         fields = [prompt, negative, steps, guidance, seed, width, height, count, last_seed]
         shown = [gallery, report, last_seed, cancel]
-        common: dict[str, Any] = {"outputs": shown, "concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": [gallery]}
+        common: dict[str, Any] = {
+            "outputs": shown,
+            "concurrency_id": "model",
+            "concurrency_limit": 1,
+            "show_progress_on": [gallery],
+        }
         fresh = _drawer(studio, is_redraw=False)
         generate.click(fresh, fields, **common, api_name="draw")
         prompt.submit(fresh, fields, **common, api_visibility="private")
-        redraw.click(_drawer(studio, is_redraw=True), fields, **{**common, "show_progress": "hidden"}, trigger_mode="always_last",
-                     api_visibility="private")  # fmt: skip
+        redraw.click(
+            _drawer(studio, is_redraw=True),
+            fields,
+            **{**common, "show_progress": "hidden"},
+            trigger_mode="always_last",
+            api_visibility="private",
+        )
         cancel.click(studio.cancel, queue=False, show_progress="hidden", api_visibility="private")
         keep.click(lambda last: last, last_seed, seed, queue=False, show_progress="hidden", api_visibility="private")
         dice.click(_constant(-1), None, seed, queue=False, show_progress="hidden", api_visibility="private")
@@ -200,8 +258,18 @@ def build_page(studio: Studio) -> gr.Blocks:
 def _drawer(studio: Studio, *, is_redraw: bool) -> Any:
     """What a click on Generate does. Outputs: gallery, report, last seed, cancel button."""
 
-    def run(prompt: str, negative: str, steps: float, guidance: float, seed: float | None, width: float, height: float,
-            count: float, last: int, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
+    def run(
+        prompt: str,
+        negative: str,
+        steps: float,
+        guidance: float,
+        seed: float | None,
+        width: float,
+        height: float,
+        count: float,
+        last: int,
+        progress: gr.Progress = PROGRESS,
+    ) -> Iterator[tuple[Any, ...]]:
         yield gr.skip(), gr.skip(), last, gr.update(interactive=True)
         wanted = -1 if seed is None else int(seed)
         if is_redraw and wanted < 0:
@@ -209,9 +277,15 @@ def _drawer(studio: Studio, *, is_redraw: bool) -> Any:
         pictures: Any = gr.skip()
         try:
             pictures, sentences, last, seconds = studio.draw(
-                prompt, lambda done, total: progress((done, total), desc="Drawing", unit="steps"), negative=negative,
-                steps=int(steps), guidance=guidance, seed=wanted, size=(int(width), int(height)), count=int(count),
-            )  # fmt: skip
+                prompt,
+                lambda done, total: progress((done, total), desc="Drawing", unit="steps"),
+                negative=negative,
+                steps=int(steps),
+                guidance=guidance,
+                seed=wanted,
+                size=(int(width), int(height)),
+                count=int(count),
+            )
             pictures = gr.update(value=pictures, columns=1 if len(pictures) == 1 else 2)
             said = _told(f"Seed {last} · {seconds:.1f} s", sentences)
         except Cancelled as error:
@@ -240,7 +314,9 @@ def _examples(studio: Studio) -> list[str]:
     """Prompts to begin with: plain ones, and some with the installed adapters that fit."""
     is_demo = getattr(studio.attached.pipe, "name_or_path", None) == str(MODEL)
     subjects = SUBJECTS if is_demo else ELSEWHERE
-    entries = [entry for entry in studio.attached.library.entries() if not entry.broken and entry.family.id == studio.family]
+    entries = [
+        entry for entry in studio.attached.library.entries() if not entry.broken and entry.family.fits(studio.family)
+    ]
     tagged = [f"{subjects[place % len(subjects)]} <lora:{entry.stem}:{1 if place % 3 else 0.8}>"
               for place, entry in enumerate(entries[:5])]  # fmt: skip
     both = [f"{subjects[0]} <lora:{entries[0].stem}:0.8> <lora:{entries[1].stem}:0.6>"] if len(entries) > 1 else []
@@ -264,7 +340,9 @@ def _listen(host: str, port: int | None) -> socket.socket:
         except OSError as error:
             listener.close()
             if port is not None:
-                raise LoraError(f"port {port} on {host} cannot be opened ({error.strerror}); try another --port") from error
+                raise LoraError(
+                    f"port {port} on {host} cannot be opened ({error.strerror}); try another --port"
+                ) from error
         else:
             return listener
     raise LoraError(f"no free port from {PORTS[0]} to {PORTS[-1]} on {host}; name one with --port")
