@@ -43,7 +43,7 @@ class AdapterReport:
 
     tag: LoraTag
     path: str | None = None
-    matched: int = 0  # modules that found a target and fit it
+    matched: int = 0  # modules that found a target and fit it, with their weight or their bias
     total: int = 0  # modules in the file
     unmatched: tuple[str, ...] = ()  # module names this model does not have
     misfits: tuple[str, ...] = ()  # sentences: modules whose shape does not fit
@@ -118,13 +118,14 @@ def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step
         if not places:
             unmatched.append(module)
             continue
-        fits = True
+        fits = False
         for part, delta in deltas.items():
             targets, reason = _fit(delta, [place.get(part) for place in places], part)
             if not targets:
                 misfits.append(f"{module}: {reason}")
-                fits = False
-            elif not any(_overlap(target, other) for target in targets for other in taken.get(target.key, ())):
+                continue
+            fits = True
+            if not any(_overlap(target, other) for target in targets for other in taken.get(target.key, ())):
                 for target in targets:
                     taken.setdefault(target.key, []).append(target)
                     steps.append(Step(target, delta, tag.multiplier(target.component), tag.dyn, tag.name))
