@@ -32,6 +32,7 @@ USED_IN_WEBUI = ("torch", "safetensors", "numpy", "gradio")
 INCLUDES = {"demo": ("demo",), "test": ("test", "demo")}  # who has the packages of the one has those of the others
 COMPARE = {">=": operator.ge, "<": operator.lt, "==": operator.eq}
 CPU_TORCH = "torch==2.13.0"
+HAS_TORCH = "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))"
 ENSUREPIP = "This Python cannot make environments. On Debian and Ubuntu: apt install python3-venv"
 ADVICE = {  # what the log of a failed step says -> what to do
     r"No space left|Errno 28|not enough space": "The disk is full. About 3 GB are needed, 10 GB with CUDA.",
@@ -108,23 +109,26 @@ def environment(extra: str) -> str:
 
 
 def build(extra: str) -> None:
-    """Bring `.venv` to what pyproject.toml says; what is in it already stays, your own torch too."""
+    """Bring `.venv` to what pyproject.toml says; a torch that is in it, or in this Python, is kept."""
     if not answers(PYTHON, "-c", "import sys; sys.exit(sys.version_info < (3, 10))"):
         shutil.rmtree(VENV, ignore_errors=True)  # half made, or its Python is gone
-    names = ", ".join(map(distribution, requirements(extra)[1:]))
+    is_new = not answers(PYTHON, "-m", "pip", "--version")
+    shares_torch = is_new and sys.prefix == sys.base_prefix and satisfied(requirements(extra)[0])
     pip = [str(PYTHON), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
     if not sys.dont_write_bytecode:
         pip.append("--no-compile")  # Python compiles what it imports; compiling all takes as long as installing
-    steps = {names: [*pip, "-e", f"{ROOT}[{extra}]"]}
-    if not answers(PYTHON, "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))"):
-        steps = {wanted_torch(): [*pip, wanted_torch()], **steps}
-    if not answers(PYTHON, "-m", "pip", "--version"):
+    steps = {}
+    if is_new:
         if not importlib.util.find_spec("ensurepip"):
             sys.exit(ENSUREPIP)
-        steps = {"environment": [sys.executable, "-m", "venv", str(VENV)], **steps}
+        options = ["--system-site-packages"] if shares_torch else []
+        steps["environment"] = [sys.executable, "-m", "venv", *options, str(VENV)]
+    if not shares_torch and not answers(PYTHON, "-c", HAS_TORCH):
+        steps[wanted_torch()] = [*pip, wanted_torch()]
+    steps[", ".join(map(distribution, requirements(extra)[1:]))] = [*pip, "-e", f"{ROOT}[{extra}]"]
     print(f"Preparing {VENV}, only now and when the list of packages changes.")
     if CPU_TORCH in steps:
-        print("No NVIDIA card here. Should pip fetch gigabytes of CUDA: Ctrl-C, and `Your own torch` in the README.")
+        print("No NVIDIA card here. If pip fetches gigabytes of CUDA: Ctrl-C, put a CPU torch into .venv, start again.")
     for number, (title, command) in enumerate(steps.items(), 1):
         step(f"[{number}/{len(steps)}] {title}", *command)
     for included in INCLUDES[extra]:
@@ -215,7 +219,7 @@ def test(options: list[str]) -> int:
     python = environment("test")
     browser = chromium(python)
     os.chdir(ROOT)
-    checks = (["ruff", "check", "."], ["mypy"], ["pytest", *options])
+    checks = (["ruff", "check", "--output-format=concise", "."], ["mypy"], ["pytest", *options])
     codes = [run([python, "-m", *check], LIB_LORA_CHROMIUM=browser) for check in checks]
     return next(filter(None, codes), 0)
 

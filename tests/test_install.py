@@ -240,6 +240,7 @@ def test_building_makes_the_environment_then_torch_then_the_rest_and_is_ready(in
             bare_python(house / ".venv")
 
     monkeypatch.setattr(install, "step", step)
+    monkeypatch.setattr(sys, "base_prefix", "/usr")  # as in an environment
     monkeypatch.setattr(install, "wanted_torch", lambda: "torch==2.13.0")
     install.build("test")
     assert titles == ["[1/3] environment", "[2/3] torch==2.13.0", "[3/3] iniconfig, pluggy"]
@@ -255,6 +256,20 @@ def test_your_own_torch_in_the_environment_stays(install, monkeypatch):
     monkeypatch.setattr(install, "step", lambda title, *command: titles.append(title))
     install.build("demo")
     assert titles == ["[1/1] pluggy"]
+
+
+@pytest.mark.parametrize(("in_environment", "steps"), [(False, 2), (True, 3)])
+def test_torch_of_a_python_outside_of_environments_is_shared(install, monkeypatch, in_environment, steps):
+    install.VENV.mkdir()
+    (install.VENV / "pyvenv.cfg").touch()
+    monkeypatch.setattr(sys, "base_prefix", "/usr" if in_environment else sys.prefix)
+    monkeypatch.setattr(install, "satisfied", lambda requirement: True)
+    monkeypatch.setattr(install, "answers", lambda program, *options: "version_info" in options[1])
+    commands = []
+    monkeypatch.setattr(install, "step", lambda title, *command: commands.append(command))
+    install.build("demo")
+    assert len(commands) == steps
+    assert ("--system-site-packages" in commands[0]) is not in_environment
 
 
 @posix
@@ -280,7 +295,7 @@ def test_every_check_runs_pytest_last_and_the_first_failure_is_the_exit_code(ins
     monkeypatch.setattr(install, "run", run)
     monkeypatch.setattr(install, "chromium", lambda python: "/usr/bin/chromium")
     assert install.test(["-k", "tag"]) == expected
-    assert ran == [["ruff", "check", "."], ["mypy"], ["pytest", "-k", "tag"]]
+    assert ran == [["ruff", "check", "--output-format=concise", "."], ["mypy"], ["pytest", "-k", "tag"]]
 
 
 def stand_in(folder: Path, name: str, script: str) -> Path:
