@@ -16,6 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for what torch raises when a CPU or GPU allocation fails (some versions only say it in words)."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
+
+
 class LoraError(Exception):
     """Base of all errors of this package; `str(error)` is shown to the user as it is."""
 
@@ -47,4 +53,11 @@ class CheckpointError(LoraError):
 
 
 class PatchError(LoraError):
-    """Writing a plan into the model failed; every weight is the base weight again."""
+    """Writing a plan into the model failed; every weight is the base weight again.
+
+    `source` names the adapter whose arithmetic failed, where it was one adapter's fault.
+    """
+
+    def __init__(self, message: str, source: str | None = None) -> None:
+        self.source = source
+        super().__init__(message)

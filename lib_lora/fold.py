@@ -1,7 +1,7 @@
 """fold(base, steps, out): one base weight and everything that is added to it, in one pass, rounded once.
 
-Low-rank deltas of all adapters are concatenated along the rank into one matrix product that reads the base and writes the
-result. Deltas that depend on the weight (`additive` is False) see what the steps before them left.
+Low-rank deltas of all adapters are concatenated along the rank into one matrix product that reads the base and writes
+the result. Deltas that depend on the weight (`additive` is False) see what the steps before them left.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.algorithms.base import matrix
+from lib_lora.errors import PatchError, is_out_of_memory
 from lib_lora.plan import Step
 from lib_lora.targets import Target
 
@@ -19,7 +20,8 @@ from lib_lora.targets import Target
 def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
     """Write `base` with `steps` applied into `out` (same shape, dtype and device, other memory).
 
-    Computed in float32, or in float64 if the weight is; cast once at the end.
+    Computed in float32, or in float64 if the weight is; cast once at the end. Raises PatchError if an adapter's
+    arithmetic fails.
     """
     is_wide = out.dtype in (torch.float32, torch.float64)
     wide = out if is_wide else torch.empty_like(out, dtype=torch.float32)
@@ -37,11 +39,20 @@ def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
         if product is not None:
             view.add_((product[0] @ product[1]).reshape(view.shape))
         for step in run:
-            delta = step.meant
-            if delta.low_rank() is None:
-                delta.add_to(view, step.multiplier)
+            if step.meant.low_rank() is None:
+                _add(step, view)
     if not is_wide:
         out.copy_(wide)
+
+
+def _add(step: Step, view: Tensor) -> None:
+    try:
+        step.meant.add_to(view, step.multiplier)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise  # nobody's fault
+        where = f"{step.delta.algorithm} failed on {step.target.key}"
+        raise PatchError(f"{step.source}: {where} ({str(error).splitlines()[0]})", step.source) from error
 
 
 def _runs(steps: Sequence[Step]) -> Iterator[tuple[Target, list[Step]]]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from lib_lora.errors import PatchError
+from lib_lora.errors import PatchError, is_out_of_memory
 from lib_lora.fold import fold
 from lib_lora.plan import Plan, Step
 
@@ -199,7 +199,7 @@ def _sample(tensor: Tensor) -> Tensor:
 
 
 def _explain(error: RuntimeError) -> str:
-    if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower():
+    if is_out_of_memory(error):
         return "not enough memory to apply the adapters; the picture is made without any of them"
     return f"the adapters could not be applied ({str(error).splitlines()[0]}); the picture is made without any of them"
 

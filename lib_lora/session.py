@@ -73,16 +73,24 @@ class Session:
                 reports[place] = AdapterReport(tag, problem=str(error))
             else:
                 _add(read, place, tag, adapter)
+        reports |= self._apply(read)
+        self.report = Report(tuple(reports[place] for place in sorted(reports)), tuple(str(error) for error in errors))
+        return self.report
+
+    def _apply(self, read: dict[int, tuple[LoraTag, Adapter]]) -> dict[int, AdapterReport]:
+        """Apply all of `read`, or those that are left without the ones whose arithmetic fails."""
         made = plan(list(read.values()), self.host.targets())
-        reports.update(zip(read, made.reports, strict=True))
-        problems = [str(error) for error in errors]
+        reports = dict(zip(read, made.reports, strict=True))
         try:
             self.host.apply(made)
         except PatchError as error:
-            problems.append(str(error))
-            reports = {place: replace(report, problem=report.problem or str(error)) for place, report in reports.items()}
-        self.report = Report(tuple(reports[place] for place in sorted(reports)), tuple(problems))
-        return self.report
+            guilty = [place for place, (tag, _) in read.items() if tag.name == error.source] or list(read)
+            others = {place: each for place, each in read.items() if place not in guilty}
+            for place in guilty:
+                reports[place] = replace(reports[place], problem=reports[place].problem or str(error))
+            if guilty:
+                reports |= self._apply(others)
+        return reports
 
     def clear(self) -> None:
         """The untouched model."""

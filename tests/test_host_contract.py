@@ -188,16 +188,41 @@ def test_an_error_in_the_middle_leaves_the_base_weights(case, adapters):
     assert case.bits() != untouched
 
 
+def test_an_adapter_whose_arithmetic_fails_is_left_out_and_the_others_work(case, adapters, monkeypatch):
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:0.5>")
+    alone = case.bits()
+    bad = session.cache.read(adapters.find("b").path)
+    monkeypatch.setattr(Exploding, "reason", "the matrix is singular")
+    modules = {name: dict.fromkeys(deltas, Exploding()) for name, deltas in bad.modules.items()}
+    session.cache = Instead(session.cache, adapters.find("b").path, replace(bad, modules=modules))
+    report = activate(session, "<lora:b:1> <lora:a:0.5>")
+    assert case.bits() == alone
+    assert [adapter.applied for adapter in report.adapters] == [False, True]
+    assert "b: exploding failed on" in report.sentences()[0]
+
+
+class Instead:
+    """A cache that gives another adapter for one path."""
+
+    def __init__(self, cache, path, adapter) -> None:
+        self.cache, self.path, self.adapter = cache, path, adapter
+
+    def read(self, path):
+        return self.adapter if path == self.path else self.cache.read(path)
+
+
 class Exploding(Delta):
     """A delta whose arithmetic fails, as on a full GPU."""
 
     algorithm = "exploding"
+    reason = "CUDA out of memory"
 
     def misfit(self, shape):
         return None
 
     def value(self, weight):
-        raise RuntimeError("CUDA out of memory")
+        raise RuntimeError(self.reason)
 
 
 def _plan_of(session: Session, prompt: str) -> dict:
