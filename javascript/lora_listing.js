@@ -118,8 +118,20 @@
             const page = Math.floor(n / PAGE);
             const cards = this.pages.get(page);
             if (Array.isArray(cards)) return cards[n % PAGE] ?? null;
-            if (cards === undefined) this.fetchPage(page, this.generation).then((told) => told && this.paintSoon());
+            if (cards === undefined) this.fetchSoon();
             return null;
+        }
+
+        // Pages that were only flown over are not asked for.
+        fetchSoon() {
+            this.fetching ??= setTimeout(() => {
+                this.fetching = null;
+                const {first, last} = this.shape;
+                for (let page = Math.floor(first / PAGE); page * PAGE < last; page += 1) {
+                    if (this.pages.has(page)) continue;
+                    this.fetchPage(page, this.generation).then((told) => told && this.paintSoon());
+                }
+            }, 40);
         }
 
         paintSoon() {
@@ -146,13 +158,13 @@
             for (let n = shape.first; n < shape.last; n += 1) {
                 const card = this.card(n);
                 let node = this.nodes.get(n);
-                if (card && node?.loraCard !== card) {
+                if (!node || node.loraCard !== card) {
                     node?.remove();
-                    node = this.makeCard(card, n);
+                    node = card ? this.makeCard(card, n) : lib.dom.element("div", {class: "lora-card lora-ghost"});
+                    node.loraCard = card;
                     this.nodes.set(n, node);
                     this.spacer.append(node);
                 }
-                if (!node) continue;
                 const {left, top} = lib.view.place(n, shape);
                 node.style.transform = `translate(${left}px, ${top}px)`;
                 node.style.width = `${shape.width}px`;
@@ -187,7 +199,6 @@
                 this.details.open(card);
             }, "lora-open"));
             node.querySelector(".lora-open").tabIndex = -1;  // the keyboard has its own way: "i"
-            node.loraCard = card;
             return node;
         }
 
@@ -195,6 +206,7 @@
         mark() {
             const text = this.prompt?.value ?? "";
             for (const [n, node] of this.nodes) {
+                if (!node.loraCard) continue;
                 const isActive = text.includes("<") && lib.tags.indexOf(text, node.loraCard.names) >= 0;
                 node.setAttribute("aria-selected", String(isActive));
                 node.classList.toggle("lora-cursor", n === this.cursor);
@@ -353,7 +365,7 @@
         }
 
         point(n) {
-            if (n < 0 || n >= this.count) return;
+            if (n < 0 || n >= this.count || !this.shape) return;
             this.cursor = n;
             const {top} = lib.view.place(n, this.shape);
             const bottom = top + this.shape.height;

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -14,14 +18,16 @@ import uvicorn
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from lib_lora.demo.models import load_pipeline
-from lib_lora.demo.page import Studio, _listen, build_app
+from lib_lora.demo.models import ADAPTERS, load_pipeline
+from lib_lora.demo.page import build_app, listen
+from lib_lora.demo.studio import Studio
 from lib_lora.errors import LoraError
 from tests.support import fingerprint, kohya_shapes, write_lora
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 
+ROOT = Path(__file__).parents[1]
 SUBJECT = "a large red circle on a white background"
 PROMPT = "#lora-prompt textarea"
 SLIDER = ".lora-row input[type=range]:visible"
@@ -55,7 +61,7 @@ def write_soft_lora(path, shapes, metadata=None):
 
 @pytest.fixture(scope="module")
 def address(studio):
-    listener = _listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(build_app(studio), log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -336,15 +342,38 @@ def test_an_exception_while_drawing_leaves_the_base_weights(studio):
 
 def test_cancelling_when_nothing_is_drawn_does_not_stop_the_next(studio):
     studio.cancel()
-    pictures, sentences, seed, _ = studio.draw(SUBJECT, lambda done, total: None, steps=1, seed=3)
-    assert (len(pictures), sentences, seed) == (1, [], 3)
-    assert Path(pictures[0][0]).exists()
+    drawn = studio.draw(SUBJECT, lambda done, total: None, steps=1, seed=3)
+    assert (drawn.seed, drawn.sentences, [caption for _, caption in drawn.pictures]) == (3, (), ["seed 3"])
+    assert Path(drawn.pictures[0][0]).exists()
 
 
 def test_a_port_that_is_taken_is_an_error_and_the_default_takes_the_next():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
         with pytest.raises(LoraError, match=f"port {number} on 127.0.0.1 cannot be opened"):
-            _listen("127.0.0.1", number)
-    with _listen("127.0.0.1", None) as listener:
+            listen("127.0.0.1", number)
+    with listen("127.0.0.1", None) as listener:
         assert listener.getsockname()[1] >= 7860
+
+
+def test_one_command_brings_the_page_with_the_adapters_of_the_demo(tmp_path):
+    """`python -m lib_lora demo`, as a user starts it."""
+    command = [sys.executable, "-m", "lib_lora", "demo", "--no-browser", "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Open "):
+                break
+        address = re.search(r"http://localhost:\d+", lines[-1])[0]
+        with urllib.request.urlopen(f"{address}/lora/v1/adapters", timeout=10) as answer:
+            cards = json.load(answer)["items"]
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert b"loraLib" in answer.read()
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+    assert {card["name"] for card in cards} == {path.stem for path in ADAPTERS.glob("*.safetensors")}
+    assert all(card["compatible"] and not card["broken"] for card in cards)

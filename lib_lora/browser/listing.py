@@ -15,6 +15,7 @@ from lib_lora.families import Family
 from lib_lora.library import Entry, Library
 
 MAX_TAGS = 200  # trained tags in the detail panel
+Checkpoint = Callable[[], "Family | str | None"]  # tells the family of the loaded model, or the family's id
 NOT_IN_TAGS = set(":<>")  # signs that no tag can hold in a name
 
 
@@ -30,12 +31,16 @@ class Shown:
 class Shelf:
     """The library as cards; what has not changed is described once."""
 
-    def __init__(self, library: Library, *, checkpoint: Callable[[], Family | None] = lambda: None) -> None:
-        """`checkpoint` tells the family of the model that is loaded, None if there is none."""
+    def __init__(self, library: Library, *, checkpoint: Checkpoint = lambda: None) -> None:
         self.library = library
-        self.checkpoint = checkpoint
+        self._checkpoint = checkpoint
         self._described: dict[int, tuple[Entry, str, Shown]] = {}
         self._lock = threading.Lock()
+
+    def checkpoint(self) -> Family | None:
+        """The family of the model that is loaded; None if there is none."""
+        told = self._checkpoint()
+        return Family(told, possible=(told,)) if isinstance(told, str) else told
 
     def all(self) -> list[Shown]:
         """Every entry by name."""
@@ -48,9 +53,11 @@ class Shelf:
 
     def card(self, entry: Entry) -> dict[str, Any]:
         """The card of one entry, as it is sent."""
-        is_shared = sum(each.stem.casefold() == entry.stem.casefold() for each in self.library.entries()) > 1
-        with self._lock:
-            return self.judged(self._describe(entry, is_shared))
+        known = self._described.get(entry.id)
+        if known is None or known[0] is not entry:
+            self.all()  # whether its name is the only one of its kind depends on all others
+            known = self._described.get(entry.id)
+        return self.judged(known[2] if known else Shown(entry, describe(entry, tag_name(entry, False)), ""))
 
     def judged(self, shown: Shown) -> dict[str, Any]:
         """The card with `compatible` (true, false, or null where it is not known) and the reason if it is not."""

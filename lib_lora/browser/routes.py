@@ -23,11 +23,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
 from lib_lora.browser.dry_run import MAX_PROMPT, dry_run
-from lib_lora.browser.listing import Shelf, detail
+from lib_lora.browser.listing import Checkpoint, Shelf, detail
 from lib_lora.browser.search import FACETS, Query, search
 from lib_lora.browser.thumbnail import original, thumbnail
 from lib_lora.errors import LoraError, NotFoundError
-from lib_lora.families import Family
 from lib_lora.library import Entry, Library
 
 PREFIX = "/lora/v1"
@@ -38,12 +37,12 @@ def add_routes(
     app: FastAPI,
     library: Library,
     *,
-    checkpoint: Callable[[], Family | None] = lambda: None,
+    checkpoint: Checkpoint = lambda: None,
     dependencies: Sequence[Any] = (),
 ) -> Shelf:
     """Add the routes to `app`; call it before anything is mounted at `/`.
 
-    checkpoint    tells the family of the loaded model (`host.targets().family`), for what is compatible
+    checkpoint    tells the family of the loaded model (`host.targets().family`) or its id, for what is compatible
     dependencies  FastAPI's, for the login of the page that the routes belong to
     """
     shelf = Shelf(library, checkpoint=checkpoint)
