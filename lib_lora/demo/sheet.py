@@ -13,9 +13,9 @@ from lib_lora.errors import LoraError
 from lib_lora.library import Entry
 from lib_lora.tag import LoraTag
 
-PROMPT = "a big red {heart} on a yellow background"
+PROMPT = "a big red {heart} on a blue background"
 BRACES = re.compile(r"\{([^{}]*)\}")
-SEED = 7
+SEED = 3
 WEIGHTS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 
 PAPER, INK, FAINT, RULE = "#ffffff", "#1b1f24", "#6e7781", "#d0d7de"
