@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import Response
 
 from lib_lora.browser import routes
+from lib_lora.families import Family
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.legacy import readable_metadata
 
@@ -18,7 +19,7 @@ REFRESH = "/sdapi/v1/refresh-loras"
 ROUTES = (LORAS, REFRESH)
 
 
-def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], str | None]) -> None:
+def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], Family | None]) -> None:
     """All work without `--api`, as the built-in's do. `checkpoint` tells the loaded model's family."""
     login = [Depends(_login_of(app))] if hasattr(app, "tokens") else []
     routes.add_routes(app, catalogue.library, checkpoint=checkpoint, dependencies=login)

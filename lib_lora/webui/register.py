@@ -15,6 +15,7 @@ from modules import extra_networks, patches, script_callbacks, sd_models, shared
 from torch import nn
 
 from lib_lora import __version__
+from lib_lora.families import Family
 from lib_lora.webui import api, legacy, takeover
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.host import existing_session, release, session_of
@@ -127,11 +128,11 @@ def loaded_models() -> list[nn.Module]:
     return list(found.values())
 
 
-def loaded_family() -> str | None:
+def loaded_family() -> Family | None:
     """The family of the checkpoint that is loaded now; loads none."""
     model = sd_models.model_data.sd_model
     session = existing_session(model) if model is not None else None
-    return session.host.family.id if session is not None else None
+    return session.host.family if session is not None else None
 
 
 def is_enabled() -> bool:

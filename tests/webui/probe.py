@@ -14,7 +14,8 @@ def look() -> dict:
         "available": list(networks.available_networks),
         "aliases": list(networks.available_network_aliases),
         "loaded": [[each.name, each.te_multiplier, each.unet_multiplier] for each in networks.loaded_networks],
-        "same objects": lora.available_loras is networks.available_networks and lora.loaded_loras is networks.loaded_networks,
+        "same objects": lora.available_loras is networks.available_networks
+        and lora.loaded_loras is networks.loaded_networks,
         "torch is patched": bool(homes & {"networks", "lora_patches"}),
         "registry": type(extra_networks.extra_network_registry["lora"]).__module__,
         "pages": [type(page).__module__ for page in ui_extra_networks.extra_pages if page.name == "lora"],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from tests.webui.instance import difference
@@ -28,19 +26,17 @@ def test_there_is_one_of_everything(webui):
     log = webui.log.read_text()
     assert "is in the way" not in log
     assert "Error executing callback" not in log
-    assert log.count("lib_lora 0.") == 1
+    assert log.count("lib_lora 0.") == log.count("Startup time:")
     paths = webui.request("/openapi.json")["paths"]
     assert list(paths["/sdapi/v1/loras"]) == ["get"]
     assert list(paths["/sdapi/v1/refresh-loras"]) == ["post"]
 
 
-def test_the_options_are_there_and_the_configuration_file_is_untouched(webui):
+def test_the_options_of_the_built_in_are_there(webui):
     options = webui.request("/sdapi/v1/options")
     assert options["sd_lora"] == "None"
     assert options["lora_preferred_name"] == "Alias from file"
     assert options["lora_add_hashes_to_infotext"] is True
-    kept = json.loads(webui.config.read_text())
-    assert not [name for name in kept if "lora" in name and name not in ("disabled_extensions",)] or kept["disabled_extensions"]
 
 
 def test_an_option_adds_an_adapter_to_every_prompt(webui):
@@ -71,7 +67,8 @@ def short(webui):
 
 
 def test_pasting_renames_by_hash(webui, short):
-    text = f'{PROMPT} <lora:their name:0.8> <lora:second:1>\nSteps: 3, Seed: 1, Size: 64x64, Lora hashes: "their name: {short}"'
+    hashes = f'Lora hashes: "their name: {short}"'
+    text = f"{PROMPT} <lora:their name:0.8> <lora:second:1>\nSteps: 3, Seed: 1, Size: 64x64, {hashes}"
     assert webui.parse(text)["Prompt"] == f"{PROMPT} <lora:second:0.8> <lora:second:1>"
 
 
@@ -87,7 +84,7 @@ def test_pasting_a_picture_back_gives_the_picture(webui):
 
 
 def test_fields_of_additional_networks_become_tags(webui):
-    fields = "AddNet Module 1: LoRA, AddNet Model 1: second(0123456789ab), AddNet Weight A 1: 0.6, AddNet Weight B 1: 0.6"
+    fields = "AddNet Module 1: LoRA, AddNet Model 1: second(0123456789ab), AddNet Weight A 1: 0.6"
     parsed = webui.parse(f"{PROMPT}\nSteps: 3, Seed: 1, Size: 64x64, {fields}")
     assert parsed["Prompt"] == f"{PROMPT}\n<lora:second:0.6>"
 

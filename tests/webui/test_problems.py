@@ -44,13 +44,6 @@ def test_the_console_says_it_once(webui):
     assert webui.log.read_text().count("Lora: Lora not found: nobody knows this") == 1
 
 
-def test_the_page_shows_the_same_sentences(webui):
-    """`comments` is what the page writes under a picture."""
-    script = webui.request("/sdapi/v1/txt2img", {
-        "prompt": f"{PROMPT} <lora:nobody:1>", "steps": 1, "width": 64, "height": 64})  # fmt: skip
-    assert "Lora not found: nobody" in script["info"]
-
-
 def test_all_problems_stand_in_the_text_and_it_can_still_be_pasted(webui):
     drawn = webui.draw(f'{PROMPT} <lora:x"y, z:1> <lora:second:1,5> <lora:broken:1>')
     parsed = webui.parse(drawn.text)
@@ -67,17 +60,15 @@ def test_without_problems_the_text_has_no_word_of_them(webui):
 
 
 def test_force_applies_what_fits_of_another_base_model(webui):
-    drawn = webui.draw(f"{PROMPT} <lora:sdxl:1:force=1>")
-    assert difference(drawn.picture, webui.draw(PROMPT).picture) >= 0
-    assert "Lora hashes" in drawn.text or "layers match" in drawn.text
+    drawn = webui.draw(f"{PROMPT} <lora:sd2:1:force=1>")
+    assert difference(drawn.picture, webui.draw(PROMPT).picture) > 0
+    assert "Lora hashes: \"sd2: " in drawn.text
 
 
 def test_prompts_of_one_batch_with_different_tags_are_spoken_of(webui):
-    options = {"script_name": "prompts from file or textbox"}
-    assert options  # the API makes one prompt for all; the matrix script makes several
-    drawn = webui.draw(
-        f"{PROMPT}|<lora:sd1:0.8>", batch_size=2, script_name="prompt matrix", script_args=[False, False, "positive", "comma", 0]
-    )
+    """The API makes one prompt for all pictures; the script "prompt matrix" makes several."""
+    script = {"script_name": "prompt matrix", "script_args": [False, False, "positive", "comma", 0]}
+    drawn = webui.draw(f"{PROMPT}|<lora:sd1:0.8>", batch_size=2, **script)
     assert any("different <lora:...> tags" in text for text in drawn.texts)
 
 
