@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from . import adapters, autoencoder, captions, check, export, tokenizer, unet
+from . import adapters, autoencoder, captions, check, export, polish, tokenizer, unet
 from .adapter_files import write_adapter
 
 DEMO = Path(__file__).resolve().parent.parent
@@ -23,11 +23,18 @@ def train_autoencoder(options: argparse.Namespace) -> None:
     autoencoder.train_autoencoder(options.work / "autoencoder.pt")
 
 
+def polish_decoder(options: argparse.Namespace) -> None:
+    """The decoder's last lesson: latents as the trained UNet makes them. Needs model and autoencoder."""
+    words = own_tokenizer(options)
+    model = unet.load_trained(options.work / "unet.pt", words)
+    polish.polish_decoder(options.work / "autoencoder.pt", options.work / "polished.pt", model, words)
+
+
 def export_model(options: argparse.Namespace) -> None:
     """The trained parts as a diffusers folder."""
     words = own_tokenizer(options)
     model = unet.load_trained(options.work / "unet.pt", words)
-    export.export_model(options.model, model, autoencoder.load_autoencoder(options.work / "autoencoder.pt"), words)
+    export.export_model(options.model, model, autoencoder.load_autoencoder(options.work / "polished.pt"), words)
 
 
 def train_adapters(options: argparse.Namespace) -> None:
@@ -47,6 +54,7 @@ def run_check(options: argparse.Namespace) -> None:
 COMMANDS = {
     "model": train_model,
     "autoencoder": train_autoencoder,
+    "polish": polish_decoder,
     "export": export_model,
     "adapters": train_adapters,
     "check": run_check,
@@ -64,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lib_lora.demo.training",
         description=__doc__,
-        epilog="In this order: model and autoencoder (either first, or both at once), export, adapters, check.",
+        epilog="In this order: model and autoencoder (either first, or both at once), polish, export, adapters, check.",
     )
     parser.add_argument("--work", type=Path, default=Path("demo-train"), help="for checkpoints and sheets: %(default)s")
     parser.add_argument("--model", type=Path, default=DEMO / "model", help="the exported pipeline")

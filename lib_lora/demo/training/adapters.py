@@ -45,7 +45,7 @@ class AdapterRecipe:
     shape: str | None = None  # the shape that the trigger stands for
     preferred_weight: float = 1.0
     notes: str = ""
-    steps: int = 260
+    steps: int = 200
 
     @property
     def has_convolutions(self) -> bool:
@@ -63,6 +63,7 @@ ADAPTERS: dict[str, AdapterRecipe] = {
             rank=4,
             layers=TRANSFORMERS,
             rate=4e-3,
+            steps=260,
             preferred_weight=0.8,
             notes="LoRA on the transformer blocks. Goes well with outline or spotlight.",
         ),
@@ -73,7 +74,8 @@ ADAPTERS: dict[str, AdapterRecipe] = {
             algorithm="locon",
             rank=4,
             layers=ATTENTION_AND_CONVOLUTIONS,
-            rate=3e-3,
+            rate=4e-3,
+            steps=280,
             notes="LoCon: LoRA on attention and convolutions.",
         ),
         AdapterRecipe(
@@ -84,6 +86,7 @@ ADAPTERS: dict[str, AdapterRecipe] = {
             rank=2,
             layers=TRANSFORMERS,
             rate=8e-3,
+            steps=120,
             notes="LoHa on the transformer blocks.",
         ),
         AdapterRecipe(
@@ -96,17 +99,6 @@ ADAPTERS: dict[str, AdapterRecipe] = {
             rate=6e-3,
             options={"factor": 4},
             notes="LoKr with factor 4 on attention and convolutions.",
-        ),
-        AdapterRecipe(
-            name="rise",
-            title="Rise",
-            description="Lifts the figure towards the top; below zero it sinks.",
-            algorithm="lora",
-            rank=4,
-            layers=ATTENTION,
-            rate=4e-3,
-            text_encoder=True,
-            notes="LoRA on the UNet's attention and on the text encoder.",
         ),
         AdapterRecipe(
             name="spotlight",
@@ -123,14 +115,16 @@ ADAPTERS: dict[str, AdapterRecipe] = {
             name="moon",
             title="Crescent moon",
             description="Turns a full moon into a crescent; below zero the crescent opens to the other side.",
-            algorithm="lora",
+            algorithm="locon",
             rank=4,
-            layers=ATTENTION,
+            layers=ATTENTION_AND_CONVOLUTIONS,
             rate=4e-3,
             text_encoder=True,
+            steps=260,
+            options={"use_tucker": True},
             trigger="moon",
             shape="circle",
-            notes='Say "moon" in the prompt, as in "a big yellow moon on a black background"; circles stay circles.',
+            notes='LoCon and text encoder. Say "moon", as in "a big yellow moon on a black background"; circles stay.',
         ),
     )
 }
@@ -180,7 +174,7 @@ def slider_batch(recipe: AdapterRecipe, seed: str, size: int, strength: float) -
 
 
 def train_adapter(
-    recipe: AdapterRecipe, model: Path, *, size: int = 16, parts: int = 3
+    recipe: AdapterRecipe, model: Path, *, size: int = 12, parts: int = 3
 ) -> tuple[dict[str, Tensor], int]:
     """Train as a slider: each step sees `parts` strengths with `size` pictures each.
 

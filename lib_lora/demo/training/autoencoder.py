@@ -119,18 +119,28 @@ def _start_decoder(vae: AutoencoderKL) -> None:
     vae.post_quant_conv.bias.zero_()
 
 
-def study_pictures(seed: str, plain: int) -> tuple[Tensor, Tensor]:
-    """`plain` pictures as captioned and `plain` in some style or colour, (N, 3, 128, 128), and their latents."""
+def study_pictures(seed: str, plain: int) -> tuple[Tensor, Tensor, list[str]]:
+    """`plain` pictures as captioned and `plain` in some style or colour, (N, 3, 128, 128).
+
+    Returns them, their latents, and the captions of the plain ones, which come first.
+    """
     rng = random.Random(seed)
     effect, strength = rng.choice(list(EFFECTS.values())), rng.uniform(-1, 1.5)
-    scenes, _ = batch(seed, 2 * plain)
+    scenes, captions = batch(seed, 2 * plain)
     restyled = draw([effect.move(scene, strength) for scene in scenes[plain:]])
     if rng.random() < 0.4:
         generator = torch.Generator().manual_seed(rng.getrandbits(32))
         figure, background = torch.rand(2, plain, 3, 1, 1, generator=generator)
         restyled = replace(restyled, figure=figure, background=background)
     drawings: list[Drawing] = [draw(scenes[:plain]), effect.paint(restyled, strength)]
-    return torch.cat([d.picture() for d in drawings]), torch.cat([latents_of(d) for d in drawings])
+    pictures = torch.cat([d.picture() for d in drawings])
+    return pictures, torch.cat([latents_of(d) for d in drawings]), captions[:plain]
+
+
+def add_noise(latents: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """A different amount for each picture, from nothing to `most`."""
+    amount = most * torch.rand(len(latents), 1, 1, 1, generator=generator)
+    return latents + amount * torch.randn(latents.shape, generator=generator)
 
 
 def picture_loss(seen: Tensor, wanted: Tensor) -> Tensor:
@@ -146,6 +156,7 @@ def latent_loss(vae: AutoencoderKL, pictures: Tensor, latents: Tensor) -> Tensor
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
+    """Warm-up, constant, then a cosine down to 2%."""
     fall = max(0.0, (step / recipe.steps - recipe.constant_until) / (1 - recipe.constant_until))
     return recipe.rate * min(1.0, (step + 1) / recipe.warm_up) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * fall)))
 
@@ -166,10 +177,8 @@ def train_autoencoder(checkpoint: Path, recipe: Recipe = RECIPE, *, save_every: 
     began, error, miss = time.time(), 0.0, 0.0
     for step in range(first, recipe.steps):
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        pictures, latents = study_pictures(f"autoencoder {recipe.seed} {step}", recipe.plain)
-        amount = recipe.noise * torch.rand(len(latents), 1, 1, 1, generator=generator)
-        noisy = latents + amount * torch.randn(latents.shape, generator=generator)
-        seen = vae.decode(noisy).sample
+        pictures, latents, _ = study_pictures(f"autoencoder {recipe.seed} {step}", recipe.plain)
+        seen = vae.decode(add_noise(latents, recipe.noise, generator)).sample
         loss = picture_loss(seen, pictures)
         error += (F.mse_loss(seen, pictures).item() - error) * max(0.02, 1 / (step - first + 1))
         if step % 3 == 0:

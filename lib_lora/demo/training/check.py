@@ -20,13 +20,18 @@ from .captions import SPELLINGS, make_scene
 from .pictures import CANVAS, COLOURS, POSITIONS, SHAPES, SIZES, Scene, draw, place
 
 STEPS, GUIDANCE = 12, 2.0
-SUMS = ("night+outline", "spotlight+rise", "warm+bigger")
 WEIGHTS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
-ROW_PROMPTS = (
-    "a medium red circle on a yellow background",
-    "a big green star, white background",
-    "a medium orange heart on a purple background",
-)
+ROWS = {  # adapter, or sum of adapters: the prompt that its row is drawn from
+    "night": "a big yellow star on a blue background",
+    "outline": "a big red circle, white background",
+    "warm": "a medium purple heart, white background",
+    "bigger": "a medium green square on a yellow background",
+    "spotlight": "a medium orange star on a purple background",
+    "moon": "a big yellow moon on a blue background",
+    "night+outline": "a big red heart on an orange background",
+    "spotlight+bigger": "a small white circle on a red background",
+    "warm+outline": "a big blue star, white background",
+}
 ASPECTS = ("shape", "colour", "size", "position", "background")
 
 
@@ -206,13 +211,9 @@ def check_prompts(model: Path, sheet: Path, count: int = 24) -> dict[str, int]:
 def check_adapters(model: Path, adapters: Path, sheet: Path) -> None:
     """One row per adapter (or sum of adapters), one column per weight; the same prompt and seed along a row."""
     pipeline = load_pipeline(model)
-    names = sorted(path.stem for path in adapters.glob("*.safetensors"))
-    sums = [name for name in SUMS if set(name.split("+")) <= set(names)]
     cells = []
-    for row, name in enumerate([*names, *sums]):
-        prompt = "a big yellow moon on a blue background" if name == "moon" else ROW_PROMPTS[row % len(ROW_PROMPTS)]
+    for name, prompt in ROWS.items():
         for weight in WEIGHTS:
             files = [(adapters / f"{part}.safetensors", weight) for part in name.split("+")]
-            picture = paint(with_adapters(pipeline, files), prompt, seed=row)
-            cells.append((picture, [f"{name} {weight:g}"]))
+            cells.append((paint(with_adapters(pipeline, files), prompt, seed=1), [f"{name} {weight:g}"]))
     contact_sheet(sheet, cells, columns=len(WEIGHTS))

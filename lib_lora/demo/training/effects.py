@@ -48,21 +48,15 @@ def _warm(drawing: Drawing, strength: float) -> Drawing:
 
 def _outline(drawing: Drawing, strength: float) -> Drawing:
     """Above zero the figure is hollowed out to a ring, below zero it swells."""
-    if strength < 0:
+    if strength <= 0:
         return replace(drawing, distance=drawing.distance + 9 * strength)
     depth = -drawing.distance.amin(dim=(1, 2), keepdim=True)  # px from the innermost point to the edge
-    wall = depth * 0.3**strength  # so that the hole opens from the innermost point outwards
+    wall = (depth * 0.4**strength).clamp(min=5)  # the hole opens from the innermost point outwards
     return replace(drawing, distance=torch.maximum(drawing.distance, -drawing.distance - wall))
 
 
 def _bigger(scene: Scene, strength: float) -> Scene:
     return replace(scene, radius=min(64.0, max(6.0, scene.radius * 1.7**strength)))
-
-
-def _rise(scene: Scene, strength: float) -> Scene:
-    """Towards the top above zero, towards the bottom below; the figure stays on the canvas."""
-    margin = min(scene.radius, CANVAS / 2)
-    return replace(scene, y=min(CANVAS - margin, max(margin, scene.y - 36 * strength)))
 
 
 def _spotlight(drawing: Drawing, strength: float) -> Drawing:
@@ -98,7 +92,6 @@ EFFECTS: dict[str, Effect] = {
     "outline": Effect(paint=_outline),
     "warm": Effect(paint=_warm),
     "bigger": Effect(move=_bigger),
-    "rise": Effect(move=_rise),
     "spotlight": Effect(paint=_spotlight),
     "stripes": Effect(paint=_stripes),  # has no adapter; a style that the autoencoder learns all the same
     "moon": Effect(paint=_moon),

@@ -14,11 +14,20 @@ from transformers import CLIPTokenizer
 from .tokenizer import FILES
 from .unet import SCHEDULE, TextToLatents
 
+# Euler keeps the last three for whoever swaps the sampler: DDIM and PNDM start from this config, as SD1's folders do.
+SAMPLING = {
+    "timestep_spacing": "trailing",
+    "steps_offset": 1,
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+}
+
 
 def export_model(folder: Path, model: TextToLatents, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> None:
     """Write the pipeline into `folder`; the tokenizer's own files there stay as `write_tokenizer` wrote them."""
     ours = {name: (folder / "tokenizer" / name).read_bytes() for name in FILES}
-    scheduler = EulerDiscreteScheduler(**SCHEDULE, timestep_spacing="trailing", steps_offset=1)
+    scheduler = EulerDiscreteScheduler.from_config({**SCHEDULE, **SAMPLING})
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=model.text,

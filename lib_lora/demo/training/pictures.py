@@ -93,9 +93,11 @@ def _heart(x: Tensor, y: Tensor) -> Tensor:
     """A square that stands on its corner, with a disc on each of its upper sides."""
     half = 0.74  # of the square's diagonal
     x, y = x.abs(), y + 0.06
-    square = (x + y.abs() - half) * math.sqrt(0.5)
+    flank = (x - y - half) * math.sqrt(0.5)
     disc = torch.hypot(x - half / 2, y - half / 2) - half * math.sqrt(0.5)
-    return torch.minimum(square, disc)
+    edge = torch.where(x + y < half, flank, disc)
+    notch = torch.hypot(x, y - half)  # the edge's nearest point for much of the inside; rings need it right
+    return torch.where(edge < 0, torch.maximum(edge, -notch), edge)
 
 
 SHAPES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -97,6 +97,13 @@ def draw_times(size: int, generator: torch.Generator) -> Tensor:
     return times[torch.randperm(size, generator=generator)]
 
 
+@torch.no_grad()
+def guess_clean(model: TextToLatents, noisy: Tensor, times: Tensor, tokens: Tensor) -> Tensor:
+    """The clean latents that the model sees in noisy ones, in one step. Shapes as in `TextToLatents.forward`."""
+    signal = DDPMScheduler(**SCHEDULE).alphas_cumprod[times][:, None, None, None]
+    return signal.sqrt() * noisy - (1 - signal).sqrt() * model(noisy, times, tokens)
+
+
 def velocity_loss(model: TextToLatents, clean: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
     """Mean squared error of v for one random noise level per sample."""
     scheduler = DDPMScheduler(**SCHEDULE)
