@@ -95,7 +95,8 @@ class Patcher:
 
     def planned(self) -> dict[str, tuple[Step, ...]]:
         """The steps of every patched parameter."""
-        return {key: known.steps for key, known in (*self._patched.items(), *self._made.items())}
+        patched = {key: known.steps for key, known in self._patched.items()}
+        return patched | {key: made.steps for key, made in self._made.items()}
 
     def apply(self, plan: Plan, slots: Mapping[str, Slot]) -> None:
         """Make every parameter what `plan` says, starting from its base weight.

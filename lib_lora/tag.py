@@ -8,8 +8,8 @@ UNET   multiplier of the UNet, TE if missing
 DYN    use only the first DYN ranks
 key    te, unet, dyn (the same three by name), force=1 (apply an adapter of another base model where it fits)
 
-Spaces around parts do not matter. What cannot be read is a TagError that names the tag; an unknown key is a note and the
-tag still counts.
+Spaces around parts do not matter. What cannot be read is a TagError that names the tag; an unknown key is a note and
+the tag still counts.
 """
 
 from __future__ import annotations
