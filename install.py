@@ -32,7 +32,7 @@ USED_IN_WEBUI = ("torch", "safetensors", "numpy", "gradio")
 INCLUDES = {"demo": ("demo",), "test": ("test", "demo")}  # who has the packages of the one has those of the others
 COMPARE = {">=": operator.ge, "<": operator.lt, "==": operator.eq}
 CPU_TORCH = "torch==2.13.0"
-HAS_TORCH = "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))"
+HAS_TORCH = "import importlib.metadata as m; m.version('torch')"  # pip writes that last: no half torch
 ENSUREPIP = "This Python cannot make environments. On Debian and Ubuntu: apt install python3-venv"
 ADVICE = {  # what the log of a failed step says -> what to do
     r"No space left|Errno 28|not enough space": "The disk is full. About 3 GB are needed, 10 GB with CUDA.",
