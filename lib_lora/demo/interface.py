@@ -13,16 +13,20 @@ from lib_lora.demo.drawing import defaults
 from lib_lora.demo.models import MODEL, model_name
 from lib_lora.demo.studio import Cancelled, Studio
 from lib_lora.errors import LoraError
+from lib_lora.tag import LoraTag, read_prompt
 
 PROMPT = "#lora-prompt textarea"
 MAX_PICTURES = 8
 LIVE_SIDE = 256  # pixels; larger pictures are not redrawn while a slider moves, unless the user asks for it
 PROGRESS = gr.Progress()  # as a default it makes Gradio pass in the bar of the running event
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-SUBJECTS = (  # what the demo model can draw
+DEMO = (  # for the demo model; shown as far as the adapters are there
+    "a large red heart on a white background <lora:outline:1>",
+    "a large yellow star on a blue background <lora:night:0.8>",
+    "a small green circle on a white background <lora:bigger:1>",
+    "a medium blue cross on a yellow background <lora:outline:0.8> <lora:spotlight:1>",
+    "a large white circle on a blue background <lora:warm:1> <lora:outline:-0.6>",
     "a large red circle on a white background",
-    "a small yellow star on a blue background",
-    "a medium green heart on a black background",
 )
 ELSEWHERE = ("a lighthouse at dusk, oil painting", "portrait of a fox, ink drawing")
 
@@ -181,16 +185,17 @@ def _headline(pipe: Any) -> str:
 
 
 def _examples(studio: Studio) -> list[str]:
-    """Prompts to begin with: plain ones, and some with the installed adapters that fit."""
-    is_demo = getattr(studio.attached.pipe, "name_or_path", None) == str(MODEL)
-    subjects = SUBJECTS if is_demo else ELSEWHERE
-    entries = [
-        entry for entry in studio.attached.library.entries() if not entry.broken and entry.family.fits(studio.family)
-    ]
-    tagged = [f"{subjects[place % len(subjects)]} <lora:{entry.stem}:{1 if place % 3 else 0.8}>"
-              for place, entry in enumerate(entries[:5])]  # fmt: skip
-    both = [f"{subjects[0]} <lora:{entries[0].stem}:0.8> <lora:{entries[1].stem}:0.6>"] if len(entries) > 1 else []
-    return [*tagged[:1], *both, *tagged[1:], subjects[0], subjects[1]]
+    """Prompts to begin with; for another model than the demo's, with its first few adapters."""
+    library = studio.attached.library
+    fitting = [entry for entry in library.entries() if not entry.broken and entry.family.fits(studio.family)]
+    if getattr(studio.attached.pipe, "name_or_path", None) == str(MODEL):
+        names = {entry.stem for entry in fitting}
+        shown = [text for text in DEMO if {tag.name for tag in read_prompt(text).tags} <= names]
+        if len(shown) > 1:
+            return shown
+    subjects = [ELSEWHERE[place % len(ELSEWHERE)] for place in range(len(fitting))]
+    tags = [LoraTag(entry.stem, weight, weight) for entry in fitting for weight in [entry.preferred_weight or 1.0]]
+    return [*(f"{subject} {tag}" for subject, tag in list(zip(subjects, tags, strict=True))[:5]), *ELSEWHERE]
 
 
 def _constant(value: Any) -> Any:
