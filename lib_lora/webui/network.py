@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -20,6 +21,7 @@ from lib_lora.errors import LoraError, TagError
 from lib_lora.session import Report
 from lib_lora.tag import LoraTag, find_tags, read_tag
 from lib_lora.webui import infotext, settings
+from lib_lora.webui.bundled import BundledWords, Word
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.conditioning import ConditioningGuard
 from lib_lora.webui.host import session_of
@@ -39,6 +41,7 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         self._legacy = legacy
         self.cache = AdapterCache(KEPT)
         self._guard = ConditioningGuard()
+        self._words = BundledWords()
         self._printed: frozenset[str] = frozenset()
 
     def activate(self, p: Any, params_list: Sequence[Any]) -> None:
@@ -49,10 +52,11 @@ class LoraNetwork(extra_networks.ExtraNetwork):
             tags.append(default)
         self.wanted = tuple(tags)
         report = self._apply(shared.sd_model, tags, errors)
+        problems = self._words.show(shared.sd_model, self._words_of(report)) if shared.sd_model else []
         self.errors = {each.name: len(each.misfits) for each in report.adapters if each.misfits}
         self._legacy.show_loaded(report)
         self._guard.check(p, _key(p), _meaning(report))
-        sentences = [*report.sentences(), *_prompt_notes(p)]
+        sentences = [*report.sentences(), *problems, *_prompt_notes(p)]
         infotext.write(p, report, sentences, self._catalogue)
         self._tell(p, report, sentences)
 
@@ -80,6 +84,15 @@ class LoraNetwork(extra_networks.ExtraNetwork):
             traceback.print_exc()
             session.host.patcher.restore()
             return Report(problems=(f"an error in lib_lora, no adapter is active: {type(error).__name__}: {error}",))
+
+    def _words_of(self, report: Report) -> dict[str, Word]:
+        """The embeddings inside active adapters; of two of one name, the first in the prompt."""
+        words: dict[str, Word] = {}
+        for each in report.applied:
+            if each.path and (each.tag.te or each.tag.unet):
+                for word, parts in self.cache.read(Path(each.path)).embeddings.items():
+                    words.setdefault(word, Word(each.name, each.path, parts))
+        return words
 
     def _default_tag(self, p: Any, tags: Sequence[LoraTag]) -> LoraTag | None:
         """What the option "Add network to prompt" adds, unless the prompt has it."""

@@ -39,6 +39,7 @@ def adapters(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         )
     write_adapter(folder / "second.safetensors", index["sd1"], seed=7)
     write_adapter(folder / "text.safetensors", index["sd1"], seed=8, only="lora_te")
+    write_adapter(folder / "words.safetensors", index["sd1"], seed=9, only="mlp", words={"stardust": 64})
     write_adapter(folder / "styles" / "ink.safetensors", index["sd1"], seed=10)
     write_adapter(folder / "people" / "ink.safetensors", index["sd1"], seed=11)
     write_adapter(folder / "墨 v1.5 (final).safetensors", index["sd1"], seed=12)

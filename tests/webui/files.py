@@ -51,11 +51,15 @@ def write_adapter(
     seed: int = 0,
     rank: int = 4,
     only: str = "",
+    words: Mapping[str, int] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """A kohya LoRA for every layer of `index` (or those with `only` in the name), a third as strong as the weights."""
+    """A kohya LoRA for every layer of `index` (or those with `only` in the name), a third as strong as the weights.
+
+    `words`: bundled embeddings, {word: width of the text encoder}.
+    """
     rng = np.random.default_rng(seed)
-    tensors = {}
+    tensors = {f"bundle_emb.{word}.string_to_param.*": _noise(rng, (2, width)) for word, width in (words or {}).items()}
     for module, (outputs, *inputs) in layers(index).items():
         if only in module:
             tail = (1, 1) if len(inputs) == 3 else ()

@@ -144,6 +144,14 @@ class WebUI:
         pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(each)))) for each in answer["images"]]
         return Drawn(pictures, json.loads(answer["info"])["infotexts"])
 
+    def reload(self, **options: Any) -> None:
+        """"Reload UI", with other options if any."""
+        if options:
+            self.request("/sdapi/v1/options", options)
+        starts = self.log.read_text(errors="replace").count("Startup time:")
+        self.request("/probe/reload", {})
+        self.wait_for("Startup time:", starts + 1)
+
     def checkpoint(self, name: str) -> None:
         self.request("/sdapi/v1/options", {"sd_model_checkpoint": name})
 

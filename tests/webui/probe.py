@@ -24,4 +24,9 @@ def look() -> dict:
     }
 
 
-script_callbacks.on_app_started(lambda _demo, app: app.add_api_route("/probe", look, methods=["GET"]))
+def app_started(_demo, app) -> None:
+    app.add_api_route("/probe", look, methods=["GET"])
+    app.add_api_route("/probe/reload", shared.state.request_restart, methods=["POST"])  # the button "Reload UI"
+
+
+script_callbacks.on_app_started(app_started)

@@ -210,3 +210,17 @@ def test_interrupting_leaves_the_model_clean(webui, untouched):
     webui.request("/sdapi/v1/interrupt", {})
     drawing.join()
     assert difference(webui.draw(PROMPT).picture, untouched["sd1"]) == 0
+
+
+def test_an_embedding_inside_an_adapter_is_a_word_while_its_adapter_is_active(webui, plain):
+    plain.checkpoint("tiny-sd1")
+    for prompt in ("a sprinkle of stardust <lora:words:1>", "a sprinkle of stardust"):
+        ours, theirs = webui.draw(prompt), plain.draw(prompt)
+        assert difference(ours.picture, theirs.picture) <= ROUNDING
+        assert ours.text == theirs.text
+    named = webui.draw("a sprinkle of stardust <lora:words:0:1>")
+    assert "TI hashes: stardust: words" in named.text.replace('"', "")
+    assert difference(named.picture, webui.draw("a sprinkle of glitter <lora:words:0:1>").picture) > 0
+    assert webui.draw("a sprinkle of stardust <lora:sd1:0>").text.count("TI hashes") == 0
+    webui.checkpoint("tiny-sdxl")
+    assert "nothing was applied" in webui.draw("stardust <lora:words:1>").text
