@@ -22,7 +22,9 @@ EMBEDDINGS = {  # end of the key -> the text encoder that it is for; "text" is a
     "string_to_param.*": "text", "emb_params": "text", "clip_l": "clip_l", "clip_g": "clip_g",
     "clip_l_out": None, "clip_g_out": None,  # OneTrainer's output embeddings, which no program uses
 }  # fmt: skip
-WHOLE_NUMBERS = frozenset({"alpha", "scale", "scalar", "on_input", "scaled_oft", "bias_indices", "bias_size", "reshape_weight"})
+WHOLE_NUMBERS = frozenset(
+    {"alpha", "scale", "scalar", "on_input", "scaled_oft", "bias_indices", "bias_size", "reshape_weight"}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,9 @@ class AdapterCache:
             stamp = stamps((path, config_of(path)))
         except OSError as error:
             self._read.pop(path, None)
-            raise AdapterFileError(f"{path.name}: cannot be opened ({error.strerror}); is it still at {path}?") from error
+            raise AdapterFileError(
+                f"{path.name}: cannot be opened ({error.strerror}); is it still at {path}?"
+            ) from error
         known = self._read.get(path)
         if known is None or known[0] != stamp:
             known = (stamp, read_adapter(path))
@@ -147,7 +151,9 @@ def is_finite(tensor: Tensor) -> bool:
     return bool(tensor.sum(dtype=torch.float64).isfinite()) or bool(tensor.isfinite().all())
 
 
-def _read_embeddings(tensors: Mapping[str, Tensor], unknown: list[str], refused: list[str]) -> dict[str, dict[str, Tensor]]:
+def _read_embeddings(
+    tensors: Mapping[str, Tensor], unknown: list[str], refused: list[str]
+) -> dict[str, dict[str, Tensor]]:
     """The bundled embeddings by name; a name may have dots and spaces in it, so that its end is what is looked for."""
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():

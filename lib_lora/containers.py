@@ -1,8 +1,8 @@
-"""The tensors of a file by name, and its metadata: .safetensors by memory map, torch's zip files without running anything.
+"""The tensors and the metadata of a file: .safetensors by memory map, torch's zip files without running anything.
 
-A pickle is run by an unpickler of our own, which knows a dict, a tensor and a storage and nothing else: any other name ends
-the reading, and torch never opens the file (older versions of it run code in files that claim to be programs). No tensor can
-be larger than the bytes that the file holds for it.
+A pickle is run by an unpickler of our own, which knows a dict, a tensor and a storage and nothing else: any other
+name ends the reading, and torch never opens the file (older versions of it run code in files that claim to be
+programs). No tensor can be larger than the bytes that the file holds for it.
 """
 
 from __future__ import annotations
@@ -49,10 +49,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 (not a dict)
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, AttributeError, KeyError) as error:
         read_header(path)  # if the header is what is wrong, this says so better
-        raise AdapterFileError(f"{path.name}: the safetensors library cannot read it ({error}); save it again as float16") from error
+        raise AdapterFileError(
+            f"{path.name}: the safetensors library cannot read it ({error}); save it again as float16"
+        ) from error
 
 
 def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -60,12 +63,16 @@ def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with zipfile.ZipFile(path) as archive:
             records = _records(archive, path)
             if records["data.pkl"].file_size > MAX_PICKLE:
-                raise AdapterFileError(f"{path.name}: its listing is larger than {MAX_PICKLE >> 20} MB; it was not opened")
+                raise AdapterFileError(
+                    f"{path.name}: its listing is larger than {MAX_PICKLE >> 20} MB; it was not opened"
+                )
             loaded = _Unpickler(archive, records).load()
     except zipfile.BadZipFile as error:
         raise AdapterFileError(f"{path.name}: not a torch file in zip format; save it again as .safetensors") from error
     except OSError as error:
-        raise AdapterFileError(f"{path.name} cannot be read ({error.strerror or error}): check the file and its rights") from error
+        raise AdapterFileError(
+            f"{path.name} cannot be read ({error.strerror or error}): check the file and its rights"
+        ) from error
     except BROKEN as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise AdapterFileError(f"{path.name}: not a plain file of tensors ({reason}); it was not loaded") from error
@@ -81,8 +88,10 @@ def _named(loaded: Mapping[Any, Any]) -> list[tuple[str, Tensor]]:
     found = [(str(key), value) for key, value in loaded.items() if isinstance(value, Tensor)]
     return found + [
         (f"{key}.{inner}", value)
-        for key, group in loaded.items() if isinstance(group, Mapping)
-        for inner, value in group.items() if isinstance(value, Tensor)
+        for key, group in loaded.items()
+        if isinstance(group, Mapping)
+        for inner, value in group.items()
+        if isinstance(value, Tensor)
     ]
 
 

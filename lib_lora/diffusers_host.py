@@ -50,13 +50,16 @@ class DiffusersHost(TorchHost):
             self.problems = self.words.show(plan.embeddings)
         except RuntimeError as error:
             self.patcher.restore()
-            raise PatchError(f"the embeddings of the adapters could not be loaded ({error}); nothing was applied") from error
+            raise PatchError(
+                f"the embeddings of the adapters could not be loaded ({error}); nothing was applied"
+            ) from error
 
     def _slots_of_pipe(self) -> Mapping[str, Slot]:
         parts = {name: getattr(self.pipe, name, None) for name in COMPONENTS}
         return {
             key: slot
-            for name, part in parts.items() if isinstance(part, nn.Module)
+            for name, part in parts.items()
+            if isinstance(part, nn.Module)
             for key, slot in slots_of(part, f"{name}.").items()
         }
 
@@ -108,7 +111,9 @@ def attach(pipe: Any, folder: str | Path | Sequence[str | Path]) -> Attached:
 def _common_tags(prompts: Sequence[Prompt]) -> tuple[LoraTag, ...]:
     first = prompts[0].tags if prompts else ()
     if any(read.tags != first for read in prompts):
-        raise TagError("the prompts of one batch have different <lora:...> tags; give all the same, or call once for each")
+        raise TagError(
+            "the prompts of one batch have different <lora:...> tags; give all the same, or call once for each"
+        )
     return first
 
 

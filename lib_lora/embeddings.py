@@ -1,7 +1,7 @@
 """Embeddings that adapters bring, as words of a diffusers pipeline's prompts while the adapters are active.
 
-The tokenizer is exchanged for a copy that knows the words, the token embedding's weight for a longer one; taking the words
-away puts the very objects back.
+The tokenizer is exchanged for a copy that knows the words, the token embedding's weight for a longer one; taking the
+words away puts the very objects back.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class PromptWords:
                 usable[word] = vectors
         try:
             for tokenizer, encoder in places if usable else ():
-                self._changed.append(self._add(tokenizer, encoder, {word: parts[encoder] for word, parts in usable.items()}))
+                self._changed.append(
+                    self._add(tokenizer, encoder, {word: parts[encoder] for word, parts in usable.items()})
+                )
         except BaseException:
             self.remove()
             raise
@@ -69,9 +71,9 @@ class PromptWords:
         """The pipeline's own words, embedding matrices and tokenizers."""
         while self._changed:
             changed = self._changed.pop()
-            current = changed.embedding.weight
+            current: Any = changed.embedding.weight
             if current.shape == changed.own_weight.shape:  # else somebody has put another there
-                current.data = changed.weight.to(device=current.device, dtype=current.dtype)
+                current.data = changed.weight.to(current)
             if getattr(self.pipe, changed.tokenizer_name) is changed.own_tokenizer:
                 setattr(self.pipe, changed.tokenizer_name, changed.tokenizer)
             for module in changed.old_eos:
@@ -97,8 +99,11 @@ class PromptWords:
 
 
 def _by_encoder(parts: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[str, Tensor] | None:
-    """The vectors for each text encoder, or None if some are missing, of another width, or not as many as the others."""
-    names = {"text_encoder": ("clip_l", "text"), "text_encoder_2": ("clip_g",) if len(widths) > 1 else ("clip_g", "text")}
+    """The vectors for each text encoder; None if some are missing, of another width, or not as many as the others."""
+    names = {
+        "text_encoder": ("clip_l", "text"),
+        "text_encoder_2": ("clip_g",) if len(widths) > 1 else ("clip_g", "text"),
+    }
     found = {encoder: next((parts[name] for name in names[encoder] if name in parts), None) for encoder in widths}
     vectors = {encoder: tensor for encoder, tensor in found.items() if tensor is not None}
     fits = vectors.keys() == widths.keys() and all(vectors[name].shape[1] == width for name, width in widths.items())

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 # (pattern of a tensor's name, what the file is and where it belongs). First match wins.
 ALWAYS: tuple[tuple[str, str], ...] = (  # whatever else is in the file
     (r"^lora_controlnet$", "a control LoRA (a small ControlNet); use it with the ControlNet extension"),
-    (r"^control_model\.|^controlnet_|\.zero_convs?\.|^controlnet_cond_embedding\.", "a ControlNet; use it with the ControlNet extension"),
+    (r"^control_model\.|^controlnet_|\.zero_convs?\.", "a ControlNet; use it with the ControlNet extension"),
     (r"^(?:unet|text_encoder):\d+:(?:up|down)$",
      "a LoRA in the first format of cloneofsimo/lora, which names no layers; convert it with that project's scripts"),
 )  # fmt: skip
@@ -18,7 +18,7 @@ OTHERWISE: tuple[tuple[str, str], ...] = (  # if the file has no module of an ad
     (r"^(?:image_proj|ip_adapter)\.", "an IP-Adapter; use it with the ControlNet extension"),
     (r"^first_stage_model\.|^cond_stage_model\.|^conditioner\.|^model\.diffusion_model\.",
      "a whole checkpoint, not an adapter; put it into the folder of the checkpoints"),
-    (r"^(?:decoder|encoder)\.(?:conv_in|mid|up|down|conv_out|mid_block|up_blocks|down_blocks)\.", "a VAE; put it into the folder of the VAEs"),
+    (r"^(?:decoder|encoder)\.(?:conv_in|conv_out|mid|up|down)", "a VAE; put it into the folder of the VAEs"),
     (r"^(?:down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)\..*\.(?:weight|bias)$",
      "the weights of a whole UNet, not an adapter"),
     (r"^text_model\.", "the weights of a text encoder, not an adapter"),

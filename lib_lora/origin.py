@@ -1,7 +1,7 @@
-"""Origin of a file's modules: alpha and flags that trainers leave in the metadata, or beside the file, and not in tensors.
+"""Origin of a file's modules: alpha and flags that trainers leave in the metadata, or beside the file.
 
-PEFT / diffusers: `lora_adapter_metadata` in the header, or `adapter_config.json` beside the file. LyCORIS: `ss_network_args`,
-and the date, because versions between April and July 2024 stored the alpha of rs-LoRA raw.
+PEFT / diffusers: `lora_adapter_metadata` in the header, or `adapter_config.json` beside the file. LyCORIS:
+`ss_network_args`, and the date, because versions between April and July 2024 stored the alpha of rs-LoRA raw.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Origins:
 
 
 def read_config(path: Path) -> Mapping[str, Any] | None:
-    """The `adapter_config.json` of an adapter file, or None: in a folder of several adapters it belongs to PEFT's own name."""
+    """The `adapter_config.json` of a file, or None: among several adapters it belongs to the name that PEFT gives."""
     config = config_of(path)
     if config is None:
         return None
@@ -89,7 +89,11 @@ def config_of(path: Path) -> Path | None:
     config = path.with_name(CONFIG)
     if not config.is_file():
         return None
-    others = (each for each in path.parent.iterdir() if each.suffix.lower() in (".safetensors", *PICKLES) and each.name != path.name)
+    others = (
+        each
+        for each in path.parent.iterdir()
+        if each.suffix.lower() in (".safetensors", *PICKLES) and each.name != path.name
+    )
     return config if path.stem == "adapter_model" or next(others, None) is None else None
 
 

@@ -30,11 +30,17 @@ class Slot:
 
     module: nn.Module
     attribute: str
+    finer: str | None = None  # where the host keeps the same weight in a higher precision, if it does
 
     @property
     def parameter(self) -> Tensor:
         """The parameter as it is now."""
         return getattr(self.module, self.attribute)
+
+    def base(self, original: Tensor) -> Tensor:
+        """What adapters are added to: the finer copy of `original` if there is one, else itself."""
+        finer = getattr(self.module, self.finer, None) if self.finer else None
+        return original if finer is None or finer.shape != original.shape else finer.to(original.device)
 
     @property
     def lacks_bias(self) -> bool:
@@ -146,7 +152,7 @@ class Patcher:
                 return
             original, out = _follow(known.original, current), current
         self._watch(key, slot.module)
-        fold(original, steps, out)
+        fold(slot.base(original), steps, out)
         # Entered before the swap: from here on `restore` knows it.
         memory = StorageWeakRef(out.untyped_storage())
         self._patched[key] = Patched(slot, original, steps, memory, _sample(out))

@@ -68,7 +68,8 @@ class AdapterReport:
             return [self.problem]
         told = [*self.notes, *_summary(self.name, self.refused)]
         if self.misfits:
-            told.append(f"{self.name}: {len(self.misfits)} of {self.total} layers do not fit this checkpoint ({self.misfits[0]})")
+            count = f"{self.name}: {len(self.misfits)} of {self.total}"
+            told.append(f"{count} layers do not fit this checkpoint ({self.misfits[0]})")
         if self.unknown:
             told.append(f"{self.name}: {len(self.unknown)} tensors are not understood (such as '{self.unknown[0]}')")
         return told
@@ -131,8 +132,15 @@ def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step
                     steps.append(Step(target, delta, tag.multiplier(target.component), tag.dyn, tag.name))
         matched += fits
     report = AdapterReport(
-        tag, str(adapter.path), matched, len(adapter.modules), tuple(unmatched), tuple(misfits), adapter.unknown,
-        adapter.refused, notes=(*tag.notes, *_summary(tag.name, adapter.notes)),
+        tag,
+        str(adapter.path),
+        matched,
+        len(adapter.modules),
+        tuple(unmatched),
+        tuple(misfits),
+        adapter.unknown,
+        adapter.refused,
+        notes=(*tag.notes, *_summary(tag.name, adapter.notes)),
     )
     return steps, report
 
@@ -177,7 +185,9 @@ def _require_same_base(report: AdapterReport, adapter: Adapter, index: TargetInd
         hint = f" ({report.misfits[0]})" if report.misfits and same is not False else ""
         raise WrongBaseError(f"{fits}{bases}{hint}; nothing was applied")
     if same is None and not report.tag.force and report.matched * 2 < report.total:
-        raise WrongBaseError(f"{fits} this checkpoint; nothing was applied (force=1 in the tag applies them all the same)")
+        raise WrongBaseError(
+            f"{fits} this checkpoint; nothing was applied (force=1 in the tag applies them all the same)"
+        )
 
 
 def _summary(name: str, sentences: Sequence[str]) -> list[str]:

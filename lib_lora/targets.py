@@ -1,9 +1,9 @@
 """Target: one weight of a model, or the part of it that an adapter's module means. TargetIndex: all of a model's.
 
-A module of a file and a parameter of a model are not always the same thing: OpenCLIP packs q, k and v into one parameter
-(a module is a third of its rows), keeps `text_projection` transposed, and an inpainting UNet has more input channels than
-the adapter knows (a module is the first columns). A Target says which view of which parameter is meant; nothing else in
-the package treats these as special.
+A module of a file and a parameter of a model are not always the same thing: OpenCLIP packs q, k and v into one
+parameter (a module is a third of its rows), keeps `text_projection` transposed, and an inpainting UNet has more input
+channels than the adapter knows (a module is the first columns). A Target says which view of which parameter is meant;
+nothing else in the package treats these as special.
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ class Target:
     rows: tuple[int, int] | None = None  # begin, end
     columns: tuple[int, int] | None = None  # begin, end along the input axis
     transposed: bool = False
-    piece: tuple[int, int, int] | None = None  # begin, end, total: rows of the delta, where the module is several parameters
-    beside: str | None = None  # the weight's key, where this is a bias that the model does not have: it is made, and unmade
+    piece: tuple[int, int, int] | None = (
+        None  # begin, end, total: rows of the delta, where the module is several parameters
+    )
+    beside: str | None = (
+        None  # the weight's key, where this is a bias that the model does not have: it is made, and unmade
+    )
 
     @property
     def is_whole(self) -> bool:
@@ -91,7 +95,9 @@ class TargetIndex:
             return made[id(targets)]
 
         fused = {module: tuple(map(complete, pieces)) for module, pieces in self.fused.items()}
-        return replace(self, modules={module: complete(targets) for module, targets in self.modules.items()}, fused=fused)
+        return replace(
+            self, modules={module: complete(targets) for module, targets in self.modules.items()}, fused=fused
+        )
 
 
 def _find(modules: Mapping[str, Found], module: str) -> Found | None:
@@ -107,7 +113,9 @@ def index_checkpoint(shapes: Mapping[str, Shape]) -> TargetIndex:
 
     Partial models are fine: what is not there cannot be a target.
     """
-    layers = layout.resnets_per_block([key.removeprefix(f"{UNET_ROOT}.") for key in shapes if key.startswith(UNET_ROOT)])
+    layers = layout.resnets_per_block(
+        [key.removeprefix(f"{UNET_ROOT}.") for key in shapes if key.startswith(UNET_ROOT)]
+    )
     found = (entry for key, shape in shapes.items() for entry in _checkpoint_targets(key, tuple(shape), layers))
     return _index(found, families.detect_checkpoint(shapes))
 
@@ -142,7 +150,7 @@ def index_diffusers(components: Mapping[str, Mapping[str, Shape]]) -> TargetInde
 
 
 def _in_fused(path: str, part: str, unet: Mapping[str, Shape]) -> Target | None:
-    """Where a pipeline with `fuse_qkv_projections` has this projection: in some rows of a packed one, which is what it uses."""
+    """Where a pipeline with `fuse_qkv_projections` has this projection: in some rows of a packed one."""
     for packed in layout.packed_around(path):
         shapes = [unet.get(f"{name}.{part}") for name in packed.parts]
         if f"{packed.name}.{part}" in unet and None not in shapes:
@@ -163,7 +171,9 @@ def _index(entries: Iterable[tuple[ModuleName, str, Target]], family: families.F
     return TargetIndex(family, spelled, keys, fused)
 
 
-def _fused(modules: Mapping[ModuleName, Mapping[str, Target]]) -> Iterator[tuple[ModuleName, tuple[Mapping[str, Target], ...]]]:
+def _fused(
+    modules: Mapping[ModuleName, Mapping[str, Target]],
+) -> Iterator[tuple[ModuleName, tuple[Mapping[str, Target], ...]]]:
     """Modules that other layouts pack into one, where this model has every one of them apart."""
     by_name = {(module.diffusers, module.encoder): module for module in modules}
     for module in modules:
@@ -196,7 +206,7 @@ def _pipeline_encoders(components: Mapping[str, Mapping[str, Shape]]) -> dict[st
         return {"text_encoder_2": names.REFINER}
     unet = components.get("unet", {})
     is_linear = any(key.endswith(".proj_in.weight") and len(shape) == 2 for key, shape in unet.items())
-    return {name: names.SD2 if is_linear else names.SD1 for name in present}  # SD1 projects by 1x1 convolutions
+    return dict.fromkeys(present, names.SD2 if is_linear else names.SD1)  # SD1 projects by 1x1 convolutions
 
 
 def _checkpoint_targets(key: str, shape: Shape, layers: int) -> Iterator[tuple[ModuleName, str, Target]]:
@@ -220,12 +230,18 @@ def _text_targets(key: str, shape: Shape, encoder: Encoder) -> Iterator[tuple[Mo
         width = shape[0] // 3
         for third, projection in enumerate(("q_proj", "k_proj", "v_proj")):
             rows = (third * width, (third + 1) * width)
-            module = ModuleName(f"text_model.encoder.layers.{layer}.self_attn.{projection}", f"{path}.{projection}", encoder)
+            module = ModuleName(
+                f"text_model.encoder.layers.{layer}.self_attn.{projection}", f"{path}.{projection}", encoder
+            )
             yield module, part.removeprefix("in_proj_"), Target(key, component, (width, *shape[1:]), rows=rows)
         native = ModuleName(f"{path}.in_proj", f"{path}.in_proj", encoder)
         yield native, part.removeprefix("in_proj_"), Target(key, component, shape)
     elif part == "positional_embedding":
-        yield ModuleName("text_model.embeddings.position_embedding", part, encoder), "weight", Target(key, component, shape)
+        yield (
+            ModuleName("text_model.embeddings.position_embedding", part, encoder),
+            "weight",
+            Target(key, component, shape),
+        )
     elif part == "text_projection":
         target = Target(key, component, (shape[1], shape[0]), transposed=True)
         yield ModuleName("text_projection", part, encoder), "weight", target

@@ -19,7 +19,9 @@ def main() -> None:
         folder = OWN / stem if case.config else OWN
         folder.mkdir(exist_ok=True)
         path = case.write(folder, "adapter_model" if case.config else stem)
-        save_file({key: tensor.contiguous() for key, tensor in case.expected.items()}, OWN / f"{stem}.expected.safetensors")
+        save_file(
+            {key: tensor.contiguous() for key, tensor in case.expected.items()}, OWN / f"{stem}.expected.safetensors"
+        )
         print(path.relative_to(OWN), json.dumps(dict(case.metadata)))
 
 

@@ -4,6 +4,8 @@
 not what the library's own merging says (LyCORIS' has its scale twice for LoHa and LoKr).
 """
 
+# ruff: noqa: E501  (tables and names that are sentences)
+
 from __future__ import annotations
 
 import copy
@@ -20,8 +22,14 @@ from torch import Tensor, nn
 
 UNET = "model.diffusion_model."
 PATHS = {  # module -> (its path in a checkpoint, in diffusers)
-    "linear": ("input_blocks.1.1.transformer_blocks.0.attn1.to_q", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"),
-    "wide": ("input_blocks.1.1.transformer_blocks.0.ff.net.2", "down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2"),
+    "linear": (
+        "input_blocks.1.1.transformer_blocks.0.attn1.to_q",
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q",
+    ),
+    "wide": (
+        "input_blocks.1.1.transformer_blocks.0.ff.net.2",
+        "down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2",
+    ),
     "conv": ("input_blocks.1.0.in_layers.2", "down_blocks.0.resnets.0.conv1"),
     "small": ("input_blocks.1.0.skip_connection", "down_blocks.0.resnets.0.conv_shortcut"),
     "norm": ("input_blocks.1.1.transformer_blocks.0.norm1", "down_blocks.0.attentions.0.transformer_blocks.0.norm1"),
@@ -82,7 +90,9 @@ class Reference:
         import json
 
         path = folder / f"{name}.safetensors"
-        save_file({key: tensor.contiguous() for key, tensor in self.tensors.items()}, path, metadata=dict(self.metadata))
+        save_file(
+            {key: tensor.contiguous() for key, tensor in self.tensors.items()}, path, metadata=dict(self.metadata)
+        )
         if self.config is not None:
             (folder / "adapter_config.json").write_text(json.dumps(dict(self.config)))
         return path
@@ -103,8 +113,11 @@ def layers() -> dict[str, nn.Module]:
 
 def base_tensors(made: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """The layers as a checkpoint file names them."""
-    return {f"{UNET}{PATHS[name][0]}.{part}": tensor.detach().clone()
-            for name, layer in made.items() for part, tensor in layer.state_dict().items()}
+    return {
+        f"{UNET}{PATHS[name][0]}.{part}": tensor.detach().clone()
+        for name, layer in made.items()
+        for part, tensor in layer.state_dict().items()
+    }
 
 
 @torch.no_grad()
@@ -158,8 +171,11 @@ def _lycoris(path: str, options: Mapping[str, Any], used: str) -> Reference:
         for part, tensor in module.state_dict().items():
             tensors[f"{prefix}.{part}"] = tensor.detach().clone()
         found = effective(layer, like)
-        expected |= {f"{UNET}{PATHS[name][0]}.{part}": tensor for part, tensor in found.items()
-                     if part == "weight" or like.bias is not None}
+        expected |= {
+            f"{UNET}{PATHS[name][0]}.{part}": tensor
+            for part, tensor in found.items()
+            if part == "weight" or like.bias is not None
+        }
     metadata = {"ss_network_module": "lycoris.kohya"}
     if options.get("rs_lora"):
         metadata["ss_network_args"] = '{"rs_lora": "True"}'
@@ -199,9 +215,14 @@ def _peft(kind: str, options: Mapping[str, Any], used: str) -> Reference:
     expected = {}
     for name in names:
         found = effective(getattr(model.base_model.model, name), likes[name])
-        expected |= {f"{UNET}{PATHS[name][0]}.{part}": tensor for part, tensor in found.items()
-                     if part == "weight" or likes[name].bias is not None}
-    written = {key: value for key, value in config.to_dict().items() if isinstance(value, (str, int, float, bool, dict))}
+        expected |= {
+            f"{UNET}{PATHS[name][0]}.{part}": tensor
+            for part, tensor in found.items()
+            if part == "weight" or likes[name].bias is not None
+        }
+    written = {
+        key: value for key, value in config.to_dict().items() if isinstance(value, (str, int, float, bool, dict))
+    }
     for pattern in ("rank_pattern", "alpha_pattern"):
         if pattern in written:
             written[pattern] = {PATHS[name][1]: value for name, value in written[pattern].items()}

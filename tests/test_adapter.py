@@ -1,5 +1,7 @@
 """Reading files, among them broken and hostile ones: what can be used is used, what cannot is named, nothing is executed."""
 
+# ruff: noqa: E501  (tables and names that are sentences)
+
 from __future__ import annotations
 
 import io
@@ -42,7 +44,12 @@ def problem(path) -> str:
 
 
 def test_an_adapter_tells_its_algorithms_ranks_and_what_was_not_understood(tmp_path):
-    tensors = {**lora(), **lora("lora_unet_b", size=4), f"{MODULE}.whatever": torch.zeros(1), "lora_unet_c.diff": torch.zeros(2, 2)}
+    tensors = {
+        **lora(),
+        **lora("lora_unet_b", size=4),
+        f"{MODULE}.whatever": torch.zeros(1),
+        "lora_unet_c.diff": torch.zeros(2, 2),
+    }
     adapter = read_adapter(write(tmp_path / "a.safetensors", tensors, ss_output_name="x"))
     assert adapter.algorithms == ("Full", "LoRA")
     assert adapter.ranks == (1,)
@@ -78,7 +85,9 @@ def test_large_finite_values_are_finite():
     assert not is_finite(torch.tensor([0.0, float("nan")], dtype=torch.bfloat16))
 
 
-@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize(
+    "dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16, torch.float16, torch.float64]
+)
 def test_every_kind_of_floating_point_number_is_read_exactly(tmp_path, dtype):
     tensors = {key: tensor.to(dtype) for key, tensor in lora(value=0.375).items()}
     delta = read_adapter(write(tmp_path / "a.safetensors", tensors)).modules[MODULE]["weight"]
@@ -105,7 +114,11 @@ def test_bundled_embeddings_come_with_their_names_whatever_these_are(tmp_path):
     }  # fmt: skip
     adapter = read_adapter(write(tmp_path / "a.safetensors", tensors))
     found = {name: {part: tuple(t.shape) for part, t in parts.items()} for name, parts in adapter.embeddings.items()}
-    assert found == {"my token v1.5": {"text": (3, 4)}, "xl": {"clip_l": (2, 4), "clip_g": (2, 6)}, "single": {"text": (1, 4)}}
+    assert found == {
+        "my token v1.5": {"text": (3, 4)},
+        "xl": {"clip_l": (2, 4), "clip_g": (2, 6)},
+        "single": {"text": (1, 4)},
+    }
     assert adapter.refused == ("the embedding bad: clip_l is no list of vectors of finite numbers",)
     assert adapter.unknown == ("bundle_emb.odd.something",)
 
@@ -124,7 +137,9 @@ def test_the_embeddings_of_the_given_files():
 
 
 def origin(module="unet.down.to_q", config=None, **metadata):
-    return Origins({key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}, config).of(module)
+    return Origins(
+        {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}, config
+    ).of(module)
 
 
 def test_alpha_comes_from_the_header_of_diffusers():
@@ -151,7 +166,10 @@ def test_a_pattern_made_to_take_for_ever_is_not_tried():
     assert origin("unet." + "a" * 5000, lora_adapter_metadata=header).alpha == 2
 
 
-@pytest.mark.parametrize(("date", "root"), [("1712000000", False), ("1714000000", True), ("1720000000", True), ("1721000000", False), ("x", False)])
+@pytest.mark.parametrize(
+    ("date", "root"),
+    [("1712000000", False), ("1714000000", True), ("1720000000", True), ("1721000000", False), ("x", False)],
+)
 def test_rs_lora_of_lycoris_is_told_by_its_date(date, root):
     said = origin("lora_unet_x", ss_network_args={"rs_lora": "True"}, ss_training_started_at=date)
     assert (said.root, said.rs_lora) == (root, True)
@@ -159,7 +177,10 @@ def test_rs_lora_of_lycoris_is_told_by_its_date(date, root):
 
 
 def test_an_adapter_config_belongs_to_the_only_file_of_its_folder_or_to_pefts_own_name(tmp_path):
-    tensors = {"base_model.model.x.lora_A.weight": torch.ones(1, 8), "base_model.model.x.lora_B.weight": torch.ones(8, 1)}
+    tensors = {
+        "base_model.model.x.lora_A.weight": torch.ones(1, 8),
+        "base_model.model.x.lora_B.weight": torch.ones(8, 1),
+    }
     (tmp_path / "adapter_config.json").write_text('{"r": 1, "lora_alpha": 3}')
 
     def scale(name):
@@ -197,7 +218,9 @@ def test_a_file_that_is_no_adapter_is_called_by_its_name(tmp_path, what):
 
 
 def test_a_file_in_which_every_module_is_bad_says_so(tmp_path):
-    assert "no usable module: a: incomplete" in problem(write(tmp_path / "x.safetensors", {"a.lora_up.weight": torch.zeros(2, 1)}))
+    assert "no usable module: a: incomplete" in problem(
+        write(tmp_path / "x.safetensors", {"a.lora_up.weight": torch.zeros(2, 1)})
+    )
     assert "holds no tensors" in problem(safetensors(tmp_path / "x.safetensors", {}, b""))
 
 
@@ -213,7 +236,11 @@ def safetensors(path, header: dict, data: bytes, *, length: int | None = None):
 UP = {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]}
 LIES = {
     "a shape larger than its bytes": ({"a.lora_up.weight": {**UP, "shape": [1 << 20, 1 << 20]}}, b"\0" * 8, None),
-    "bytes that are not there": ({"a.lora_up.weight": {**UP, "shape": [1 << 30], "data_offsets": [0, 1 << 32]}}, b"\0" * 8, None),
+    "bytes that are not there": (
+        {"a.lora_up.weight": {**UP, "shape": [1 << 30], "data_offsets": [0, 1 << 32]}},
+        b"\0" * 8,
+        None,
+    ),
     "offsets that run backwards": ({"a.lora_up.weight": {**UP, "data_offsets": [8, 0]}}, b"\0" * 8, None),
     "tensors on top of each other": ({"a.lora_up.weight": UP, "b.lora_up.weight": UP}, b"\0" * 8, None),
     "a negative shape": ({"a.lora_up.weight": {**UP, "shape": [-2, -1]}}, b"\0" * 8, None),
@@ -269,7 +296,10 @@ def test_a_pickle_of_tensors_is_read_like_any_file(tmp_path, name):
 
 def test_tensors_that_share_memory_or_are_views_are_read(tmp_path):
     both = torch.arange(16.0)
-    tensors = {f"{MODULE}.lora_up.weight": both[:8].reshape(8, 1), f"{MODULE}.lora_down.weight": torch.stack([both[8:], both[8:]]).T[:, :1].T}
+    tensors = {
+        f"{MODULE}.lora_up.weight": both[:8].reshape(8, 1),
+        f"{MODULE}.lora_down.weight": torch.stack([both[8:], both[8:]]).T[:, :1].T,
+    }
     torch.save(tensors, tmp_path / "x.pt")
     delta = read_adapter(tmp_path / "x.pt").modules[MODULE]["weight"]
     assert torch.equal(delta.value(torch.zeros(8, 8)), both[:8, None] * both[None, 8:])
@@ -299,14 +329,23 @@ def test_a_program_of_torch_is_not_opened(tmp_path):
 
 
 def test_names_that_are_not_of_tensors_end_the_reading(tmp_path):
-    for name in ("builtins.eval", "posix.system", "torch.load", "torch.hub.load", "collections.OrderedDict.fromkeys", "torch._utils._rebuild_xla_tensor"):
+    for name in (
+        "builtins.eval",
+        "posix.system",
+        "torch.load",
+        "torch.hub.load",
+        "collections.OrderedDict.fromkeys",
+        "torch._utils._rebuild_xla_tensor",
+    ):
         module, _, attribute = name.rpartition(".")
         archive(tmp_path / "x.pt", {"data.pkl": f"c{module}\n{attribute}\n(S'x'\ntR.".encode()})
         assert "not a plain file of tensors" in problem(tmp_path / "x.pt")
 
 
 def test_a_zip_that_is_larger_inside_than_outside_is_refused(tmp_path):
-    archive(tmp_path / "x.pt", {"data.pkl": pickle.dumps({}), "data/0": b"\0" * 10**7}, compression=zipfile.ZIP_DEFLATED)
+    archive(
+        tmp_path / "x.pt", {"data.pkl": pickle.dumps({}), "data/0": b"\0" * 10**7}, compression=zipfile.ZIP_DEFLATED
+    )
     assert (tmp_path / "x.pt").stat().st_size < 10**5
     assert "not opened" in problem(tmp_path / "x.pt")
 
@@ -336,7 +375,9 @@ def test_a_pickled_shape_that_lies_is_refused(tmp_path, lie):
 
 
 def test_a_pickled_embedding_is_called_one(tmp_path):
-    torch.save({"string_to_token": {"*": 265}, "string_to_param": {"*": torch.zeros(2, 768)}, "name": "x"}, tmp_path / "x.pt")
+    torch.save(
+        {"string_to_token": {"*": 265}, "string_to_param": {"*": torch.zeros(2, 768)}, "name": "x"}, tmp_path / "x.pt"
+    )
     assert "textual inversion" in problem(tmp_path / "x.pt")
 
 

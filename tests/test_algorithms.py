@@ -1,5 +1,7 @@
 """What each algorithm adds, with numbers that one can do in the head."""
 
+# ruff: noqa: E501  (tables and names that are sentences)
+
 from __future__ import annotations
 
 import math
@@ -46,7 +48,9 @@ def test_an_alpha_of_zero_means_alpha_is_the_rank_and_is_told():
 def test_alpha_of_the_metadata_counts_only_where_none_is_stored():
     up, down = torch.ones(2, 4), torch.ones(4, 2)
     assert is_close(value({"up": up, "down": down}, origin=Origin(alpha=2.0)), [[2.0, 2.0], [2.0, 2.0]])
-    assert is_close(value({"up": up, "down": down}, origin=Origin(alpha=2.0, alpha_root=True)), [[4.0, 4.0], [4.0, 4.0]])
+    assert is_close(
+        value({"up": up, "down": down}, origin=Origin(alpha=2.0, alpha_root=True)), [[4.0, 4.0], [4.0, 4.0]]
+    )
     stored = {"up": up, "down": down, "alpha": tensor(1.0)}
     assert is_close(value(stored, origin=Origin(alpha=2.0, alpha_root=True)), [[1.0, 1.0], [1.0, 1.0]])
     assert is_close(value(stored, origin=Origin(root=True)), [[2.0, 2.0], [2.0, 2.0]])
@@ -85,7 +89,12 @@ def test_loha_multiplies_two_products_entry_by_entry():
 def test_lokr_repeats_the_second_factor_times_each_entry_of_the_first():
     parts = {"lokr_w1": tensor([[1.0, 10.0]]), "lokr_w2": tensor([[1.0, 2.0]]), "alpha": tensor(7.0)}
     assert is_close(value(parts, torch.zeros(1, 4)), [[1.0, 2.0, 10.0, 20.0]])  # both whole: alpha does not count
-    parts = {"lokr_w1": tensor([[1.0, 10.0]]), "lokr_w2_a": tensor([[1.0]]), "lokr_w2_b": tensor([[1.0, 2.0]]), "alpha": tensor(2.0)}
+    parts = {
+        "lokr_w1": tensor([[1.0, 10.0]]),
+        "lokr_w2_a": tensor([[1.0]]),
+        "lokr_w2_b": tensor([[1.0, 2.0]]),
+        "alpha": tensor(2.0),
+    }
     assert is_close(value(parts, torch.zeros(1, 4)), [[2.0, 4.0, 20.0, 40.0]])
 
 
@@ -127,7 +136,10 @@ def test_the_constraint_of_oft_limits_the_generator_and_at_zero_only_kohya_obeys
     blocks = {"oft_blocks": tensor([[[0.0, 5.0], [-5.0, 0.0]]]), "alpha": tensor(0.0)}
     assert value(blocks, EYE).abs().max() > 0.5
     assert value(blocks, EYE, Origin(kohya_oft=True)).abs().max() < 1e-6
-    tight = {**blocks, "alpha": tensor(math.sqrt(2) * math.tan(math.pi / 8) / 2)}  # times 2 outputs: the norm of 45 degrees
+    tight = {
+        **blocks,
+        "alpha": tensor(math.sqrt(2) * math.tan(math.pi / 8) / 2),
+    }  # times 2 outputs: the norm of 45 degrees
     root = math.sqrt(0.5)
     assert is_close(value(tight, EYE) + EYE, [[root, -root], [root, root]])
 
@@ -161,12 +173,20 @@ def test_oft2_turns_the_inputs_and_one_block_may_be_for_all():
 
 def test_tlora_adds_nothing_if_nothing_was_learnt():
     weight = torch.diag(tensor([3.0, 2.0, 1.0]))
-    parts = {"p_layer": tensor([[1.0], [0.0], [0.0]]), "q_layer": tensor([[1.0, 0.0, 0.0]]), "lambda_layer": tensor([[3.0]])}
+    parts = {
+        "p_layer": tensor([[1.0], [0.0], [0.0]]),
+        "q_layer": tensor([[1.0, 0.0, 0.0]]),
+        "lambda_layer": tensor([[3.0]]),
+    }
     assert is_close(value(parts, weight), torch.zeros(3, 3).tolist())
     found, _, notes = read_module({**parts, "lambda_layer": tensor([[3.5]]), "alpha": tensor(2.0)})
     assert is_close(found["weight"].value(weight), torch.diag(tensor([1.0, 0.0, 0.0])).tolist())
     assert "only on the checkpoint" in notes[0]
-    last = {"p_layer": tensor([[0.0], [0.0], [1.0]]), "q_layer": tensor([[0.0, 0.0, 1.0]]), "lambda_layer": tensor([[1.0]])}
+    last = {
+        "p_layer": tensor([[0.0], [0.0], [1.0]]),
+        "q_layer": tensor([[0.0, 0.0, 1.0]]),
+        "lambda_layer": tensor([[1.0]]),
+    }
     assert is_close(value(last, weight, Origin(singular="last")), torch.zeros(3, 3).tolist())
     with pytest.raises(PartsError, match="random"):
         read_module(parts, Origin(singular="random"))
@@ -197,12 +217,18 @@ def test_dora_goes_around_anything(inner):
 
 
 def test_dora_with_a_length_of_zero_is_left_as_it_is():
-    found = value({"up": torch.zeros(2, 1), "down": torch.zeros(1, 2), "dora_scale": tensor([[1.0], [1.0]])}, torch.zeros(2, 2))
+    found = value(
+        {"up": torch.zeros(2, 1), "down": torch.zeros(1, 2), "dora_scale": tensor([[1.0], [1.0]])}, torch.zeros(2, 2)
+    )
     assert is_close(found, [[0.0, 0.0], [0.0, 0.0]])
 
 
 def test_dyn_uses_the_first_ranks_and_keeps_the_scale():
-    parts = {"up": tensor([[1.0, 100.0], [2.0, 100.0]]), "down": tensor([[3.0, 4.0], [100.0, 100.0]]), "alpha": tensor(1.0)}
+    parts = {
+        "up": tensor([[1.0, 100.0], [2.0, 100.0]]),
+        "down": tensor([[3.0, 4.0], [100.0, 100.0]]),
+        "alpha": tensor(1.0),
+    }
     found, _, _ = read_module(parts)
     assert is_close(found["weight"].truncated(1).value(ONE), [[1.5, 2.0], [3.0, 4.0]])
     assert is_close(found["weight"].truncated(9).value(ONE), value(parts).tolist())

@@ -1,5 +1,7 @@
 """Words that adapters bring: known to a diffusers pipeline while the adapter is active, and the pipeline untouched after."""
 
+# ruff: noqa: E501  (tables and names that are sentences)
+
 from __future__ import annotations
 
 import json
@@ -21,7 +23,15 @@ def tokenizer(folder: Path):
     from transformers import CLIPTokenizer
 
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    words = [*letters, *(f"{letter}</w>" for letter in letters), "c a", "ca", "ca</w>", "<|startoftext|>", "<|endoftext|>"]
+    words = [
+        *letters,
+        *(f"{letter}</w>" for letter in letters),
+        "c a",
+        "ca",
+        "ca</w>",
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     folder.mkdir(exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\nc a\nc a</w>\n")
@@ -146,7 +156,11 @@ def test_an_adapter_of_the_token_embedding_and_a_word_do_not_disturb_each_other(
     pipe = pipeline(tmp_path)
     before = state(pipe)
     vectors, rows = torch.randn(2, 12), pipe.text_encoder.get_input_embeddings().weight.detach().clone()
-    draw = attached(tmp_path, pipe, {"bundle_emb.zyx.clip_l": vectors, "lora_te_text_model_embeddings_token_embedding.diff": torch.ones(99, 12)})
+    draw = attached(
+        tmp_path,
+        pipe,
+        {"bundle_emb.zyx.clip_l": vectors, "lora_te_text_model_embeddings_token_embedding.diff": torch.ones(99, 12)},
+    )
     for weight in (1, 1, 2):
         draw.activate(f"<lora:a:{weight}>")
         table = pipe.text_encoder.get_input_embeddings().weight

@@ -159,13 +159,15 @@ def test_block_names_go_there_and_back_whatever_the_number_of_resnets(layers):
     assert layout.resnets_per_block(names) == layers
     native = {name: layout.unet_to_native(name, names, layers) for name in names}
     assert len(set(native.values())) == len(names)
-    assert {name: layout.unet_from_native(other, layers) for name, other in native.items()} == {name: name for name in names}
+    assert {name: layout.unet_from_native(other, layers) for name, other in native.items()} == {
+        name: name for name in names
+    }
 
 
 def test_the_thousands_of_names_of_the_given_list():
     """Where it lies beside the repository: every spelling of half of all modules of four families."""
     path = GIVEN / "keymap.jsonl.gz"
-    listed = [json.loads(line) for line in gzip.open(path, "rt")] if path.exists() else []
+    listed = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()] if path.exists() else []
     wrong = [row for row in listed if not means(given_index(row["family"]), row)]
     assert wrong == []
 
@@ -188,7 +190,11 @@ def means(index: TargetIndex, row) -> bool:
     found = (index.find(row["adapter_module"]) or {}).get("weight")
     block = row["row_block"]
     cut = None if block is None else (4 * block, 4 * block + 4)
-    return found is not None and (found.key, found.rows, found.transposed) == (checkpoint_key(row), cut, row["transposed"])
+    return found is not None and (found.key, found.rows, found.transposed) == (
+        checkpoint_key(row),
+        cut,
+        row["transposed"],
+    )
 
 
 def test_a_diffusers_pipeline_understands_the_same_spellings_as_its_checkpoint():
@@ -197,12 +203,17 @@ def test_a_diffusers_pipeline_understands_the_same_spellings_as_its_checkpoint()
 
     for family in ("sd1", "sd2", "sdxl"):
         pipe = vars(tiny_pipe(family))
-        components = {name: {key: tuple(value.shape) for key, value in part.state_dict().items()} for name, part in pipe.items()}
+        components = {
+            name: {key: tuple(value.shape) for key, value in part.state_dict().items()} for name, part in pipe.items()
+        }
         index = index_diffusers(components)
         assert index.keys == {f"{name}.{key}" for name, part in components.items() for key in part}
         for spelling in ("lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q",
                          "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q"):  # fmt: skip
-            assert index.find(spelling)["weight"].key == "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+            assert (
+                index.find(spelling)["weight"].key
+                == "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+            )
         assert (index.find("lora_te2_text_model_encoder_layers_0_mlp_fc1") is not None) == (family == "sdxl")
 
 
@@ -222,4 +233,7 @@ def test_a_pipeline_with_fused_projections_is_changed_where_it_computes():
     fused = {**shapes, f"{attention}.attn1.to_qkv.weight": (12, 4)}
     spelling = f"unet.{attention}.attn1.to_v"
     assert shown(index_diffusers({"unet": shapes}).find(spelling)["weight"]) == f"unet.{attention}.attn1.to_v.weight"
-    assert shown(index_diffusers({"unet": fused}).find(spelling)["weight"]) == f"unet.{attention}.attn1.to_qkv.weight[8:12]"
+    assert (
+        shown(index_diffusers({"unet": fused}).find(spelling)["weight"])
+        == f"unet.{attention}.attn1.to_qkv.weight[8:12]"
+    )

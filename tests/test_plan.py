@@ -12,7 +12,16 @@ from lib_lora.adapter import read_adapter
 from lib_lora.plan import plan
 from lib_lora.tag import LoraTag
 from tests.support import write_lora
-from tests.support_golden import GIVEN, OWN, Carrier, checkpoint_session, diffusers_session, folded, given_base, index_of
+from tests.support_golden import (
+    GIVEN,
+    OWN,
+    Carrier,
+    checkpoint_session,
+    diffusers_session,
+    folded,
+    given_base,
+    index_of,
+)
 
 ATTENTION = "down_blocks_{}_attentions_{}_transformer_blocks_0_attn{}_to_{}"
 UNET = "model.diffusion_model."
@@ -21,7 +30,11 @@ UNET = "model.diffusion_model."
 def sd1() -> dict[str, torch.Tensor]:
     """A part of an SD 1.5 checkpoint with its telling widths."""
     torch.manual_seed(0)
-    base = {f"{UNET}input_blocks.{n}.1.transformer_blocks.0.attn2.to_{p}.weight": torch.randn(320, 768) for n in (1, 2) for p in "kv"}
+    base = {
+        f"{UNET}input_blocks.{n}.1.transformer_blocks.0.attn2.to_{p}.weight": torch.randn(320, 768)
+        for n in (1, 2)
+        for p in "kv"
+    }
     base |= {f"{UNET}input_blocks.{n}.1.transformer_blocks.0.attn1.to_q.weight": torch.randn(320, 320) for n in (1, 2)}
     return base
 
@@ -46,7 +59,9 @@ def test_an_adapter_for_another_base_model_is_not_applied_and_says_for_which(tmp
     shapes = {f"lora_unet_{ATTENTION.format(1, n, 2, 'k')}": (640, 2048) for n in (0, 1)}
     report, made = report_of(sd1(), write_lora(tmp_path / "a.safetensors", shapes))
     assert made.steps == {}
-    assert report.sentences() == ["x: 0 of 2 layers match: made for SDXL, the checkpoint is SD 1.5; nothing was applied"]
+    assert report.sentences() == [
+        "x: 0 of 2 layers match: made for SDXL, the checkpoint is SD 1.5; nothing was applied"
+    ]
 
 
 def test_nor_is_the_part_of_it_that_would_fit_unless_one_insists(tmp_path):
@@ -159,7 +174,10 @@ def test_a_packed_adapter_that_mixes_rows_is_refused_by_name(tmp_path):
 
 
 def test_a_packed_and_an_unpacked_adapter_of_the_same_rows_do_not_add_up(tmp_path):
-    packed, apart = "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj", "lora_te2_text_model_encoder_layers_0_self_attn_q_proj"
+    packed, apart = (
+        "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj",
+        "lora_te2_text_model_encoder_layers_0_self_attn_q_proj",
+    )
     base = {"conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight": torch.zeros(12, 4)}
     save_file({f"{packed}.diff": torch.ones(12, 4), f"{apart}.diff": torch.ones(4, 4)}, tmp_path / "a.safetensors")
     adapter = read_adapter(tmp_path / "a.safetensors")
@@ -196,7 +214,11 @@ def test_a_bias_is_made_for_the_adapter_and_unmade_after(tmp_path):
 
 def test_a_checkpoint_file_has_no_place_for_such_a_bias_and_that_is_told(tmp_path):
     name = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
-    tensors = {f"{name}.diff_b": torch.ones(16), f"{name}.lora_up.weight": torch.ones(16, 1), f"{name}.lora_down.weight": torch.ones(1, 16)}
+    tensors = {
+        f"{name}.diff_b": torch.ones(16),
+        f"{name}.lora_up.weight": torch.ones(16, 1),
+        f"{name}.lora_down.weight": torch.ones(1, 16),
+    }
     save_file(tensors, tmp_path / "a.safetensors")
     report, made = report_of(load_file(OWN / "base.safetensors"), tmp_path / "a.safetensors", LoraTag("x", force=True))
     assert len(made.steps) == 1

@@ -3,6 +3,8 @@
 fp16 and bf16 weights: 99.9% of the entries within one unit in the last place; fp32: within 1e-6 of max(|W|, |delta|).
 """
 
+# ruff: noqa: E501  (tables and names that are sentences)
+
 from __future__ import annotations
 
 import pytest
@@ -35,11 +37,17 @@ def tucker(o, i, kernel, r):
 
 def loha(o, i, kernel, r):
     size = i * torch.Size(kernel).numel()
-    return {f"hada_w{n}_{side}": torch.randn(o, r) if side == "a" else torch.randn(r, size) for n in "12" for side in "ab"}
+    return {
+        f"hada_w{n}_{side}": torch.randn(o, r) if side == "a" else torch.randn(r, size) for n in "12" for side in "ab"
+    }
 
 
 def lokr(o, i, kernel, r):
-    return {"lokr_w1": torch.randn(2, 2), "lokr_w2_a": torch.randn(o // 2, r), "lokr_w2_b": torch.randn(r, i // 2 * torch.Size(kernel).numel())}
+    return {
+        "lokr_w1": torch.randn(2, 2),
+        "lokr_w2_a": torch.randn(o // 2, r),
+        "lokr_w2_b": torch.randn(r, i // 2 * torch.Size(kernel).numel()),
+    }
 
 
 def full(o, i, kernel, r):
@@ -52,7 +60,12 @@ def ia3(o, i, kernel, r):
 
 def glora(o, i, kernel, r):
     r = min(r, i)  # as trainers have it: else the two generations cannot be told apart
-    return {"a1": torch.randn(i, r) / 4, "a2": torch.randn(r, i), "b1": torch.randn(o, r), "b2": torch.randn(r, i, *kernel)}
+    return {
+        "a1": torch.randn(i, r) / 4,
+        "a2": torch.randn(r, i),
+        "b1": torch.randn(o, r),
+        "b2": torch.randn(r, i, *kernel),
+    }
 
 
 def oft(o, i, kernel, r):
@@ -101,6 +114,7 @@ def compare(makers, seed, o, i, kernel, rank, multipliers, dtype, file_dtype, sc
 
 def ulps(found: Tensor, exact: Tensor) -> Tensor:
     """Representable numbers between each result and the rounded exact one."""
+
     def ladder(tensor: Tensor) -> Tensor:
         bits = tensor.view(INTEGERS[tensor.dtype]).int()
         return torch.where(bits < 0, -(bits & 0x7FFF), bits)
@@ -130,7 +144,9 @@ def test_fp32_weights_are_within_a_millionth(seed, o, i, kernel, rank, data, fil
 
 @settings(max_examples=120, deadline=None)
 @given(**CASES, dtype=st.sampled_from([torch.float16, torch.bfloat16]))
-def test_fp16_and_bf16_weights_are_within_one_unit_in_the_last_place(seed, o, i, kernel, rank, data, file_dtype, scale, dtype):
+def test_fp16_and_bf16_weights_are_within_one_unit_in_the_last_place(
+    seed, o, i, kernel, rank, data, file_dtype, scale, dtype
+):
     makers, multipliers = drawn(data, ADDITIVE)
     out, exact, _, _ = compare(makers, seed, o, i, kernel, rank, multipliers, dtype, file_dtype, scale)
     far = (ulps(out, exact) > 1) & ((out.double() - exact).abs() > 1e-7)  # where terms cancel, a unit is nothing
@@ -162,7 +178,9 @@ def test_the_multiplier_zero_leaves_every_bit(seed, o, i, kernel, rank, data, fi
 def test_of_a_real_layer_999_of_1000_entries_are_within_one_unit(dtype):
     """Eight adapters of rank 64 on a 640x640 layer: the strict form, no entry excused."""
     for maker in (lora, loha, lokr):
-        out, exact, _, _ = compare([maker] * 8, 1, 640, 640, (), 64, [1, -1, 0.7, 2, -0.3, 1.5, 1, 0.1], dtype, torch.float16, 1.0)
+        out, exact, _, _ = compare(
+            [maker] * 8, 1, 640, 640, (), 64, [1, -1, 0.7, 2, -0.3, 1.5, 1, 0.1], dtype, torch.float16, 1.0
+        )
         assert (ulps(out, exact) <= 1).float().mean() >= 0.999
 
 

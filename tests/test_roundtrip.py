@@ -1,5 +1,7 @@
 """Train with the libraries themselves, save with them, load with us: a small UNet then draws the same picture."""
 
+# ruff: noqa: E501  (tables and names that are sentences)
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -114,7 +116,9 @@ def test_peft(tmp_path, kind):
     assert_draws_the_same(tmp_path / "adapter_model.safetensors", wanted)
 
 
-@pytest.mark.parametrize("options", [dict(r=4, lora_alpha=4), dict(r=4, lora_alpha=10), dict(r=4, lora_alpha=10, use_rslora=True)])
+@pytest.mark.parametrize(
+    "options", [dict(r=4, lora_alpha=4), dict(r=4, lora_alpha=10), dict(r=4, lora_alpha=10, use_rslora=True)]
+)
 def test_diffusers_with_its_header(tmp_path, options):
     """As its training scripts do: `add_adapter`, then the pipeline writes the layers and the configuration in the header."""
     peft = pytest.importorskip("peft")
@@ -129,5 +133,7 @@ def test_diffusers_with_its_header(tmp_path, options):
     with torch.no_grad():
         wanted = draw(unet)
     layers = peft.get_peft_model_state_dict(unet)
-    StableDiffusionPipeline.save_lora_weights(tmp_path, unet_lora_layers=layers, unet_lora_adapter_metadata=config.to_dict())
+    StableDiffusionPipeline.save_lora_weights(
+        tmp_path, unet_lora_layers=layers, unet_lora_adapter_metadata=config.to_dict()
+    )
     assert_draws_the_same(tmp_path / "pytorch_lora_weights.safetensors", wanted)

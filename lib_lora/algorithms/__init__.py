@@ -49,13 +49,14 @@ BIASES: tuple[Callable[[Parts], Delta | None], ...] = (
     NormBias.from_parts,
     FullBias.from_parts,
 )
-# Parts of algorithms that are known by name only: their module is refused, not misread as something else.
+# Parts of algorithms that are known by name only: their module is refused, not misread.
 REFUSED: dict[str, str] = {
     "set_weight": "it replaces the weight at any strength (a Flux tool's file), which is not supported",
     "reshape_weight": "it needs a weight of another shape (a Flux control LoRA), which is not supported",
     **{part: f"trained with PEFT's {name}, which is not supported" for part, name in {
-        "lora_E": "AdaLoRA", "ranknum": "AdaLoRA", "vera_lambda_b": "VeRA", "vera_lambda_d": "VeRA", "vera_A": "VeRA",
-        "vera_B": "VeRA", "hra_u": "HRA", "miss_block": "MiSS", "bone_block": "Bone", "boft_R": "BOFT", "boft_s": "BOFT",
+        "lora_E": "AdaLoRA", "ranknum": "AdaLoRA", "vera_lambda_b": "VeRA", "vera_lambda_d": "VeRA",
+        "vera_A": "VeRA", "vera_B": "VeRA", "hra_u": "HRA", "miss_block": "MiSS", "bone_block": "Bone",
+        "boft_R": "BOFT", "boft_s": "BOFT",
         "ia3_l": "IA3", "fourierft_spectrum": "FourierFT", "vblora_logits_A": "VB-LoRA", "vblora_logits_B": "VB-LoRA",
         "randlora_lambda": "RandLoRA", "randlora_gamma": "RandLoRA", "shira_weight": "SHiRA", "c3a_kernel": "C3A",
         "road_theta": "RoAd", "road_alpha": "RoAd", "lora_embedding_A": "LoRA of embeddings",
@@ -65,10 +66,12 @@ REFUSED: dict[str, str] = {
 ACCESSORIES = frozenset({"weight", "alpha", "scale", "scalar"})
 
 
-def read_module(tensors: dict[str, Tensor], origin: Origin | None = None) -> tuple[dict[str, Delta], list[str], list[str]]:
+def read_module(
+    tensors: dict[str, Tensor], origin: Origin | None = None
+) -> tuple[dict[str, Delta], list[str], list[str]]:
     """({"weight": Delta, "bias": Delta} as far as found, names of the parts left over, notes for the user).
 
-    Raises PartsError if the module is one that cannot be used: incomplete, contradictory, or of an unsupported algorithm.
+    Raises PartsError if the module cannot be used: incomplete, contradictory, or of an unsupported algorithm.
     """
     for part in tensors:
         if part in REFUSED:
@@ -84,7 +87,9 @@ def read_module(tensors: dict[str, Tensor], origin: Origin | None = None) -> tup
     if bias is not None:
         found["bias"] = bias
     if not found and not tensors.keys() <= ACCESSORIES:
-        raise PartsError(f"incomplete: {' and '.join(sorted(tensors))} alone {'is' if len(tensors) == 1 else 'are'} not enough")
+        raise PartsError(
+            f"incomplete: {' and '.join(sorted(tensors))} alone {'is' if len(tensors) == 1 else 'are'} not enough"
+        )
     return found, sorted(parts.tensors), parts.notes
 
 

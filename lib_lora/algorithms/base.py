@@ -1,7 +1,8 @@
 """Delta: what an adapter adds to one weight. Every algorithm is one subclass in a file of its own.
 
-Letters, here and in the algorithms: W base weight (o, i[, kh, kw]), r rank, s = alpha / r the scale, m the multiplier that the
-user typed. Every delta is linear in m (where libraries disagree, interpolation is the answer that leaves m = 0 untouched):
+Letters, here and in the algorithms: W base weight (o, i[, kh, kw]), r rank, s = alpha / r the scale, m the multiplier
+that the user typed. Every delta is linear in m (where libraries disagree, interpolation is the answer that leaves m =
+0 untouched):
 
     W_new = W + m * value(W)
 
@@ -41,7 +42,7 @@ class Origin:
 
 
 class Parts:
-    """The stored tensors of one module by canonical part name; algorithms *take* what they read, the rest is unknown."""
+    """The tensors of one module by canonical part name; algorithms *take* what they read, the rest is unknown."""
 
     def __init__(self, tensors: dict[str, Tensor], origin: Origin | None = None) -> None:
         self.tensors = dict(tensors)
@@ -79,8 +80,8 @@ class Parts:
     def take_scale(self, rank: float | None, *, root: bool = False) -> float:
         """s: `scale` if stored, else alpha / rank (alpha from the metadata if not stored), else 1; times `scalar`.
 
-        `root`, or an origin that says so: alpha / sqrt(rank) (rs-LoRA, arXiv:2312.03732). Without a rank, alpha does not count. A stored alpha of 0
-        means alpha = rank, as in the loaders of kohya and LyCORIS.
+        `root`, or an origin that says so: alpha / sqrt(rank) (rs-LoRA, arXiv:2312.03732). Without a rank, alpha does
+        not count. A stored alpha of 0 means alpha = rank, as in the loaders of kohya and LyCORIS.
         """
         alpha, scale, scalar = (self.take_number(name) for name in ("alpha", "scale", "scalar"))
         root = root or self.origin.root
@@ -129,7 +130,7 @@ class Delta(ABC):
         return self
 
     def part(self, begin: int, end: int, total: int) -> Delta | None:
-        """What rows begin … end of this delta for `total` rows are, or None if they depend on the other rows' weights."""
+        """Rows begin … end of this delta for `total` rows, or None if they depend on the other rows' weights."""
         return Rows(self, begin, end, total) if self.additive else None
 
 
@@ -172,7 +173,9 @@ def require_rank(left: Tensor, right: Tensor) -> None:
 def require_core(core: Tensor, left: int, right: int) -> None:
     """Raises PartsError if `core` is not a Tucker core between factors of these ranks."""
     require(core.dim() == 4 and core.numel() > 0, f"its core has the shape {show(core.shape)}")
-    require(tuple(core.shape[:2]) == (left, right), f"its core has ranks {show(core.shape[:2])}, its factors {left}x{right}")
+    require(
+        tuple(core.shape[:2]) == (left, right), f"its core has ranks {show(core.shape[:2])}, its factors {left}x{right}"
+    )
     require(max(left, right) <= MAX_CORE, f"its core has rank {max(left, right)}, more than any trainer writes")
 
 

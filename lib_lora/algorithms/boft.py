@@ -1,4 +1,4 @@
-"""BOFT: a chain of block rotations of the outputs with a butterfly between them. arXiv:2311.06243, as LyCORIS stores it."""
+"""BOFT: block rotations of the outputs with butterflies between them. arXiv:2311.06243, as LyCORIS stores it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,13 @@ class Boft(Delta):
             return None
         blocks = parts.take("oft_blocks")
         stages, count, size, width = blocks.shape
-        require(size == width and size % 2 == 0 and blocks.numel() > 0, f"its blocks have the shape {show(blocks.shape)}")
-        require(stages <= MAX_STAGES and count * size % (size << (stages - 1)) == 0,
-                f"{stages} stages are too many for {count * size} outputs")
+        require(
+            size == width and size % 2 == 0 and blocks.numel() > 0, f"its blocks have the shape {show(blocks.shape)}"
+        )
+        require(
+            stages <= MAX_STAGES and count * size % (size << (stages - 1)) == 0,
+            f"{stages} stages are too many for {count * size} outputs",
+        )
         return cls(blocks, take_constraint(parts, count * size), take_rescale(parts))
 
     def misfit(self, shape: Shape) -> str | None:

@@ -1,7 +1,8 @@
 """DoRA: any other delta, with the length of every row or column of the new weight set anew. arXiv:2402.09353.
 
-W_new = V ⊙ (g / ‖V‖), V = W + delta. The norm is taken over all axes but one, which the stored magnitude g tells: of shape
-(o, 1[, 1, 1]) the outputs' (LyCORIS since 3.2, PEFT), of shape (1, i[, 1, 1]) the inputs' (LyCORIS before, OneTrainer).
+W_new = V ⊙ (g / ‖V‖), V = W + delta. The norm is taken over all axes but one, which the stored magnitude g tells: of
+shape (o, 1[, 1, 1]) the outputs' (LyCORIS since 3.2, PEFT), of shape (1, i[, 1, 1]) the inputs' (LyCORIS before,
+OneTrainer).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Dora(Delta):
 
     @classmethod
     def wrap(cls, inner: Delta, parts: Parts) -> Delta:
-        """`dora_scale`, or PEFT's `magnitude`, which is the outputs' whatever its shape; `inner` where there is none."""
+        """`dora_scale`, or PEFT's `magnitude`, always of the outputs; `inner` where there is none."""
         name = next((name for name in ("dora_scale", "magnitude") if name in parts), None)
         if name is None:
             return inner
@@ -34,8 +35,10 @@ class Dora(Delta):
         on_input = name == "dora_scale" and magnitude.dim() > 1 and magnitude.shape[0] == 1
         magnitude = magnitude.flatten()
         require(magnitude.numel() > 0, "its magnitude is empty")
-        require(bool((magnitude > 0).float().mean() > 0.5),
-                "most of its magnitudes are negative: LyCORIS 2.2.0 wrote them by a formula that no other version can read")
+        require(
+            bool((magnitude > 0).float().mean() > 0.5),
+            "most of its magnitudes are negative: LyCORIS 2.2.0 wrote them by a formula that no other version can read",
+        )
         return cls(inner, magnitude, on_input)
 
     @property

@@ -1,4 +1,4 @@
-"""GLoRA: delta = s * (W @ a1 @ a2 + b1 @ b2). arXiv:2306.07967, as LyCORIS stores it since 3.0; older files have a and b swapped."""
+"""GLoRA: delta = s * (W @ a1 @ a2 + b1 @ b2). arXiv:2306.07967, as LyCORIS 3 stores it; before, 1 and 2 swapped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Glora(Delta):
         is_new = a1.shape[1] == a2.shape[0] == b1.shape[1] == b2.shape[0] and a1.shape[0] == a2.shape[1]
         is_old = a1.shape[0] == a2.shape[1] == b1.shape[0] == b2.shape[1] and a1.shape[1] == a2.shape[0]
         require(is_new or is_old, "its factors a1, a2, b1, b2 do not fit each other")
-        if is_old and not (is_new and a1.shape[1] <= a1.shape[0]):  # both only for square layers: the rank is the smaller side
+        if is_old and not (
+            is_new and a1.shape[1] <= a1.shape[0]
+        ):  # both only for square layers: the rank is the smaller side
             a1, a2, b1, b2 = a2, a1, b2, b1
         rank = a1.shape[1]
         if core is not None:

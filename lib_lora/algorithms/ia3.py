@@ -1,4 +1,4 @@
-"""IA3: delta = W ⊙ w, one factor for each input or output. arXiv:2205.05638, as LyCORIS stores it: w is 0 where nothing changes."""
+"""IA3: delta = W ⊙ w, w for each input or output and 0 where nothing changes. arXiv:2205.05638, as LyCORIS has it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts, Shape, like, wrong_shape
+from lib_lora.algorithms.base import Delta, Parts, Shape, like
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,10 @@ class Ia3(Delta):
         axis = 1 if self.on_input else 0
         if len(shape) > axis and shape[axis] == self.factors.shape[0]:
             return None
-        return f"made for {self.factors.shape[0]} {'inputs' if self.on_input else 'outputs'}, " \
-               f"the model has {shape[axis] if len(shape) > axis else 'none'}"
+        return (
+            f"made for {self.factors.shape[0]} {'inputs' if self.on_input else 'outputs'}, "
+            f"the model has {shape[axis] if len(shape) > axis else 'none'}"
+        )
 
     def value(self, weight: Tensor) -> Tensor:
         axis = 1 if self.on_input else 0

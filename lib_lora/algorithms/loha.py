@@ -1,4 +1,4 @@
-"""LoHa: delta = s * (w1a @ w1b) ⊙ (w2a @ w2b), or with Tucker cores. LyCORIS, arXiv:2309.14859; FedPara, arXiv:2108.06098."""
+"""LoHa: delta = s * (w1a @ w1b) ⊙ (w2a @ w2b), or with Tucker cores. FedPara, arXiv:2108.06098, as LyCORIS has it."""
 
 from __future__ import annotations
 

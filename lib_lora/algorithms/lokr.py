@@ -1,4 +1,4 @@
-"""LoKr: delta = s * w1 ⊗ w2, each factor full or a low-rank product. LyCORIS, arXiv:2309.14859; KronA, arXiv:2212.10650."""
+"""LoKr: delta = s * w1 ⊗ w2, each factor full or low-rank. KronA, arXiv:2212.10650, as LyCORIS (2309.14859) has it."""
 
 from __future__ import annotations
 
@@ -85,8 +85,10 @@ class Lokr(Delta):
     @classmethod
     def from_parts(cls, parts: Parts) -> Lokr | None:
         """With both factors stored whole, alpha is only what was configured and does not count (s = 1)."""
-        if not (("lokr_w1" in parts or parts.has("lokr_w1_a", "lokr_w1_b"))
-                and ("lokr_w2" in parts or parts.has("lokr_w2_a", "lokr_w2_b"))):
+        if not (
+            ("lokr_w1" in parts or parts.has("lokr_w1_a", "lokr_w1_b"))
+            and ("lokr_w2" in parts or parts.has("lokr_w2_a", "lokr_w2_b"))
+        ):
             return None
         w1, w2 = Factor.from_parts(parts, "lokr_w1"), Factor.from_parts(parts, "lokr_w2")
         assert w1 is not None and w2 is not None
@@ -115,5 +117,6 @@ class Lokr(Delta):
         kernel = weight.shape[2:]
         blocks = weight.unflatten(0, (o1, o2)).unflatten(2, (i1, -1))  # a view: (o1, o2, i1, i2, kh, kw)
         tail = (1,) * len(kernel)
-        blocks.addcmul_(w1.reshape(o1, 1, i1, 1, *tail), w2.reshape(1, o2, 1, -1, *kernel),
-                        value=self.scale * multiplier)
+        blocks.addcmul_(
+            w1.reshape(o1, 1, i1, 1, *tail), w2.reshape(1, o2, 1, -1, *kernel), value=self.scale * multiplier
+        )

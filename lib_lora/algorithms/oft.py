@@ -1,7 +1,7 @@
 """OFT: the outputs of a layer turned by a block-diagonal rotation, W_new = Rᵀ W. arXiv:2306.07280, arXiv:2311.06243.
 
-kohya sd-scripts' `networks.oft`, LyCORIS' `diag-oft`, and the `oft_diag` of LyCORIS 2.0, which is R itself. `alpha` is not a
-scale here: alpha * o limits the norm of the generator Q.
+kohya sd-scripts' `networks.oft`, LyCORIS' `diag-oft`, and the `oft_diag` of LyCORIS 2.0, which is R itself. `alpha`
+is not a scale here: alpha * o limits the norm of the generator Q.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ class Oft(Delta):
         if name not in parts or (not is_rotation and parts.tensors[name].dim() == 4):
             return None
         blocks = parts.take(name)
-        require(blocks.dim() == 3 and blocks.shape[1] == blocks.shape[2] and blocks.numel() > 0,
-                f"its blocks have the shape {show(blocks.shape)}")
+        require(
+            blocks.dim() == 3 and blocks.shape[1] == blocks.shape[2] and blocks.numel() > 0,
+            f"its blocks have the shape {show(blocks.shape)}",
+        )
         limit = take_constraint(parts, blocks.shape[0] * blocks.shape[1])
         return cls(blocks, None if is_rotation else limit, take_rescale(parts), is_rotation)
 

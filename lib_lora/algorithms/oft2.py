@@ -1,7 +1,7 @@
-"""OFT v2: the inputs of a layer turned by a block-diagonal rotation, W_new = W Rᵀ. arXiv:2506.19847, as PEFT and OneTrainer store it.
+"""OFT v2: the inputs of a layer turned by a block-diagonal rotation, W_new = W Rᵀ. arXiv:2506.19847.
 
-Stored is the upper triangle of each block's generator Q. R is the Cayley transform of Q by some terms
-of a Neumann series: I + 2Q + 2Q² + 2Q³ + Q⁴ for the usual five.
+As PEFT and OneTrainer store it. Stored is the upper triangle of each block's generator Q. R is the Cayley transform
+of Q by some terms of a Neumann series: I + 2Q + 2Q² + 2Q³ + Q⁴ for the usual five.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A sparse residual beside LoRA factors, as older LyCORIS extraction writes it: delta = s * (up @ down + S).
 
-`bias_indices` (2, n), `bias_values` (n,), `bias_size`: the name says bias, but it is some entries of the weight's difference.
+`bias_indices` (2, n), `bias_values` (n,), `bias_size`: the name says bias, but it is some entries of the weight's
+difference.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Residual(Delta):
         fits = indices.dim() == 2 and indices.shape == (len(shape), values.numel()) and min(shape, default=0) > 0
         require(fits, "its sparse residual contradicts itself")
         limits = torch.tensor(shape)[:, None]
-        require(bool(((indices >= 0) & (indices < limits)).all()), "its sparse residual has entries outside of the weight")
+        require(
+            bool(((indices >= 0) & (indices < limits)).all()), "its sparse residual has entries outside of the weight"
+        )
         return cls(inner, indices, values.flatten(), shape, parts.scale)
 
     @property

@@ -1,7 +1,7 @@
 """T-LoRA: delta = s * (P diag(λ) Q - what it started from). arXiv:2507.05964, as LyCORIS 4 stores it.
 
-It starts from singular vectors of the weight that it was trained on, and the file does not hold them. They are taken from
-the weight at hand: exact on the checkpoint that it was trained on, near it on a close relative.
+It starts from singular vectors of the weight that it was trained on, and the file does not hold them. They are taken
+from the weight at hand: exact on the checkpoint that it was trained on, near it on a close relative.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ class Tlora(Delta):
         """`p_layer`, `lambda_layer`, `q_layer`, `alpha`."""
         if not parts.has("p_layer", "q_layer", "lambda_layer"):
             return None
-        up, down, values = parts.take_matrix("p_layer"), parts.take_matrix("q_layer"), parts.take("lambda_layer").flatten()
+        up, down, values = (
+            parts.take_matrix("p_layer"),
+            parts.take_matrix("q_layer"),
+            parts.take("lambda_layer").flatten(),
+        )
         require_rank(up, down)
         require(values.shape[0] == down.shape[0], f"has {values.shape[0]} singular values for rank {down.shape[0]}")
         require(parts.origin.singular in STARTS, "T-LoRA that started from random values, which its file leaves out")
@@ -56,7 +60,9 @@ class Tlora(Delta):
 
     def _started(self, weight: Tensor) -> Tensor:
         """(o, i)."""
-        left, values, right = torch.linalg.svd(precise(weight.reshape(weight.shape[0], -1), weight), full_matrices=False)
+        left, values, right = torch.linalg.svd(
+            precise(weight.reshape(weight.shape[0], -1), weight), full_matrices=False
+        )
         rest = max(values.shape[0] - self.rank, 0)
         begin = {"principal": 0, "last": rest, "middle": rest // 2}[self.start]
         chosen = slice(begin, begin + self.rank)

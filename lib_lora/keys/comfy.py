@@ -8,7 +8,7 @@ from lib_lora.keys.names import ModuleName, flat, with_and_without_text_model
 
 
 def spell(module: ModuleName) -> Iterator[str]:
-    """`diffusion_model.PATH`, `model.diffusion_model.PATH`, bare `PATH`, `diffusion_model_PATH`; `text_encoders.clip_l…`."""
+    """`diffusion_model.PATH`, with `model.` before, bare `PATH`, `diffusion_model_PATH`; `text_encoders.clip_l…`."""
     path = module.native
     if module.encoder is None:
         yield from (f"diffusion_model.{path}", f"model.diffusion_model.{path}", path, f"diffusion_model_{flat(path)}")

@@ -20,8 +20,9 @@ SD1 = Encoder(("lora_te", "lora_te1"), ("text_encoder",), "clip_l", "cond_stage_
 SD2 = Encoder(("lora_te", "lora_te1"), ("text_encoder",), "clip_h", "cond_stage_model.model")
 SDXL_1 = Encoder(("lora_te1", "lora_te"), ("text_encoder",), "clip_l", "conditioner.embedders.0.transformer")
 SDXL_2 = Encoder(("lora_te2",), ("text_encoder_2",), "clip_g", "conditioner.embedders.1.model")
-REFINER = Encoder(("lora_te", "lora_te1", "lora_te2"), ("text_encoder_2", "text_encoder"), "clip_g",
-                  "conditioner.embedders.0.model")
+REFINER = Encoder(
+    ("lora_te", "lora_te1", "lora_te2"), ("text_encoder_2", "text_encoder"), "clip_g", "conditioner.embedders.0.model"
+)
 ENCODERS = (SD1, SD2, SDXL_1, SDXL_2, REFINER)
 
 

@@ -7,35 +7,65 @@ names under which LyCORIS and PEFT save them. PEFT may put its adapter's name in
 from __future__ import annotations
 
 FOREIGN = (
-    "lora_E", "ranknum", "vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B", "hra_u", "miss_block", "bone_block", "boft_R",
-    "boft_s", "ia3_l", "fourierft_spectrum", "vblora_logits_A", "vblora_logits_B", "randlora_lambda", "randlora_gamma",
-    "shira_weight", "c3a_kernel", "road_theta", "road_alpha", "lora_embedding_A", "lora_embedding_B",
+    "lora_E", "ranknum", "vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B", "hra_u", "miss_block", "bone_block",
+    "boft_R", "boft_s", "ia3_l", "fourierft_spectrum", "vblora_logits_A", "vblora_logits_B", "randlora_lambda",
+    "randlora_gamma", "shira_weight", "c3a_kernel", "road_theta", "road_alpha", "lora_embedding_A",
+    "lora_embedding_B",
 )  # fmt: skip
 PARTS: dict[str, str] = {
     # LoRA family
-    "lora_up.weight": "up", "lora_down.weight": "down", "lora_mid.weight": "mid",
-    "lora_B.weight": "up", "lora_A.weight": "down", "lora_B": "up", "lora_A": "down",
-    "lora.up.weight": "up", "lora.down.weight": "down",
-    "lora_linear_layer.up.weight": "up", "lora_linear_layer.down.weight": "down",
+    "lora_up.weight": "up",
+    "lora_down.weight": "down",
+    "lora_mid.weight": "mid",
+    "lora_B.weight": "up",
+    "lora_A.weight": "down",
+    "lora_B": "up",
+    "lora_A": "down",
+    "lora.up.weight": "up",
+    "lora.down.weight": "down",
+    "lora_linear_layer.up.weight": "up",
+    "lora_linear_layer.down.weight": "down",
     "lora_B.bias": "lora_bias",
-    "alpha": "alpha", "scale": "scale", "scalar": "scalar",
-    "bias_indices": "bias_indices", "bias_values": "bias_values", "bias_size": "bias_size",
+    "alpha": "alpha",
+    "scale": "scale",
+    "scalar": "scalar",
+    "bias_indices": "bias_indices",
+    "bias_values": "bias_values",
+    "bias_size": "bias_size",
     # DoRA
     "dora_scale": "dora_scale",
-    "lora_magnitude_vector": "magnitude", "lora_magnitude_vector.weight": "magnitude",
+    "lora_magnitude_vector": "magnitude",
+    "lora_magnitude_vector.weight": "magnitude",
     # LoHa, LoKr
     **{name: name for name in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2")},
-    **{name: name for name in ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t1", "lokr_t2")},
+    **{
+        name: name
+        for name in ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t1", "lokr_t2")
+    },
     # IA3, full weights, norms
-    "weight": "weight", "on_input": "on_input",
-    "diff": "diff", "diff_b": "diff_b", "set_weight": "set_weight", "reshape_weight": "reshape_weight",
-    "w_norm": "w_norm", "b_norm": "b_norm",
+    "weight": "weight",
+    "on_input": "on_input",
+    "diff": "diff",
+    "diff_b": "diff_b",
+    "set_weight": "set_weight",
+    "reshape_weight": "reshape_weight",
+    "w_norm": "w_norm",
+    "b_norm": "b_norm",
     # GLoRA
-    "a1.weight": "a1", "a2.weight": "a2", "b1.weight": "b1", "b2.weight": "b2", "bm.weight": "bm",
+    "a1.weight": "a1",
+    "a2.weight": "a2",
+    "b1.weight": "b1",
+    "b2.weight": "b2",
+    "bm.weight": "bm",
     # OFT, BOFT, OFT v2, T-LoRA
-    "oft_blocks": "oft_blocks", "oft_diag": "oft_diag", "rescale": "rescale",
-    "oft_R.weight": "oft_r", "oft_R.scaled_oft": "scaled_oft",
-    "q_layer.weight": "q_layer", "p_layer.weight": "p_layer", "lambda_layer": "lambda_layer",
+    "oft_blocks": "oft_blocks",
+    "oft_diag": "oft_diag",
+    "rescale": "rescale",
+    "oft_R.weight": "oft_r",
+    "oft_R.scaled_oft": "scaled_oft",
+    "q_layer.weight": "q_layer",
+    "p_layer.weight": "p_layer",
+    "lambda_layer": "lambda_layer",
     # known only to be refused by name
     **{name: name for name in FOREIGN},
 }
@@ -50,7 +80,7 @@ OLD_TEXT_PROJECTIONS = {"to_q_lora": "q_proj", "to_k_lora": "k_proj", "to_v_lora
 def split_key(key: str) -> tuple[str, str] | None:
     """`("module", "part")` of a tensor's key, or None if no known part ends it."""
     words = key.split(".")
-    if len(words) > 2 and words[-3] in NAMED_BY_PEFT or len(words) > 1 and words[-2] == "lora_magnitude_vector":
+    if (len(words) > 2 and words[-3] in NAMED_BY_PEFT) or (len(words) > 1 and words[-2] == "lora_magnitude_vector"):
         unnamed = [*words[:-2], words[-1]] if words[-1] in ("weight", "bias", "scaled_oft") else words[:-1]
         found = _split(unnamed)
         if found and found[1] != "weight":
