@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from . import adapters, autoencoder, captions, check, export, polish, tokenizer, unet
-from .adapter_files import write_adapter
+from lib_lora.demo.training import adapters, autoencoder, captions, check, export, polish, tokenizer, unet
+from lib_lora.demo.training.adapter_files import write_adapter
 
 DEMO = Path(__file__).resolve().parent.parent
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from .adapters import AdapterRecipe
-from .captions import batch
-from .pictures import CANVAS
+from lib_lora.demo.training.adapters import AdapterRecipe
+from lib_lora.demo.training.captions import batch
+from lib_lora.demo.training.pictures import CANVAS
 
 AUTHOR, LICENSE, DATE = "lib_lora", "MIT", "2026-11-21"
 MODULES = {"lora": "networks.lora", "locon": "lycoris.kohya", "loha": "lycoris.kohya", "lokr": "lycoris.kohya"}

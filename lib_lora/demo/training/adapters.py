@@ -15,11 +15,11 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
-from .captions import batch
-from .effects import EFFECTS
-from .latents import latents_of
-from .pictures import draw
-from .unet import DRAW_AT, TextToLatents, tokenize, velocity_loss
+from lib_lora.demo.training.captions import batch
+from lib_lora.demo.training.effects import EFFECTS
+from lib_lora.demo.training.latents import latents_of
+from lib_lora.demo.training.pictures import draw
+from lib_lora.demo.training.unet import DRAW_AT, TextToLatents, tokenize, velocity_loss
 
 WEAKEST, STRONGEST = -1.0, 1.5  # the strengths that are trained
 TRANSFORMERS = ["Transformer2DModel"]

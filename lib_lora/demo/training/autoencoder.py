@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from .captions import batch
-from .effects import EFFECTS
-from .latents import MEAN, STD, latents_of
-from .pictures import CANVAS, Drawing, draw
-from .unet import save_checkpoint, update_average
+from lib_lora.demo.training.captions import batch
+from lib_lora.demo.training.effects import EFFECTS
+from lib_lora.demo.training.latents import MEAN, STD, latents_of
+from lib_lora.demo.training.pictures import CANVAS, Drawing, draw
+from lib_lora.demo.training.unet import save_checkpoint, update_average
 
 CARRIED = 8  # channels that start as +r -r +g -g +b -b +C -C
 CONSTANT = 5.0  # C: large against the colours, so it pins the scale of every group norm

@@ -6,7 +6,7 @@ import random
 import string
 from dataclasses import dataclass
 
-from .pictures import COLOURS, POSITIONS, SHAPES, SIZES, Scene, place
+from lib_lora.demo.training.pictures import COLOURS, POSITIONS, SHAPES, SIZES, Scene, place
 
 # What a word of the scene may be called in a caption; the first spelling is the usual one.
 SPELLINGS: dict[str, tuple[str, ...]] = {

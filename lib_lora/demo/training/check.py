@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .captions import SPELLINGS, make_scene
-from .pictures import CANVAS, COLOURS, POSITIONS, SHAPES, SIZES, Scene, draw, place
+from lib_lora.demo.training.captions import SPELLINGS, make_scene
+from lib_lora.demo.training.pictures import CANVAS, COLOURS, POSITIONS, SHAPES, SIZES, Scene, draw, place
 
 STEPS, GUIDANCE = 12, 2.0
 WEIGHTS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)

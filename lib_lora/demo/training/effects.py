@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .pictures import CANVAS, Drawing, Scene, grid
+from lib_lora.demo.training.pictures import CANVAS, Drawing, Scene, grid
 
 
 def _same_scene(scene: Scene, strength: float) -> Scene:

@@ -11,8 +11,8 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionPipe
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
-from .tokenizer import FILES
-from .unet import SCHEDULE, TextToLatents
+from lib_lora.demo.training.tokenizer import FILES
+from lib_lora.demo.training.unet import SCHEDULE, TextToLatents
 
 # Euler keeps the last three for whoever swaps the sampler: DDIM and PNDM start from this config, as SD1's folders do.
 SAMPLING = {

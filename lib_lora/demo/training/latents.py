@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .pictures import CANVAS, Drawing
+from lib_lora.demo.training.pictures import CANVAS, Drawing
 
 SIDE = CANVAS // 8  # latents are (4, 16, 16)
 MEAN = torch.tensor([0.25, 0.05, -0.07, 0.12])[:, None, None]  # per channel, over many random scenes

@@ -10,8 +10,15 @@ from diffusers import DDPMScheduler
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from .autoencoder import Recipe, add_noise, load_autoencoder, picture_loss, rate_at, study_pictures
-from .unet import SCHEDULE, TextToLatents, guess_clean, save_checkpoint, tokenize, update_average
+from lib_lora.demo.training.autoencoder import (
+    Recipe,
+    add_noise,
+    load_autoencoder,
+    picture_loss,
+    rate_at,
+    study_pictures,
+)
+from lib_lora.demo.training.unet import SCHEDULE, TextToLatents, guess_clean, save_checkpoint, tokenize, update_average
 
 RECIPE = Recipe(steps=700, constant_until=0.3, noise=0.06, seed=4)
 NOISIEST = 300  # of 1000; beyond it the UNet's guess is no longer the same figure in the same place

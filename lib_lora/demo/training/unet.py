@@ -14,10 +14,10 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from .captions import batch
-from .latents import SIDE, latents_of
-from .pictures import draw
-from .tokenizer import LENGTH
+from lib_lora.demo.training.captions import batch
+from lib_lora.demo.training.latents import SIDE, latents_of
+from lib_lora.demo.training.pictures import draw
+from lib_lora.demo.training.tokenizer import LENGTH
 
 SCHEDULE = {
     "num_train_timesteps": 1000,
