@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from lib_lora import families
-from lib_lora.keys import ModuleName, layout, names, spellings
+from lib_lora.keys import ModuleName, layout, names, sd3, spellings
 from lib_lora.keys.names import ENCODERS, Encoder
 
 if TYPE_CHECKING:
@@ -216,10 +216,25 @@ def _checkpoint_targets(key: str, shape: Shape, layers: int) -> Iterator[tuple[M
         name = layout.unet_from_native(path, layers)
         if name is not None and part in ("weight", "bias"):
             yield ModuleName(name, path), part, Target(key, "unet", shape)
+        elif part in ("weight", "bias"):
+            yield from _sd3_targets(key, path, part, shape)
         return
     for encoder in ENCODERS:
         if key.startswith(f"{encoder.checkpoint}."):
             yield from _text_targets(key, shape, encoder)
+
+
+def _sd3_targets(key: str, path: str, part: str, shape: Shape) -> Iterator[tuple[ModuleName, str, Target]]:
+    """A module of SD 3's transformer under its own name, and under those that diffusers gives to it or its thirds."""
+    diffusers = sd3.names(path, shape[0], shape[-1] if len(shape) > 1 else 0)
+    if diffusers is None:
+        return
+    yield ModuleName(path, path), part, Target(key, "unet", shape)
+    rows = shape[0] // max(len(diffusers), 1)
+    for place, name in enumerate(diffusers):
+        cut = None if len(diffusers) == 1 else (place * rows, (place + 1) * rows)
+        if name != path:
+            yield ModuleName(name, name), part, Target(key, "unet", (rows, *shape[1:]), rows=cut)
 
 
 def _text_targets(key: str, shape: Shape, encoder: Encoder) -> Iterator[tuple[ModuleName, str, Target]]:
@@ -246,7 +261,7 @@ def _text_targets(key: str, shape: Shape, encoder: Encoder) -> Iterator[tuple[Mo
         target = Target(key, component, (shape[1], shape[0]), transposed=True)
         yield ModuleName("text_projection", part, encoder), "weight", target
     elif part in ("weight", "bias"):
-        if path.startswith(("text_model.", "text_projection")):
+        if path.startswith(("text_model.", "text_projection", "encoder.block.", "encoder.final_layer_norm", "shared")):
             yield ModuleName(path, path, encoder), part, Target(key, component, shape)
         elif (name := layout.text_from_open_clip(path)) is not None:
             yield ModuleName(name, path, encoder), part, Target(key, component, shape)

@@ -44,6 +44,11 @@ def given_base(family: str) -> dict[str, Tensor]:
     return load_file(GIVEN / "base" / f"{family}.safetensors")
 
 
+def own_file(name: str) -> Path:
+    """A golden adapter of our own; PEFT's lie in folders of their own, beside their configuration."""
+    return OWN / name / "adapter_model.safetensors" if (OWN / name).is_dir() else OWN / f"{name}.safetensors"
+
+
 def base_key(case: Mapping[str, Any]) -> str:
     """The parameter of the checkpoint that the case is about."""
     key = case["base_weight"]

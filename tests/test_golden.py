@@ -31,14 +31,11 @@ from tests.support_golden import (
     given_cases,
     in_diffusers_layout,
     index_of,
+    own_file,
     tag_of,
 )
 
 OWN_CASES = sorted(path.name.removesuffix(".expected.safetensors") for path in OWN.glob("*.expected.safetensors"))
-
-
-def own_file(name: str) -> Path:
-    return OWN / name / "adapter_model.safetensors" if (OWN / name).is_dir() else OWN / f"{name}.safetensors"
 
 
 def test_there_are_golden_files_of_every_algorithm():

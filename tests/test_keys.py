@@ -89,6 +89,31 @@ sdxl  lora_te1_text_model_encoder_layers_0_self_attn_k_proj                     
 sdxl  text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj                     weight  {XL_2}.transformer.resblocks.0.attn.in_proj_weight[0:6]
 sdxl  lora_te2_text_projection                                                        weight  {XL_2}.text_projection.T
 """  # noqa: E501
+SD3 = {
+    f"{UNET_ROOT}.joint_blocks.0.x_block.attn.qkv.weight": (12, 4),
+    f"{UNET_ROOT}.joint_blocks.0.x_block.attn.qkv.bias": (12,),
+    f"{UNET_ROOT}.joint_blocks.0.context_block.attn.proj.weight": (4, 4),
+    f"{UNET_ROOT}.joint_blocks.0.context_block.adaLN_modulation.1.weight": (24, 4),
+    f"{UNET_ROOT}.joint_blocks.1.context_block.adaLN_modulation.1.weight": (8, 4),
+    f"{UNET_ROOT}.context_embedder.weight": (4, 4),
+    "text_encoders.clip_g.transformer.text_model.encoder.layers.0.mlp.fc1.weight": (8, 4),
+    "text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q.weight": (4, 4),
+}
+BLOCK_0 = f"{UNET_ROOT}.joint_blocks.0"
+SD3_SPELLED = f"""
+transformer.transformer_blocks.0.attn.to_k                            {BLOCK_0}.x_block.attn.qkv.weight[4:8]
+transformer_blocks.0.attn.to_v                                        {BLOCK_0}.x_block.attn.qkv.weight[8:12]
+base_model.model.transformer_blocks.0.attn.to_q                       {BLOCK_0}.x_block.attn.qkv.weight[0:4]
+lora_transformer_transformer_blocks_0_attn_to_q                       {BLOCK_0}.x_block.attn.qkv.weight[0:4]
+lora_unet_joint_blocks_0_x_block_attn_qkv                             {BLOCK_0}.x_block.attn.qkv.weight
+diffusion_model.joint_blocks.0.context_block.attn.proj                {BLOCK_0}.context_block.attn.proj.weight
+transformer.transformer_blocks.0.attn.to_add_out                      {BLOCK_0}.context_block.attn.proj.weight
+transformer.transformer_blocks.0.norm1_context.linear                 {BLOCK_0}.context_block.adaLN_modulation.1.weight
+lora_unet_joint_blocks_1_context_block_adaLN_modulation_1             {UNET_ROOT}.joint_blocks.1.context_block.adaLN_modulation.1.weight
+transformer.context_embedder                                          {UNET_ROOT}.context_embedder.weight
+lora_te2_text_model_encoder_layers_0_mlp_fc1                          text_encoders.clip_g.transformer.text_model.encoder.layers.0.mlp.fc1.weight
+lora_te3_encoder_block_0_layer_0_SelfAttention_q                      text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q.weight
+"""  # noqa: E501
 KEYS = """
 lora_unet_x.lora_up.weight                            lora_unet_x                 up
 lora_unet_x.alpha                                     lora_unet_x                 alpha
@@ -125,6 +150,18 @@ def test_a_spelling_leads_to_what_it_means(family, spelling, part, meant):
     found = index_checkpoint(CHECKPOINTS[family]).find(spelling)
     assert found is not None
     assert shown(found[part]) == meant
+
+
+@pytest.mark.parametrize(("spelling", "meant"), rows(SD3_SPELLED))
+def test_a_spelling_of_sd3_leads_to_what_it_means(spelling, meant):
+    found = index_checkpoint(SD3).find(spelling)
+    assert found is not None
+    assert shown(found["weight"]) == meant
+
+
+def test_of_sd3_what_diffusers_has_the_other_way_round_is_not_found_under_its_name():
+    assert index_checkpoint(SD3).find("transformer.transformer_blocks.1.norm1_context.linear") is None
+    assert index_checkpoint(SD3).family.id == "sd3"
 
 
 @pytest.mark.parametrize(("key", "module", "part"), rows(KEYS))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lib_lora.keys import comfy, diffusers, kohya, lycoris
+from lib_lora.keys import comfy, diffusers, kohya, lycoris, sd3
 from lib_lora.keys.names import Encoder, ModuleName
 from lib_lora.keys.split import split_key
 
@@ -21,6 +21,7 @@ SPELLINGS: tuple[Spelling, ...] = (
     lycoris.spell,
     diffusers.spell,
     comfy.spell,
+    sd3.spell,
 )
 
 

@@ -23,7 +23,10 @@ SDXL_2 = Encoder(("lora_te2",), ("text_encoder_2",), "clip_g", "conditioner.embe
 REFINER = Encoder(
     ("lora_te", "lora_te1", "lora_te2"), ("text_encoder_2", "text_encoder"), "clip_g", "conditioner.embedders.0.model"
 )
-ENCODERS = (SD1, SD2, SDXL_1, SDXL_2, REFINER)
+SD3_1 = Encoder(("lora_te1", "lora_te"), ("text_encoder",), "clip_l", "text_encoders.clip_l.transformer")
+SD3_2 = Encoder(("lora_te2",), ("text_encoder_2",), "clip_g", "text_encoders.clip_g.transformer")
+SD3_3 = Encoder(("lora_te3",), ("text_encoder_3",), "t5xxl", "text_encoders.t5xxl.transformer")
+ENCODERS = (SD1, SD2, SDXL_1, SDXL_2, REFINER, SD3_1, SD3_2, SD3_3)
 
 
 @dataclass(frozen=True)
