@@ -1,13 +1,14 @@
 """A checkpoint that the WebUI has loaded, as host. It lives with its model, because the WebUI keeps several loaded.
 
 The WebUI wraps text encoders (`.wrapped`) and unwraps them before it loads other weights; without those steps the
-parameters are named as in a checkpoint file.
+parameters are named as in a checkpoint file. With weights in fp8 it keeps `fp16_weight` beside them if the user wants so.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -41,7 +42,7 @@ class WebUIHost(TorchHost):
         root = next((name for name in ENCODERS if isinstance(getattr(model, name, None), nn.Module)), None)
         if root is not None:
             slots.update(slots_of(getattr(model, root), f"{root}."))
-        return {_unwrapped(key): slot for key, slot in slots.items()}
+        return {_unwrapped(key): replace(slot, finer=f"fp16_{slot.attribute}") for key, slot in slots.items()}
 
 
 def session_of(sd_model: nn.Module, finder: Finder, cache: Any = None) -> Session:

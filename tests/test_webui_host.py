@@ -1,0 +1,130 @@
+"""The WebUI's model as host, without a WebUI: names, wrappers, several models, weights that are exchanged below it.
+
+What every host must do is asked of it in test_host_contract.py.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from lib_lora.tag import read_prompt
+from lib_lora.webui.host import WebUIHost, existing_session, release, session_of
+from tests.support import Folder, fingerprint, kohya_shapes, write_lora
+from tests.support_webui import tiny_sd_model
+
+FAMILIES = ("sd1", "sd2", "sdxl")
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    return tiny_sd_model(request.param)
+
+
+@pytest.fixture
+def adapters(model: nn.Module, tmp_path: Path) -> Folder:
+    write_lora(tmp_path / "a.safetensors", kohya_shapes(WebUIHost(model).targets()), seed=1)
+    return Folder(tmp_path)
+
+
+def bits(model: nn.Module) -> dict[str, str]:
+    return fingerprint(model.named_parameters())
+
+
+def carry(model: nn.Module, adapters: Folder, prompt: str):
+    return session_of(model, adapters).activate(read_prompt(prompt).tags)
+
+
+def test_parameters_are_named_as_in_a_checkpoint_file(model):
+    keys = WebUIHost(model).targets().keys
+    assert all(key.startswith(("model.diffusion_model.", "cond_stage_model.", "conditioner.")) for key in keys)
+    assert not [key for key in keys if "wrapped" in key]
+    assert any("text_model" in key or "resblocks" in key for key in keys)
+
+
+@contextmanager
+def unwrapped(model: nn.Module) -> Iterator[None]:
+    """As the WebUI leaves the first text encoder while it loads other weights."""
+    is_sdxl = hasattr(model, "conditioner")
+    encoders, place = (model.conditioner.embedders, "0") if is_sdxl else (model, "cond_stage_model")
+    outer = getattr(encoders, place)
+    setattr(encoders, place, outer.wrapped)
+    yield
+    setattr(encoders, place, outer)
+
+
+def test_wrapping_and_unwrapping_the_text_encoder_is_not_noticed(model, adapters):
+    untouched = bits(model)
+    carry(model, adapters, "<lora:a:1>")
+    keys = existing_session(model).host.targets().keys
+    with unwrapped(model):
+        assert existing_session(model).host.targets().keys == keys
+        carry(model, adapters, "")
+    assert bits(model) == untouched
+
+
+def test_the_model_keeps_its_session_and_takes_it_along_when_it_dies(tmp_path):
+    model = tiny_sd_model("sd1")
+    session = session_of(model, Folder(tmp_path))
+    assert session is session_of(model, Folder(tmp_path)) is existing_session(model)
+    session.clear()
+    dead, gone = weakref.ref(session), weakref.ref(model)
+    del session, model
+    assert gone() is None, "something keeps the checkpoint in memory"
+    assert dead() is None
+
+
+def test_two_models_do_not_meet(model, adapters):
+    other = tiny_sd_model("sd1", seed=1)
+    untouched = bits(other)
+    carry(model, adapters, "<lora:a:1>")
+    session_of(other, adapters)
+    assert bits(other) == untouched
+    assert existing_session(other) is not existing_session(model)
+
+
+def test_other_weights_loaded_into_the_same_modules_are_the_new_base(model, adapters):
+    carry(model, adapters, "<lora:a:1>")
+    state = {key: value.clone() + 1 for key, value in model.state_dict().items()}
+    model.load_state_dict(state)
+    fresh = bits(model)
+    assert fresh == fingerprint(state.items())
+    carry(model, adapters, "<lora:a:1>")
+    assert bits(model) != fresh
+    carry(model, adapters, "")
+    assert bits(model) == fresh
+
+
+def test_released_the_model_is_as_if_nobody_had_been_there(model, adapters):
+    untouched, attributes = bits(model), set(vars(model))
+    carry(model, adapters, "<lora:a:1>")
+    release(model)
+    assert bits(model) == untouched
+    assert set(vars(model)) == attributes
+    assert not [module for module in model.modules() if module._load_state_dict_pre_hooks]
+    release(model)
+
+
+def test_with_fp8_weights_the_finer_copy_is_what_adapters_are_added_to(tmp_path):
+    """1.06 is 1.0 in fp8, and 1.0 + 0.06 too; but 1.06 + 0.06 is 1.125."""
+    model = tiny_sd_model("sd1")
+    layer, module = model.get_submodule("model.diffusion_model.time_embed.0"), "lora_unet_time_embedding_linear_1"
+    outputs, inputs = layer.weight.shape
+    parts = {"lora_up.weight": torch.full((outputs, 1), 0.06), "lora_down.weight": torch.ones(1, inputs)}
+    save_file({f"{module}.{part}": tensor for part, tensor in parts.items()}, tmp_path / "one.safetensors")
+    layer.weight.data = torch.full_like(layer.weight, 1.06)
+    layer.fp16_weight = layer.weight.data.half()
+    layer.to(torch.float8_e4m3fn)
+    values = []
+    for prompt in ("", "<lora:one:1:force=1>", ""):
+        carry(model, Folder(tmp_path), prompt)
+        values += layer.weight.float().unique().tolist()
+    assert values == [1.0, 1.125, 1.0]
+    assert layer.weight.dtype == torch.float8_e4m3fn
