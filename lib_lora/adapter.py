@@ -145,9 +145,11 @@ def _read(parts: dict[str, Tensor], origin: Origin) -> tuple[dict[str, Delta], l
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """True if all values are numbers. The extremes tell, in one pass without memory of its own: one nan makes both nan."""
+    """True if all values are numbers, in one pass without memory of its own."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
+    if tensor.dtype == torch.float16:  # of which torch 2.1 cannot tell the extremes, and no sum overflows float32
+        return bool(tensor.sum(dtype=torch.float32).isfinite())
     return bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
