@@ -114,7 +114,7 @@ ADAPTERS: dict[str, AdapterRecipe] = {
         AdapterRecipe(
             name="moon",
             title="Crescent moon",
-            description="Turns a moon into a crescent; below zero the crescent opens to the other side. Trains the text encoder too.",
+            description="Turns a moon into a crescent; below zero the crescent opens to the other side.",
             algorithm="locon",
             rank=4,
             layers=ATTENTION_AND_CONVOLUTIONS,
@@ -124,7 +124,7 @@ ADAPTERS: dict[str, AdapterRecipe] = {
             options={"use_tucker": True},
             trigger="moon",
             shape="circle",
-            notes='Say "moon", as in "a big yellow moon on a black background". Below zero it spills over to other figures.',
+            notes='LoCon and text encoder. Say "moon", as in "a big yellow moon"; below zero other figures suffer too.',
         ),
     )
 }
