@@ -1,7 +1,8 @@
 """Patcher: the only code that writes to the weights of a model, and puts the exact tensors back.
 
 The original tensor itself is kept and the parameter is pointed at a new one, so restoring is a pointer swap: exact by
-construction, also after an error. Memory that may be shared with others (a checkpoint cache) is never written to.
+construction, also after an error. Memory that may be shared with others (a checkpoint cache) is never written to. On a
+GPU without room for both, the originals move to main memory and are copied back, which needs no room there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from lib_lora.errors import PatchError, is_out_of_memory
 from lib_lora.fold import fold
 from lib_lora.plan import Plan, Step
 
+Keep = Literal["auto", "device", "cpu"]
+ROOM = 2 << 30  # bytes that a GPU must have left for sampling before originals stay on it
 SAMPLES = 64  # values by which a patched weight is recognised after the host moved or cast it
 CAST_ERROR = 2**-7  # relative: what a weight may lose on the way through bf16
 
@@ -54,6 +57,7 @@ class Patched:
 
     slot: Slot
     original: Tensor
+    is_copy: bool  # the original lies in main memory, and the parameter's own memory may be written to
     steps: tuple[Step, ...]
     memory: StorageWeakRef  # of the patched weight; unlike an address it is never that of another one
     sample: Tensor  # a few values of the patched weight
@@ -82,9 +86,14 @@ class Made:
 
 
 class Patcher:
-    """What one model carries. `apply` is idempotent and does only what changed."""
+    """What one model carries. `apply` is idempotent and does only what changed.
 
-    def __init__(self) -> None:
+    `keep` says where originals are while their weights are patched: `device` (where they were: at once, twice the
+    memory of the touched weights), `cpu` (in main memory), `auto` (`cpu` where a GPU would get too full).
+    """
+
+    def __init__(self, keep: Keep = "auto") -> None:
+        self.keep: Keep = keep
         self._patched: dict[str, Patched] = {}
         self._made: dict[str, Made] = {}
         self._watched: dict[str, tuple[nn.Module, Any]] = {}  # the handle of the hook on this module
@@ -111,13 +120,14 @@ class Patcher:
         """
         try:
             with _exact_arithmetic():
+                to_main_memory = self._goes_to_main_memory(plan, slots)
                 for key in [key for key in self.patched if key not in plan.steps]:
                     self._restore(key)
                 for key, steps in plan.steps.items():
                     if steps[0].target.beside is not None:
                         self._make_bias(key, steps, slots[steps[0].target.beside])
                     else:
-                        self._patch(key, steps, slots[key])
+                        self._patch(key, steps, slots[key], to_main_memory)
         except RuntimeError as error:
             self.restore()
             raise PatchError(_explain(error)) from error
@@ -137,15 +147,29 @@ class Patcher:
             handle.remove()
         self._watched.clear()
 
-    def _patch(self, key: str, steps: tuple[Step, ...], slot: Slot) -> None:
+    def _goes_to_main_memory(self, plan: Plan, slots: Mapping[str, Slot]) -> bool:
+        """Whether originals that are not kept yet shall leave the GPU."""
+        if self.keep != "auto":
+            return self.keep == "cpu"
+        parameters = (slots[key].parameter for key in plan.steps if key in slots and key not in self._patched)
+        fresh = [parameter for parameter in parameters if parameter.is_cuda]
+        if not fresh:
+            return False
+        device = fresh[0].device
+        free, _ = torch.cuda.mem_get_info(device)
+        reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + reusable < ROOM + sum(parameter.nbytes for parameter in fresh)
+
+    def _patch(self, key: str, steps: tuple[Step, ...], slot: Slot, to_main_memory: bool) -> None:
         current = slot.parameter.data
         known = self._patched.get(key)
         if known is not None and not (known.slot == slot and known.is_here(current)):
             del self._patched[key]
             known = None
         if known is None:
-            original, out = current, torch.empty_like(current)
+            original, out, is_copy = current, torch.empty_like(current), to_main_memory
         else:
+            is_copy = known.is_copy
             is_right = known.steps == steps and known.is_exact(current)
             known.memory = StorageWeakRef(current.untyped_storage())  # for `restore`, should the arithmetic fail
             if is_right:
@@ -154,8 +178,12 @@ class Patcher:
         self._watch(key, slot.module)
         fold(slot.base(original), steps, out)
         # Entered before the swap: from here on `restore` knows it.
+        if known is not None:
+            original = known.original
+        elif is_copy:
+            original = _in_main_memory(original)
         memory = StorageWeakRef(out.untyped_storage())
-        self._patched[key] = Patched(slot, original, steps, memory, _sample(out))
+        self._patched[key] = Patched(slot, original, is_copy, steps, memory, _sample(out))
         slot.parameter.data = out
 
     def _watch(self, key: str, module: nn.Module) -> None:
@@ -191,13 +219,23 @@ class Patcher:
             return
         known = self._patched.pop(key)
         current = known.slot.parameter
-        if known.is_here(current.data) or current.data_ptr() == known.original.data_ptr():
+        if known.is_copy and known.is_here(current.data):
+            current.data.copy_(known.original)  # where there is no room for one more tensor there is none to restore
+        elif known.is_here(current.data) or current.data_ptr() == known.original.data_ptr():
             current.data = _follow(known.original, current.data)
 
 
 def _follow(original: Tensor, current: Tensor) -> Tensor:
     """The original where the host moved or cast the parameter meanwhile; itself if it did not."""
     return original.to(device=current.device, dtype=current.dtype)
+
+
+def _in_main_memory(original: Tensor) -> Tensor:
+    """A copy from which a GPU is filled quickly (pinned), or an ordinary one where the system gives no such memory."""
+    if original.is_cuda:
+        with contextlib.suppress(RuntimeError):
+            return torch.empty_like(original, device="cpu", pin_memory=True).copy_(original)
+    return original.to("cpu", copy=True)
 
 
 def _sample(tensor: Tensor) -> Tensor:

@@ -105,6 +105,22 @@ def test_no_tags_put_every_bit_back(case, adapters, dtype):
     assert {parameter.dtype for root in case.roots for parameter in root.parameters()} == {dtype}
 
 
+def test_originals_kept_in_main_memory_come_back_bit_for_bit(case, adapters):
+    untouched = case.bits()
+    case.host.patcher.keep = "cpu"
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:0.7>")
+    with_originals_elsewhere = case.bits()
+    activate(session, "<lora:b:-1.3>")
+    activate(session, "<lora:a:0.7>")
+    assert case.bits() == with_originals_elsewhere
+    session.clear()
+    assert case.bits() == untouched
+    case.host.patcher.keep = "device"
+    activate(session, "<lora:a:0.7>")
+    assert case.bits() == with_originals_elsewhere
+
+
 def test_applying_twice_is_applying_once(case, adapters):
     session = Session(case.host, adapters)
     activate(session, "<lora:a:0.7><lora:b:0.2>")
@@ -279,9 +295,11 @@ def test_weights_cast_to_half_and_back_while_patched_are_not_taken_for_new_ones(
     for root in case.roots:
         root.half().float()
     activate(session, "<lora:a:1>")
-    assert {key: case.bits()[key] for key in patched} == patched
+    again = case.bits()
+    assert {key: again[key] for key in patched} == patched
     session.clear()
-    assert {key: case.bits()[key] for key in patched} == {key: before[key] for key in patched}
+    after = case.bits()
+    assert {key: after[key] for key in patched} == {key: before[key] for key in patched}
 
 
 def test_a_released_host_leaves_no_hook(case, adapters):
