@@ -11,7 +11,7 @@ from typing import Any
 from modules import paths, shared
 from modules.cache import cache_dir
 
-from lib_lora.errors import NotFoundError
+from lib_lora.errors import LoraError, NotFoundError
 from lib_lora.library import Entry, Library, Progress, RefreshResult
 from lib_lora.webui import settings
 
@@ -30,7 +30,7 @@ def folders() -> list[Path]:
 class ToldLibrary(Library):
     """A library that tells when it has been somewhere and found something."""
 
-    def __init__(self, folders: Sequence[Path], database: Path, tell: Callable[[], None]) -> None:
+    def __init__(self, folders: Sequence[Path], database: Path | None, tell: Callable[[], None]) -> None:
         super().__init__(folders, database=database)
         self._tell = tell
 
@@ -47,9 +47,7 @@ class Catalogue:
     """A library and a name for each of its entries; a finder for sessions."""
 
     def __init__(self) -> None:
-        database = Path(cache_dir, "lib_lora.sqlite")
-        database.parent.mkdir(parents=True, exist_ok=True)
-        self.library = ToldLibrary(folders(), database, self._name_all)
+        self.library = _open_library(self._name_all)
         self.on_change: list[Callable[[], None]] = []  # called when the list is another one
         self._by_name: Mapping[str, Entry] | None = None
         self._names: Mapping[int, str] = {}  # by the entry's id
@@ -104,6 +102,16 @@ class Catalogue:
         self._by_name = named
         for tell in self.on_change:
             tell()
+
+
+def _open_library(tell: Callable[[], None]) -> ToldLibrary:
+    database = Path(cache_dir, "lib_lora.sqlite")
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        return ToldLibrary(folders(), database, tell)
+    except (LoraError, OSError) as error:
+        print(f"lib_lora: {error}; until then the adapters are listed anew at each start")
+        return ToldLibrary(folders(), None, tell)
 
 
 def _plain_aliases(entries: list[Entry]) -> Any:

@@ -24,7 +24,7 @@ class ConditioningGuard:
 
     def check(self, p: Any, typed: Hashable, meaning: Hashable) -> None:
         """`typed` (in the WebUI's key) now stands for `meaning`: everything else that decides the encoder's weights."""
-        known = self._meaning.pop(typed, meaning)
+        known = self._meaning.pop(typed, None)
         self._meaning[typed] = meaning
         while len(self._meaning) > REMEMBERED:
             self._meaning.popitem(last=False)

@@ -1,7 +1,7 @@
 """A checkpoint that the WebUI has loaded, as host. It lives with its model, because the WebUI keeps several loaded.
 
 The WebUI wraps text encoders (`.wrapped`) and unwraps them before it loads other weights; without those steps the
-parameters are named as in a checkpoint file. With weights in fp8 it keeps `fp16_weight` beside them if the user wants so.
+parameters are named as in a checkpoint file. Beside weights in fp8 it keeps `fp16_weight` if the user wants so.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class Legacy:
     def remove(self, *, for_good: bool) -> None:
         """The modules as they were. `for_good`: the built-in extension lists its files anew, which may take a while."""
         for name in LISTS:
-            getattr(self.networks, name).clear()
+            getattr(self.networks, name, {}).clear()
         for module, name, value in reversed(self._replaced):
             setattr(module, name, value)
         for name in self._brought:

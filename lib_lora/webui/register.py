@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ def register() -> Room:
     """Take over. Calling it again first undoes what was there."""
     global _registered
     unregister()
-    _registered = Room()
-    _registered.enter()
-    return _registered
+    room = Room()
+    room.enter()
+    _registered = room
+    return room
 
 
 def unregister() -> None:
@@ -58,10 +60,20 @@ class Room:
         self.options = Options(lambda: list(self.catalogue.by_name), self.catalogue.refresh)
 
     def enter(self) -> None:
-        """Called while the WebUI loads scripts: callbacks are registered, nothing of the user interface exists."""
-        self.takeover.install(loaded_models())
-        self.legacy.install()
-        self.options.install()
+        """Called while the WebUI loads scripts: callbacks are registered, nothing of the user interface exists.
+
+        If a step fails, those before it are undone and the built-in works as if we were not there.
+        """
+        with ExitStack() as undo:
+            undo.callback(self.takeover.hand_back)
+            self.takeover.install(loaded_models())
+            undo.callback(self.legacy.remove, for_good=True)
+            self.legacy.install()
+            undo.callback(self.options.remove)
+            self.options.install()
+            following = self._following(sd_models.reload_model_weights)
+            patches.patch(__name__, sd_models, "reload_model_weights", following)
+            undo.pop_all()
         paste = Paste(self.catalogue)
         script_callbacks.on_script_unloaded(unregister)
         script_callbacks.on_before_ui(self.before_ui)
@@ -70,13 +82,11 @@ class Room:
         script_callbacks.on_model_loaded(self.model_loaded)
         script_callbacks.on_infotext_pasted(paste.tags_of_additional_networks)
         script_callbacks.on_infotext_pasted(paste.rename_by_hash)
-        following = self._following(sd_models.reload_model_weights)
-        patches.patch(__name__, sd_models, "reload_model_weights", following)
         for model in loaded_models():
             self.model_loaded(model)
 
     def leave(self) -> None:
-        """Undo `enter`."""
+        """Undo `enter`, so that the WebUI can load scripts again."""
         patches.undo(__name__, sd_models, "reload_model_weights")
         for model in loaded_models():
             release(model)

@@ -31,6 +31,8 @@ class Takeover:
 
     def __init__(self) -> None:
         self._aside: list[tuple[list[Any], int, Any]] = []  # (list of callbacks, place, callback)
+        self._networks: Any = None  # the built-in's module whose patches were undone
+        self._patches: Any = None  # its class of them
 
     def install(self, models: Iterable[nn.Module]) -> None:
         """Set the built-in aside if it is loaded. `models`: loaded checkpoints, which may carry adapters of its."""
@@ -43,9 +45,16 @@ class Takeover:
         networks = sys.modules.get("networks")
         if hasattr(getattr(networks, "originals", None), "undo"):
             networks.originals.undo()
+            self._networks, self._patches = networks, type(networks.originals)
             networks.originals = AlreadyUndone()
             for model in models:
                 _put_back_what_it_changed(model, networks)
+
+    def hand_back(self) -> None:
+        """The built-in works again, at once."""
+        self.remove()
+        if self._patches is not None:
+            self._networks.originals = self._patches()
 
     def remove(self) -> None:
         """The callbacks are back. Torch stays unpatched, as the built-in leaves it when the WebUI unloads scripts."""

@@ -39,8 +39,8 @@ def test_switched_on_it_takes_the_weights_over_as_the_built_in_found_them(own):
 
 def test_reloaded_it_is_there_once(own):
     before = own.draw(TAGGED).picture
-    for _ in range(2):
-        own.reload()
+    for options in ({}, {"enable_reloading_ui_scripts": True}):
+        own.reload(**options)
     seen = own.request("/probe")
     assert (seen["registry"], seen["pages"], seen["torch is patched"]) == (OURS, ["lib_lora.webui.page"], False)
     assert difference(own.draw(TAGGED).picture, before) == 0

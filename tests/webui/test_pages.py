@@ -27,8 +27,8 @@ def page(webui) -> Iterator[Page]:
         failures: list[str] = []
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.on("dialog", lambda dialog: (failures.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.route("**/*", lambda route: route.continue_() if route.request.url.startswith((webui.url, "data:", "blob:"))
-                   else route.abort())  # fmt: skip
+        here = (webui.url, "data:", "blob:")
+        page.route("**/*", lambda each: each.continue_() if each.request.url.startswith(here) else each.abort())
         open_page(page, webui)
         yield page
         browser.close()
