@@ -155,10 +155,10 @@ def _first_use(bench: Bench, path: Path) -> None:
     bench.host.apply(plan([(LoraTag(path.stem), adapter)], bench.index))
 
 
-def _first_use_floor(bench: Bench, path: Path) -> None:
+def _first_use_floor(bench: Bench, path: Path) -> list[torch.Tensor]:
     path.read_bytes()
-    for slot in _touched_slots(bench, path):
-        torch.empty_like(slot.parameter.data).copy_(slot.parameter.data)
+    slots = _touched_slots(bench, path)
+    return [torch.empty_like(slot.parameter.data).copy_(slot.parameter.data) for slot in slots]  # all of it, at once
 
 
 def _touched_slots(bench: Bench, path: Path) -> list[SimpleNamespace]:
