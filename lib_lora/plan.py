@@ -103,7 +103,8 @@ def plan(active: Sequence[tuple[LoraTag, Adapter]], index: TargetIndex) -> Plan:
             for step in own:
                 if step.multiplier != 0:
                     steps.setdefault(step.target.key, []).append(step)
-            embeddings = {**adapter.embeddings, **embeddings}  # of two with one name, the first in the prompt
+            if tag.te != 0 or tag.unet != 0:
+                embeddings = {**adapter.embeddings, **embeddings}  # of two with one name, the first in the prompt
         reports.append(report)
     return Plan({key: tuple(of_key) for key, of_key in steps.items()}, tuple(reports), embeddings)
 

@@ -105,6 +105,16 @@ def test_a_prompt_without_the_word_reads_as_before(tmp_path):
     assert torch.equal(text(pipe, "a b c"), plain)
 
 
+def test_at_weight_zero_the_word_is_an_ordinary_one(tmp_path):
+    pipe = pipeline(tmp_path)
+    plain = text(pipe, "a zyx")
+    draw = attached(tmp_path, pipe, {"bundle_emb.zyx.clip_l": torch.randn(2, 12)})
+    draw.activate("a zyx <lora:a:0>")
+    assert torch.equal(text(pipe, "a zyx"), plain)
+    draw.activate("a zyx <lora:a:0:1>")
+    assert not torch.equal(text(pipe, "a zyx"), plain)
+
+
 def test_the_end_of_the_text_is_found_also_after_a_new_word(tmp_path):
     pipe = pipeline(tmp_path, "sdxl")
     words = {f"bundle_emb.zyx.{encoder}": torch.randn(1, 12) for encoder in ("clip_l", "clip_g")}
