@@ -185,7 +185,9 @@ def _require_same_base(report: AdapterReport, adapter: Adapter, index: TargetInd
         bases = f": made for {adapter.family.label}, the checkpoint is {index.family.label}" if same is not True else ""
         hint = f" ({report.misfits[0]})" if report.misfits and same is not False else ""
         raise WrongBaseError(f"{fits}{bases}{hint}; nothing was applied")
-    if same is None and not report.tag.force and report.matched * 2 < report.total:
+    # Lacking modules is no proof where the family is known (a partial checkpoint); layers of other shapes are.
+    needed = len(report.misfits) if same else report.total / 2
+    if report.matched < needed and not report.tag.force:
         raise WrongBaseError(
             f"{fits} this checkpoint; nothing was applied (force=1 in the tag applies them all the same)"
         )

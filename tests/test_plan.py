@@ -86,6 +86,25 @@ def test_sd3_and_flux_are_recognised(tmp_path, module, base):
     assert report.problem == f"x: 0 of 1 layers match: made for {base}, the checkpoint is SD 1.5; nothing was applied"
 
 
+def test_of_the_same_family_but_mostly_of_other_widths_nothing_is_applied(tmp_path):
+    """A distilled or otherwise changed SD 1.5: four of six layers have other shapes."""
+    wider = {name: (shape[0] * 2, shape[1]) if shape[1] == 768 else shape for name, shape in sd1_shapes().items()}
+    path = write_lora(tmp_path / "a.safetensors", wider)
+    report, made = report_of(sd1(), path)
+    assert not made.steps
+    assert "2 of 6 layers match" in (report.problem or "")
+    report, made = report_of(sd1(), path, LoraTag("x", force=True))
+    assert report.applied
+    assert len(made.steps) == 2
+
+
+def test_a_part_of_a_checkpoint_takes_the_part_that_it_has(tmp_path):
+    path = write_lora(tmp_path / "a.safetensors", sd1_shapes())
+    one = dict(list(sd1().items())[:1])
+    report, made = report_of(one, path)
+    assert (report.matched, len(made.steps)) == (1, 1)
+
+
 def test_of_two_spellings_of_one_layer_the_first_counts(tmp_path):
     name = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     path = write_lora(tmp_path / "a.safetensors", {**sd1_shapes(), f"unet.{name}": (320, 320)})

@@ -138,6 +138,20 @@ def test_the_tab_lists_the_adapters_and_writes_into_the_prompt(webui, page):
     assert "<lora:second:" in prompt(page)
 
 
+def test_the_strip_below_the_prompt_follows_the_text_and_writes_into_it(webui, page):
+    page.locator(PROMPT).fill("a red circle <lora:sd1:0.8> <lora:nobody:1>")
+    rows = page.locator("#txt2img_prompt_container .lora-strip .lora-row")
+    rows.first.wait_for()
+    assert rows.count() == 2
+    rows.nth(1).get_by_text("Lora not found: nobody").wait_for()
+    number = rows.first.locator("input:not([type=range])").first
+    number.fill("-0.5")
+    number.press("Enter")
+    assert "<lora:sd1:-0.5>" in prompt(page)
+    page.locator(PROMPT).fill("a red circle")
+    rows.first.wait_for(state="detached")
+
+
 def test_reload_ui_leaves_one_of_everything(webui, page):
     before = webui.draw("a red circle <lora:sd1:0.8>")
     starts = webui.log.read_text().count("Startup time:")
