@@ -43,7 +43,7 @@ def _compvis(unet: nn.Module) -> nn.Module:
     for name, module in leaves.items():
         native = layout.unet_to_native(name, leaves, layers)
         assert native is not None, name
-        _put(root, native, module)
+        put(root, native, module)
     return root
 
 
@@ -52,7 +52,7 @@ def _clip() -> nn.Module:
     root = nn.Module()
     for name, module in tiny_encoder(TEXT_WIDTH).named_modules():
         if module._parameters:
-            _put(root, name if name.startswith("text_model.") else f"text_model.{name}", module)
+            put(root, name if name.startswith("text_model.") else f"text_model.{name}", module)
     return root
 
 
@@ -67,11 +67,11 @@ class _OpenClip(nn.Module):
         self.ln_final = nn.LayerNorm(TEXT_WIDTH)
         for number in range(2):
             path = f"transformer.resblocks.{number}"
-            _put(self, f"{path}.attn", nn.MultiheadAttention(TEXT_WIDTH, 2))
-            _put(self, f"{path}.ln_1", nn.LayerNorm(TEXT_WIDTH))
-            _put(self, f"{path}.ln_2", nn.LayerNorm(TEXT_WIDTH))
-            _put(self, f"{path}.mlp.c_fc", nn.Linear(TEXT_WIDTH, 2 * TEXT_WIDTH))
-            _put(self, f"{path}.mlp.c_proj", nn.Linear(2 * TEXT_WIDTH, TEXT_WIDTH))
+            put(self, f"{path}.attn", nn.MultiheadAttention(TEXT_WIDTH, 2))
+            put(self, f"{path}.ln_1", nn.LayerNorm(TEXT_WIDTH))
+            put(self, f"{path}.ln_2", nn.LayerNorm(TEXT_WIDTH))
+            put(self, f"{path}.mlp.c_fc", nn.Linear(TEXT_WIDTH, 2 * TEXT_WIDTH))
+            put(self, f"{path}.mlp.c_proj", nn.Linear(2 * TEXT_WIDTH, TEXT_WIDTH))
 
 
 def _wrapped(**children: nn.Module) -> nn.Module:
@@ -82,7 +82,8 @@ def _wrapped(**children: nn.Module) -> nn.Module:
     return outer
 
 
-def _put(root: nn.Module, path: str, module: nn.Module) -> None:
+def put(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Make `module` the one at the dotted `path` below `root`."""
     *parents, last = path.split(".")
     for name in parents:
         if name not in root._modules:

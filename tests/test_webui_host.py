@@ -18,7 +18,7 @@ from torch import nn
 from lib_lora.tag import read_prompt
 from lib_lora.webui.host import WebUIHost, existing_session, release, session_of
 from tests.support import Folder, fingerprint, kohya_shapes, write_lora
-from tests.support_webui import tiny_sd_model
+from tests.support_webui import put, tiny_sd_model
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 
@@ -58,6 +58,32 @@ def unwrapped(model: nn.Module) -> Iterator[None]:
     setattr(encoders, place, outer.wrapped)
     yield
     setattr(encoders, place, outer)
+
+
+def test_of_sd3_the_transformer_and_both_clip_encoders_are_found():
+    """Its encoders stand under `text_encoders`, as in a file; `cond_stage_model` is only a property there."""
+    model = SD3()
+    index = WebUIHost(model).targets()
+    assert index.family.id == "sd3"
+    assert index.find("lora_unet_joint_blocks_0_x_block_mlp_fc1") is not None
+    for number in (1, 2):
+        assert index.find(f"lora_te{number}_text_model_encoder_layers_0_mlp_fc1") is not None
+
+
+class SD3(nn.Module):
+    """A few layers at the places that the WebUI's SD3 model has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        put(self, "model.diffusion_model.joint_blocks.0.x_block.mlp.fc1", nn.Linear(8, 16))
+        put(self, "model.diffusion_model.joint_blocks.0.x_block.attn.qkv", nn.Linear(8, 24))
+        for encoder in ("clip_g", "clip_l"):
+            place = f"text_encoders.{encoder}.transformer.text_model.encoder.layers.0.mlp.fc1"
+            put(self, place, nn.Linear(8, 16))
+
+    @property
+    def cond_stage_model(self) -> nn.Module:
+        return self.text_encoders
 
 
 def test_wrapping_and_unwrapping_the_text_encoder_is_not_noticed(model, adapters):

@@ -21,7 +21,8 @@ from lib_lora.targets import index_checkpoint
 
 ATTRIBUTE = "lib_lora_session"  # of the model
 WRAPPER = "wrapped"
-ENCODERS = ("conditioner", "cond_stage_model")  # SDXL has both; there the second is a part of the first
+# SD3 has the first; SDXL the second and third, where the third is a part of the second; SD1 and SD2 the third.
+ENCODERS = ("text_encoders", "conditioner", "cond_stage_model")
 
 
 class WebUIHost(TorchHost):
