@@ -27,8 +27,8 @@ class Host(Protocol):
 class TorchHost:
     """A host whose parameters are those of torch modules.
 
-    `find_slots` lists the parameters that may be targets; `make_index` turns their shapes into a TargetIndex. Both run
-    again only when a module has been exchanged for another.
+    `find_slots` lists the parameters that may be targets, each time anew; `make_index` turns their shapes into a
+    TargetIndex and runs again only when a module has been exchanged for another.
     """
 
     def __init__(
@@ -53,7 +53,8 @@ class TorchHost:
 
     def _own_slots(self) -> dict[str, Slot]:
         """Those of the model itself, without biases that were made for an adapter."""
-        return {key: slot for key, slot in self._find_slots().items() if key not in self.patcher.made}
+        made = self.patcher.made
+        return {key: slot for key, slot in self._find_slots().items() if key not in made}
 
     def apply(self, plan: Plan) -> None:
         """See Host."""

@@ -140,6 +140,8 @@ def test_a_word_that_cannot_be_is_left_out_and_told(tmp_path, tensors, reason):
     draw.activate("<lora:a:1>")
     assert reason in draw.report.sentences()[0]
     assert state(pipe) == before
+    draw.activate("no tag, so nothing to tell")
+    assert draw.report.sentences() == []
 
 
 def test_words_of_an_adapter_that_is_not_applied_stay_unknown(tmp_path):

@@ -135,13 +135,10 @@ class Delta(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Rows(Delta):
-    """Some rows of a delta that does not depend on the weight."""
+class Wrapper(Delta):
+    """A delta made from another one, of which it has the name and the rank."""
 
     inner: Delta
-    begin: int
-    end: int
-    total: int
 
     @property
     def algorithm(self) -> str:  # type: ignore[override]
@@ -150,6 +147,15 @@ class Rows(Delta):
     @property
     def rank(self) -> int | None:  # type: ignore[override]
         return self.inner.rank
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(Wrapper):
+    """Some rows of a delta that does not depend on the weight."""
+
+    begin: int
+    end: int
+    total: int
 
     def misfit(self, shape: Shape) -> str | None:
         return self.inner.misfit((self.total, *shape[1:]))

@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts, Shape, like, require
+from lib_lora.algorithms.base import Delta, Parts, Shape, Wrapper, like, require
 
 
 @dataclass(frozen=True, eq=False)
-class Dora(Delta):
+class Dora(Wrapper):
     """The wrapped delta and the magnitudes. Linear in the multiplier between W and W_new."""
 
     additive = False
 
-    inner: Delta
     magnitude: Tensor  # (o,) or (i,)
     on_input: bool
 
@@ -45,10 +44,6 @@ class Dora(Delta):
     def algorithm(self) -> str:  # type: ignore[override]
         """ "DoRA (LoHa)"; of LoRA just "DoRA"."""
         return "DoRA" if self.inner.algorithm == "LoRA" else f"DoRA ({self.inner.algorithm})"
-
-    @property
-    def rank(self) -> int | None:  # type: ignore[override]
-        return self.inner.rank
 
     def misfit(self, shape: Shape) -> str | None:
         axis = 1 if self.on_input else 0

@@ -11,16 +11,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts, Shape, like, require, wrong_shape
+from lib_lora.algorithms.base import Delta, Parts, Shape, Wrapper, like, require, wrong_shape
 
 NAMES = ("bias_indices", "bias_values", "bias_size")
 
 
 @dataclass(frozen=True, eq=False)
-class Residual(Delta):
+class Residual(Wrapper):
     """The wrapped delta, and single entries."""
 
-    inner: Delta
     indices: Tensor  # (dimensions, n)
     values: Tensor  # (n,)
     size: Shape  # (o, i*kh*kw)
@@ -41,14 +40,6 @@ class Residual(Delta):
             bool(((indices >= 0) & (indices < limits)).all()), "its sparse residual has entries outside of the weight"
         )
         return cls(inner, indices, values.flatten(), shape, parts.scale)
-
-    @property
-    def algorithm(self) -> str:  # type: ignore[override]
-        return self.inner.algorithm
-
-    @property
-    def rank(self) -> int | None:  # type: ignore[override]
-        return self.inner.rank
 
     def misfit(self, shape: Shape) -> str | None:
         if torch.Size(self.size).numel() != torch.Size(shape).numel():
