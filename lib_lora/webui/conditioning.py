@@ -1,40 +1,147 @@
-"""The WebUI keeps encoded prompts and may not notice that the text encoder carries something else now.
+"""An encoded prompt is used again exactly where encoding it anew would give the same.
 
-Its key holds the tags as typed, but neither the time stamp of the file behind a name nor the option that adds an
-adapter. So: where the same tags mean something else than last time, what is kept is dropped.
+The WebUI keeps the last encoded prompts, with a key that holds the tags as typed: another weight for the UNet alone
+encodes again for nothing, and another file under the same name does not. Here the key holds, instead of the tags, what
+the text encoders carry while they encode. With such a key older encodings can be kept too: taking an adapter away, or
+a slider back, encodes nothing.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable
+import weakref
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-from modules import processing
+from modules import extra_networks, patches, processing, sd_hijack, shared
 
-CACHES = ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc")  # lists of two: the key and the encoded prompt
-REMEMBERED = 64
+from lib_lora.webui.carried import carried_by_encoders
 
-
-class ConditioningGuard:
-    """Remembers what each set of tags meant when it was last active."""
-
-    def __init__(self) -> None:
-        self._meaning: OrderedDict[Hashable, Hashable] = OrderedDict()
-
-    def check(self, p: Any, typed: Hashable, meaning: Hashable) -> None:
-        """`typed` (in the WebUI's key) now stands for `meaning`: everything else that decides the encoder's weights."""
-        known = self._meaning.pop(typed, None)
-        self._meaning[typed] = meaning
-        while len(self._meaning) > REMEMBERED:
-            self._meaning.popitem(last=False)
-        if known != meaning:
-            forget(p)
+PATCHED = (processing.StableDiffusionProcessing, "get_conds_with_caching")
+OLDER = 4  # encodings kept beside the WebUI's own, for each of its caches; one is about a megabyte
+OPTIONS = (  # that decide how a prompt is encoded, and are missing in the WebUI's key
+    "comma_padding_backtrack", "use_old_emphasis_implementation", "sdxl_clip_l_skip",
+    "sdxl_refiner_low_aesthetic_score", "sdxl_refiner_high_aesthetic_score",
+    "textual_inversion_add_hashes_to_infotext", "lora_functional",
+)  # fmt: skip
+TI_HASHES = "TI hashes"
 
 
-def forget(p: Any) -> None:
-    """Drop every encoded prompt. The lists are emptied in place: classes and objects share them."""
-    owners = (p, processing.StableDiffusionProcessing, processing.StableDiffusionProcessingTxt2Img)
-    for cache in (getattr(owner, name, None) for owner in owners for name in CACHES):
-        if isinstance(cache, list):
-            cache[:] = [None, None]
+@dataclass
+class Said:
+    """What encoding a prompt adds to the picture's text."""
+
+    parameters: dict[str, str] = field(default_factory=dict)
+    comments: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Circumstances:
+    """All that decides what encoding a prompt gives, beside what the WebUI's key has. Stands in it for the tags."""
+
+    other_networks: Mapping[str, Any]  # typed for extra networks that are not ours
+    encoders: Mapping[str, Any]
+    words: tuple[Any, ...]  # every embedding that a prompt can name
+    options: tuple[Any, ...]
+    size: tuple[Any, ...]  # for SDXL a part of the prompt
+    function: Callable[..., Any]
+    said: Said = field(default_factory=Said, compare=False)
+
+
+class Conditioning:
+    """Stands between the WebUI and its caches of encoded prompts."""
+
+    def __init__(self, network: extra_networks.ExtraNetwork) -> None:
+        self._network = network  # whose tags need not stand in the key
+
+    def install(self) -> None:
+        """Through the WebUI's own register of patches."""
+        original = getattr(*PATCHED)
+
+        def get_conds_with_caching(
+            p: Any, function: Any, prompts: Any, steps: int, caches: Any, typed: Any, hires_steps: int | None = None
+        ) -> Any:
+            now = self._circumstances(function, prompts, typed)
+            return find(caches, now, lambda all_caches: original(
+                p, function, prompts, steps, all_caches, now, hires_steps))
+
+        patches.patch(__name__, *PATCHED, get_conds_with_caching)
+
+    def remove(self) -> None:
+        """What was encoded until now is not found any more: the WebUI's own key is another."""
+        patches.undo(__name__, *PATCHED)
+
+    def _circumstances(self, function: Any, prompts: Any, typed: Any) -> Circumstances:
+        return Circumstances(
+            {kind: params for kind, params in (typed or {}).items() if not self._is_ours(kind)},
+            carried_by_encoders(shared.sd_model),
+            tuple(_words(sd_hijack.model_hijack.embedding_db)),
+            tuple(getattr(shared.opts, name, None) for name in OPTIONS),
+            (getattr(prompts, "width", None), getattr(prompts, "height", None)),
+            function,
+        )
+
+    def _is_ours(self, kind: str) -> bool:
+        registered = extra_networks.extra_network_registry.get(kind)
+        return (registered or extra_networks.extra_network_aliases.get(kind)) is self._network
+
+
+def find(caches: list[Any], now: Circumstances, encode: Callable[[list[Any]], Any]) -> Any:
+    """`encode` with older encodings to choose from beside `caches`, lists of a key and an encoded prompt.
+
+    Older ones hang as a third item on the first cache: whoever puts a new list there, or empties it, drops them too.
+    """
+    cache = caches[0]
+    previous = list(cache[:2])
+    if len(cache) < 3 or cache[0] is None:
+        cache[2:] = [deque(maxlen=OLDER)]
+    older = cache[2]
+    with _overheard() as said:
+        encoded = encode([*caches, *older])
+    if cache[0] is not previous[0]:  # it was encoded now
+        now.said = said
+        if previous[0] is not None:
+            older.appendleft(previous)
+        _say(said)
+        return encoded
+    place, key = next((place, key) for place, (key, value, *_) in enumerate([*caches, *older]) if value is encoded)
+    if place >= len(caches):  # what was used last stands where the WebUI looks first
+        del older[place - len(caches)]
+        older.appendleft(previous)
+        cache[:2] = key, encoded
+    for each in key:
+        if isinstance(each, Circumstances):
+            _say(each.said)
+    return encoded
+
+
+def _words(table: Any) -> Iterator[Hashable]:
+    for embedding in table.word_embeddings.values():
+        yield weakref.ref(embedding), embedding.shorthash
+
+
+@contextmanager
+def _overheard() -> Iterator[Said]:
+    """What is said while a prompt is encoded is kept with it; the WebUI itself says it only the first time."""
+    hijack, said = sd_hijack.model_hijack, Said()
+    before = hijack.extra_generation_params, hijack.comments
+    hijack.extra_generation_params, hijack.comments = said.parameters, said.comments
+    try:
+        yield said
+    finally:
+        hijack.extra_generation_params, hijack.comments = before
+
+
+def _say(said: Said) -> None:
+    """Each thing once: the WebUI starts anew with each picture, or batch of pictures."""
+    told = sd_hijack.model_hijack.extra_generation_params
+    for label, text in said.parameters.items():
+        earlier = told.get(label)
+        if label != TI_HASHES or not earlier:
+            told[label] = text
+        elif text not in earlier:
+            told[label] = f"{text}, {earlier}"
+    comments = sd_hijack.model_hijack.comments
+    comments += [comment for comment in said.comments if comment not in comments]

@@ -6,7 +6,6 @@ fix), with a bare `p` when a model was loaded, and is not followed by `deactivat
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -23,7 +22,6 @@ from lib_lora.tag import LoraTag, find_tags, read_tag
 from lib_lora.webui import infotext, settings
 from lib_lora.webui.bundled import BundledWords, Word
 from lib_lora.webui.catalogue import Catalogue
-from lib_lora.webui.conditioning import ConditioningGuard
 from lib_lora.webui.host import session_of
 from lib_lora.webui.legacy import Legacy
 
@@ -40,7 +38,6 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         self._catalogue = catalogue
         self._legacy = legacy
         self.cache = AdapterCache(KEPT)
-        self._guard = ConditioningGuard()
         self._words = BundledWords()
         self._printed: frozenset[str] = frozenset()
 
@@ -55,7 +52,6 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         problems = self._words.show(shared.sd_model, self._words_of(report)) if shared.sd_model else []
         self.errors = {each.name: len(each.misfits) for each in report.adapters if each.misfits}
         self._legacy.show_loaded(report)
-        self._guard.check(p, _key(p), _meaning(report))
         sentences = [*report.sentences(), *problems, *_prompt_notes(p)]
         infotext.write(p, report, sentences, self._catalogue)
         self._tell(p, report, sentences)
@@ -130,24 +126,6 @@ def read_params(params_list: Iterable[Any]) -> tuple[list[LoraTag], list[TagErro
         except TagError as error:
             errors.append(error)
     return tags, errors
-
-
-def _key(p: Any) -> tuple[Any, ...]:
-    """The tags as the WebUI's own cache of encoded prompts sees them."""
-    data = (p.hr_extra_network_data if getattr(p, "is_hr_pass", False) else p.extra_network_data) or {}
-    return tuple((kind, tuple(map(str, each.items))) for kind in ("lora", "lyco") for each in data.get(kind, ()))
-
-
-def _meaning(report: Report) -> tuple[Any, ...]:
-    return tuple((each.path, _stamp(each.path), each.tag) for each in report.applied)
-
-
-def _stamp(path: str | None) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path) if path else None
-    except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_size) if status else None
 
 
 def _prompt_notes(p: Any) -> list[str]:

@@ -19,6 +19,7 @@ from lib_lora import __version__
 from lib_lora.families import Family
 from lib_lora.webui import api, legacy, takeover
 from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui.conditioning import Conditioning
 from lib_lora.webui.host import existing_session, release, session_of
 from lib_lora.webui.infotext import Paste
 from lib_lora.webui.network import LoraNetwork
@@ -55,6 +56,7 @@ class Room:
         self.catalogue = Catalogue()
         self.legacy = legacy.Legacy(self.catalogue)
         self.network = LoraNetwork(self.catalogue, self.legacy)
+        self.conditioning = Conditioning(self.network)
         self.page = LoraPage(self.catalogue)
         self.takeover = takeover.Takeover()
         self.options = Options(lambda: list(self.catalogue.by_name), self.catalogue.refresh)
@@ -71,6 +73,8 @@ class Room:
             self.legacy.install()
             undo.callback(self.options.remove)
             self.options.install()
+            self.conditioning.install()
+            undo.callback(self.conditioning.remove)
             following = self._following(sd_models.reload_model_weights)
             patches.patch(__name__, sd_models, "reload_model_weights", following)
             undo.pop_all()
@@ -88,6 +92,7 @@ class Room:
     def leave(self) -> None:
         """Undo `enter`, so that the WebUI can load scripts again."""
         patches.undo(__name__, sd_models, "reload_model_weights")
+        self.conditioning.remove()
         for model in loaded_models():
             release(model)
         self.options.remove()
