@@ -53,12 +53,12 @@ class Adapter:
         return tuple(sorted(rank for rank in ranks if rank is not None))
 
 
-def read_adapter(path: Path) -> Adapter:
-    """Read an adapter file. Tensors of .safetensors stay in the memory map; pickles cannot execute code.
+def read_adapter(path: Path, *, mapped: bool = True) -> Adapter:
+    """Read an adapter file. Tensors of .safetensors stay in the memory map if `mapped`; pickles cannot execute code.
 
     Raises AdapterFileError if the file is missing, broken, or holds no module of a known algorithm.
     """
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_tensors(path, mapped=mapped)
     if what := foreign.always(tensors):
         raise AdapterFileError(f"{path.name} is {what}")
     by_module, keys, unknown = _sort(tensors)
@@ -84,30 +84,55 @@ def read_adapter(path: Path) -> Adapter:
     return Adapter(path, family, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)
 
 
-class AdapterCache:
-    """The last `limit` adapters read, keyed by path, modification time and size: a changed file is read again."""
+@dataclass(frozen=True)
+class Cached:
+    """An adapter that was read before."""
 
-    def __init__(self, limit: int = 8) -> None:
+    adapter: Adapter
+    stamp: object  # of the file and of what stands beside it
+    held: int  # bytes in memory; 0: the file is mapped, and its pages are the system's to drop
+
+
+class AdapterCache:
+    """The adapters read last, keyed by path, modification time and size: a changed file is read again.
+
+    limit   that many files are kept mapped
+    budget  bytes of memory for files that are read whole instead: they may be replaced while in use (Windows refuses
+            that for mapped ones), and a slow drive is read once
+    """
+
+    def __init__(self, limit: int = 8, *, budget: int = 0) -> None:
         self.limit = limit
-        self._read: OrderedDict[Path, tuple[object, Adapter]] = OrderedDict()
+        self.budget = budget
+        self._read: OrderedDict[Path, Cached] = OrderedDict()
 
     def read(self, path: Path) -> Adapter:
         """The adapter at `path`. Raises AdapterFileError."""
         try:
             stamp = stamps((path, config_of(path)))
+            size = path.stat().st_size
         except OSError as error:
             self._read.pop(path, None)
             raise AdapterFileError(
                 f"{path.name}: cannot be opened ({error.strerror}); is it still at {path}?"
             ) from error
         known = self._read.get(path)
-        if known is None or known[0] != stamp:
-            known = (stamp, read_adapter(path))
+        if known is None or known.stamp != stamp:
+            is_held = size <= self.budget
+            known = Cached(read_adapter(path, mapped=not is_held), stamp, size if is_held else 0)
             self._read[path] = known
         self._read.move_to_end(path)
-        while len(self._read) > max(self.limit, 1):
-            self._read.popitem(last=False)
-        return known[1]
+        self._shrink()
+        return known.adapter
+
+    def _shrink(self) -> None:
+        """Drop those not used for longest, of each kind."""
+        mapped, held = max(self.limit, 1), max(self.budget, 0)
+        for path, cached in reversed(list(self._read.items())):
+            mapped -= cached.held == 0
+            held -= cached.held
+            if (mapped < 0) if cached.held == 0 else (held < 0):
+                del self._read[path]
 
     def clear(self) -> None:
         """Forget every file."""

@@ -40,9 +40,14 @@ BROKEN = (  # what unpickling hostile bytes can raise
 )  # fmt: skip
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """({name: tensor}, metadata). fp8 comes as fp16, which holds all its values. Raises AdapterFileError."""
+def read_tensors(path: Path, *, mapped: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """({name: tensor}, metadata). fp8 comes as fp16, which holds all its values. Raises AdapterFileError.
+
+    `mapped`: tensors of .safetensors stay in the file until they are used; else the file is read now, and let go.
+    """
     tensors, metadata = _read_pickle(path) if path.suffix.lower() in PICKLES else _read_safetensors(path)
+    if not mapped:
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     return {name: tensor.half() if tensor.dtype in FLOAT8 else tensor for name, tensor in tensors.items()}, metadata
 
 

@@ -11,11 +11,13 @@ from torch import nn
 
 from lib_lora.embeddings import PromptWords
 from lib_lora.errors import PatchError, TagError
-from lib_lora.host import TorchHost, slots_of
+from lib_lora.host import TorchHost
 from lib_lora.library import Library
-from lib_lora.patch import Slot
+from lib_lora.originals import CheckpointFile
+from lib_lora.patch import Keep
 from lib_lora.plan import Plan
 from lib_lora.session import Report, Session
+from lib_lora.slots import Slot, slots_of
 from lib_lora.tag import LoraTag, Prompt, read_prompt
 from lib_lora.targets import TargetIndex, index_diffusers
 
@@ -25,11 +27,12 @@ COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 class DiffusersHost(TorchHost):
     """The UNet and the text encoders of a diffusers pipeline (SD1, SD2, SDXL); exchanged components are noticed."""
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, pipe: Any, *, keep: Keep = "auto") -> None:
         self.pipe = pipe
         self.words = PromptWords(pipe)
         self.problems: list[str] = []  # of the last `apply`: embeddings that the pipeline cannot know
-        super().__init__(self._slots_of_pipe, _index)
+        super().__init__(self._slots_of_pipe, _index, self._find_checkpoint)
+        self.patcher.keep = keep
 
     def targets(self) -> TargetIndex:
         """See Host."""
@@ -55,22 +58,30 @@ class DiffusersHost(TorchHost):
             ) from error
 
     def _slots_of_pipe(self) -> Mapping[str, Slot]:
-        parts = {name: getattr(self.pipe, name, None) for name in COMPONENTS}
-        return {
-            key: slot
-            for name, part in parts.items()
-            if isinstance(part, nn.Module)
-            for key, slot in slots_of(part, f"{name}.").items()
-        }
+        return {key: slot for name, part in self._parts() for key, slot in slots_of(part, f"{name}.").items()}
+
+    def _parts(self) -> list[tuple[str, nn.Module]]:
+        parts = [(name, getattr(self.pipe, name, None)) for name in COMPONENTS]
+        return [(name, part) for name, part in parts if isinstance(part, nn.Module)]
+
+    def _find_checkpoint(self) -> CheckpointFile | None:
+        """The files in the folders that `from_pretrained` read."""
+        places: dict[str, list[tuple[Path, str]]] = {}
+        for name, part in self._parts():
+            folder = getattr(part.config, "_name_or_path", "") or getattr(part, "name_or_path", "")
+            files = sorted(Path(folder).glob("*.safetensors")) if folder else []
+            for key in slots_of(part):
+                places[f"{name}.{key}"] = [(file, key) for file in files]
+        return CheckpointFile(places) if any(places.values()) else None
 
 
 class Attached:
     """A pipeline with a folder of adapters. Call it like the pipeline; tags in the prompt are understood."""
 
-    def __init__(self, pipe: Any, library: Library) -> None:
+    def __init__(self, pipe: Any, library: Library, *, keep: Keep = "auto") -> None:
         self.pipe = pipe
         self.library = library
-        self.host = DiffusersHost(pipe)
+        self.host = DiffusersHost(pipe, keep=keep)
         self.session = Session(self.host, library)
 
     @property
@@ -98,14 +109,16 @@ class Attached:
         self.session.clear()
 
 
-def attach(pipe: Any, folder: str | Path | Sequence[str | Path]) -> Attached:
+def attach(pipe: Any, folder: str | Path | Sequence[str | Path], *, keep: Keep = "auto") -> Attached:
     """Give a diffusers pipeline the adapters in `folder` (or folders; sub-folders too).
+
+    `keep`: where the touched base weights are meanwhile, "device", "cpu", "checkpoint" or "auto" (see `Patcher`).
 
     >>> draw = attach(pipe, "models/Lora")
     >>> picture = draw("a castle <lora:watercolor:0.8>", num_inference_steps=20).images[0]
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
-    return Attached(pipe, Library([Path(each) for each in folders]))
+    return Attached(pipe, Library([Path(each) for each in folders]), keep=keep)
 
 
 def _common_tags(prompts: Sequence[Prompt]) -> tuple[LoraTag, ...]:

@@ -18,16 +18,16 @@ from lib_lora.targets import Target
 
 
 def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
-    """Write `base` with `steps` applied into `out` (same shape, dtype and device, other memory).
+    """Write `base` with `steps` applied into `out`: same shape, dtype and device; other memory, or `base` itself.
 
     Computed in float32, or in float64 if the weight is; cast once at the end. Raises PatchError if an adapter's
     arithmetic fails.
     """
     is_wide = out.dtype in (torch.float32, torch.float64)
     wide = out if is_wide else torch.empty_like(out, dtype=torch.float32)
-    started = False
+    started = wide is base
     for target, run in _runs(steps):
-        product = _product(run, wide)
+        product = low_rank_product(run, wide)
         if product is not None and not started and target.is_whole and wide.is_contiguous() and base.is_contiguous():
             torch.addmm(matrix(base).to(wide.dtype), *product, out=matrix(wide))
             started = True
@@ -37,12 +37,19 @@ def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
             started = True
         view = target.view(wide)
         if product is not None:
-            view.add_((product[0] @ product[1]).reshape(view.shape))
+            _add_product(product, view)
         for step in run:
             if step.meant.low_rank() is None:
                 _add(step, view)
     if not is_wide:
         out.copy_(wide)
+
+
+def _add_product(product: tuple[Tensor, Tensor], view: Tensor) -> None:
+    if view.is_contiguous():
+        matrix(view).addmm_(*product)
+    else:
+        view.add_((product[0] @ product[1]).reshape(view.shape))
 
 
 def _add(step: Step, view: Tensor) -> None:
@@ -67,8 +74,11 @@ def _runs(steps: Sequence[Step]) -> Iterator[tuple[Target, list[Step]]]:
     return ((target, run) for target, runs in by_target.items() for run in runs)
 
 
-def _product(run: Sequence[Step], like: Tensor) -> tuple[Tensor, Tensor] | None:
-    """All low-rank deltas of a run as one pair: up (o, sum of ranks), scaled; down (sum of ranks, i*kh*kw)."""
+def low_rank_product(run: Sequence[Step], like: Tensor) -> tuple[Tensor, Tensor] | None:
+    """All low-rank deltas of a run as one pair: up (o, sum of ranks), scaled; down (sum of ranks, i*kh*kw).
+
+    In the dtype and on the device of `like`; None if there is none.
+    """
     ups, downs = [], []
     for step in run:
         factors = step.meant.low_rank()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from torch import nn
-
-from lib_lora.patch import Patcher, Slot
+from lib_lora.originals import CheckpointFile
+from lib_lora.patch import Patcher
 from lib_lora.plan import Plan
+from lib_lora.slots import Slot
 from lib_lora.targets import TargetIndex
 
 
@@ -28,26 +28,28 @@ class TorchHost:
     """A host whose parameters are those of torch modules.
 
     `find_slots` lists the parameters that may be targets, each time anew; `make_index` turns their shapes into a
-    TargetIndex and runs again only when a module has been exchanged for another.
+    TargetIndex and runs again only when a module has been exchanged for another. `find_checkpoint` tells the file that
+    the weights were loaded from, for originals that are not kept.
     """
 
     def __init__(
         self,
         find_slots: Callable[[], Mapping[str, Slot]],
         make_index: Callable[[Mapping[str, tuple[int, ...]]], TargetIndex],
+        find_checkpoint: Callable[[], CheckpointFile | None] = lambda: None,
     ) -> None:
         self._find_slots = find_slots
         self._make_index = make_index
         self._slots: Mapping[str, Slot] = {}
         self._index: TargetIndex | None = None
-        self.patcher = Patcher()
+        self.patcher = Patcher(find_checkpoint=find_checkpoint)
 
     def targets(self) -> TargetIndex:
         """See Host."""
         slots = self._own_slots()
         if self._index is None or slots != self._slots:
             self._slots = slots
-            index = self._make_index({key: tuple(slot.parameter.shape) for key, slot in slots.items()})
+            index = self._make_index({key: slot.shape for key, slot in slots.items()})
             self._index = index.with_new_biases({key for key, slot in slots.items() if slot.lacks_bias})
         return self._index
 
@@ -63,13 +65,3 @@ class TorchHost:
     def detach(self) -> None:
         """The base weights, and no hook left."""
         self.patcher.release()
-
-
-def slots_of(root: nn.Module, prefix: str = "") -> dict[str, Slot]:
-    """Every parameter below `root` as `prefix` + its name -> Slot."""
-    return {
-        f"{prefix}{path}.{name}" if path else f"{prefix}{name}": Slot(module, name)
-        for path, module in root.named_modules()
-        for name, parameter in module._parameters.items()
-        if parameter is not None
-    }

@@ -1,54 +1,36 @@
-"""Patcher: the only code that writes to the weights of a model, and puts the exact tensors back.
+"""Patcher: the only code that changes what a model's weights are, and puts the exact tensors back.
 
-The original tensor itself is kept and the parameter is pointed at a new one, so restoring is a pointer swap: exact by
-construction, also after an error. Memory that may be shared with others (a checkpoint cache) is never written to. On a
-GPU without room for both, the originals move to main memory and are copied back, which needs no room there.
+Memory that may be shared with others (a checkpoint cache) is never written to. Where the original is meanwhile is one
+of three policies (`originals.py`); weights that cannot hold a sum stay as they are and are bypassed (`bypass.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from lib_lora.bypass import Bypass, can_bypass
 from lib_lora.errors import PatchError, is_out_of_memory
 from lib_lora.fold import fold
+from lib_lora.originals import CheckpointFile, Kept, Original, Outbox, Reread, is_shared
 from lib_lora.plan import Plan, Step
+from lib_lora.slots import Slot
 
-Keep = Literal["auto", "device", "cpu"]
-ROOM = 2 << 30  # bytes that a GPU must have left for sampling before originals stay on it
+Keep = Literal["auto", "device", "cpu", "checkpoint"]
+ROOM = 2 << 30  # bytes that must be left for sampling where originals are kept
 SAMPLES = 64  # values by which a patched weight is recognised after the host moved or cast it
 CAST_ERROR = 2**-7  # relative: what a weight may lose on the way through bf16
 
-
-@dataclass(frozen=True)
-class Slot:
-    """Where a parameter lives: looked up anew each time, because `.to()` may replace the Parameter object."""
-
-    module: nn.Module
-    attribute: str
-    finer: str | None = None  # where the host keeps the same weight in a higher precision, if it does
-
-    @property
-    def parameter(self) -> Tensor:
-        """The parameter as it is now."""
-        return getattr(self.module, self.attribute)
-
-    def base(self, original: Tensor) -> Tensor:
-        """What adapters are added to: the finer copy of `original` if there is one, else itself."""
-        finer = getattr(self.module, self.finer, None) if self.finer else None
-        return original if finer is None or finer.shape != original.shape else finer.to(original.device)
-
-    @property
-    def lacks_bias(self) -> bool:
-        """True for the weight of a module that could have a bias and has none."""
-        return self.attribute == "weight" and self.module._parameters.get("bias", self.module) is None
+log = logging.getLogger("lib_lora")
 
 
 @dataclass
@@ -56,21 +38,28 @@ class Patched:
     """One parameter that is not its base weight at the moment."""
 
     slot: Slot
-    original: Tensor
-    is_copy: bool  # the original lies in main memory, and the parameter's own memory may be written to
+    original: Original
     steps: tuple[Step, ...]
     memory: StorageWeakRef  # of the patched weight; unlike an address it is never that of another one
     sample: Tensor  # a few values of the patched weight
 
+    def note(self, steps: tuple[Step, ...], written: Tensor) -> None:
+        """From now on the parameter is `written`."""
+        self.steps, self.memory, self.sample = steps, StorageWeakRef(written.untyped_storage()), _sample(written)
+
+    def is_same_memory(self, tensor: Tensor) -> bool:
+        """True if `tensor` lies where it was written."""
+        return StorageWeakRef(tensor.untyped_storage()) == self.memory
+
     def is_exact(self, tensor: Tensor) -> bool:
         """True if `tensor` is what was written, moved perhaps."""
-        if StorageWeakRef(tensor.untyped_storage()) == self.memory:
+        if self.is_same_memory(tensor):
             return True
         return tensor.dtype == self.sample.dtype and torch.equal(_sample(tensor), self.sample.to(tensor.device))
 
     def is_here(self, tensor: Tensor) -> bool:
         """True if `tensor` came from what was written, moved or cast; False if somebody put another weight there."""
-        if StorageWeakRef(tensor.untyped_storage()) == self.memory:
+        if self.is_same_memory(tensor):
             return True
         if tensor.is_meta:
             return False  # the host has let go of the weights
@@ -90,30 +79,44 @@ class Made:
 class Patcher:
     """What one model carries. `apply` is idempotent and does only what changed.
 
-    `keep` says where originals are while their weights are patched: `device` (where they were: at once, twice the
-    memory of the touched weights), `cpu` (in main memory), `auto` (`cpu` where a GPU would get too full).
+    `keep` says where originals are while their weights are patched: `device` (where they were: restored at once, for
+    twice the memory of the touched weights), `cpu` (in main memory), `checkpoint` (nowhere: read again from the file
+    that `find_checkpoint` names, where that has the same bits, else in memory), `auto` (`device` while there is room).
+    `bypass_all`: add deltas to the layers' outputs instead of their weights, wherever that can be done.
     """
 
-    def __init__(self, keep: Keep = "auto") -> None:
+    def __init__(
+        self, keep: Keep = "auto", *, find_checkpoint: Callable[[], CheckpointFile | None] = lambda: None
+    ) -> None:
         self.keep: Keep = keep
+        self._find_checkpoint = find_checkpoint
+        self.bypass_all = False
         self._patched: dict[str, Patched] = {}
         self._made: dict[str, Made] = {}
+        self._bypass = Bypass()
         self._watched: dict[str, tuple[nn.Module, Any]] = {}  # the handle of the hook on this module
+        self._outbox = Outbox()
+        self._told: set[str] = set()
 
     @property
     def patched(self) -> frozenset[str]:
         """The parameters that are not their base weight."""
-        return frozenset(self.planned())
+        return frozenset(self._patched) | frozenset(self._made)
+
+    @property
+    def bypassed(self) -> frozenset[str]:
+        """The parameters that are their base weight, and whose layers add something to their outputs."""
+        return frozenset(self._bypass.planned())
 
     @property
     def made(self) -> frozenset[str]:
-        """The biases among them that the model does not have of its own; without adapters they are not there."""
+        """The biases that the model does not have of its own; without adapters they are not there."""
         return frozenset(self._made)
 
     def planned(self) -> dict[str, tuple[Step, ...]]:
-        """The steps of every patched parameter."""
+        """The steps of every patched or bypassed parameter."""
         patched = {key: known.steps for key, known in self._patched.items()}
-        return patched | {key: made.steps for key, made in self._made.items()}
+        return patched | {key: made.steps for key, made in self._made.items()} | self._bypass.planned()
 
     def apply(self, plan: Plan, slots: Mapping[str, Slot]) -> None:
         """Make every parameter what `plan` says, starting from its base weight.
@@ -122,14 +125,16 @@ class Patcher:
         """
         try:
             with _exact_arithmetic():
-                to_main_memory = self._goes_to_main_memory(plan, slots)
-                for key in [key for key in self.patched if key not in plan.steps]:
+                for key in [key for key in self.planned() if key not in plan.steps]:
                     self._restore(key)
-                for key, steps in plan.steps.items():
+                merged = self._bypass_others(plan, slots)
+                fresh = [slots[key] for key in merged if key in slots and key not in self._patched]
+                keep, checkpoint = self._policy(fresh) if fresh else ("device", None)
+                for key, steps in merged.items():
                     if steps[0].target.beside is not None:
                         self._make_bias(key, steps, slots[steps[0].target.beside])
                     else:
-                        self._patch(key, steps, slots[key], to_main_memory)
+                        self._patch(key, steps, slots[key], keep, checkpoint)
         except RuntimeError as error:
             self.restore()
             raise PatchError(_explain(error)) from error
@@ -139,7 +144,7 @@ class Patcher:
 
     def restore(self) -> None:
         """Put every base weight back, bit for bit."""
-        for key in self.patched:
+        for key in self.planned():
             self._restore(key)
 
     def release(self) -> None:
@@ -149,43 +154,78 @@ class Patcher:
             handle.remove()
         self._watched.clear()
 
-    def _goes_to_main_memory(self, plan: Plan, slots: Mapping[str, Slot]) -> bool:
-        """Whether originals that are not kept yet shall leave the GPU."""
-        if self.keep != "auto":
-            return self.keep == "cpu"
-        parameters = (slots[key].parameter for key in plan.steps if key in slots and key not in self._patched)
-        fresh = [parameter for parameter in parameters if parameter.is_cuda]
-        if not fresh:
-            return False
-        device = fresh[0].device
-        free, _ = torch.cuda.mem_get_info(device)
-        reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return free + reusable < ROOM + sum(parameter.nbytes for parameter in fresh)
+    def _bypass_others(self, plan: Plan, slots: Mapping[str, Slot]) -> dict[str, tuple[Step, ...]]:
+        """Bypass what cannot or shall not be merged; returns the rest."""
+        merged = {}
+        for key, steps in plan.steps.items():
+            slot = slots[steps[0].target.beside or key]
+            if slot.can_hold_sums and not (self.bypass_all and can_bypass(slot)):
+                self._bypass.remove(key)
+                merged[key] = steps
+            else:
+                if key in self._patched or key in self._made:
+                    self._restore(key)
+                self._bypass.show(key, steps, slot)
+        return merged
 
-    def _patch(self, key: str, steps: tuple[Step, ...], slot: Slot, to_main_memory: bool) -> None:
+    def _policy(self, fresh: list[Slot]) -> tuple[Keep, CheckpointFile | None]:
+        """Where the originals of these weights go, and the file if that is where they are."""
+        if self.keep != "auto":
+            return self.keep, self._find_checkpoint() if self.keep == "checkpoint" else None
+        device = fresh[0].parameter.device
+        needed = sum(slot.parameter.nbytes for slot in fresh if slot.parameter.device == device)
+        free = _free_memory(device)
+        if free is None or free >= ROOM + needed:
+            return "device", None
+        checkpoint = self._find_checkpoint()
+        policy: Keep = "checkpoint" if checkpoint else "cpu" if device.type == "cuda" else "device"
+        where = {"checkpoint": f"are read again from {checkpoint}", "cpu": "wait in main memory"}.get(policy)
+        if where:
+            self._tell(f"little memory is left on {device} ({free / 2**30:.1f} GB): the untouched weights {where}")
+        return policy, checkpoint
+
+    def _original(self, key: str, current: Tensor, keep: Keep, checkpoint: CheckpointFile | None) -> Original:
+        """`current` put where `keep` says."""
+        if keep == "checkpoint":
+            reread = checkpoint.find(key, current) if checkpoint else None
+            if reread is not None:
+                return reread
+            why = f"{checkpoint} has other weights" if checkpoint else "the file of the model is not known"
+            self._tell(f"{why}: untouched weights are kept in memory ({key} first)")
+            keep = "cpu" if current.is_cuda and (_free_memory(current.device) or 0) < ROOM else "device"
+        return self._outbox.copy(current) if keep == "cpu" else Kept(current)
+
+    def _tell(self, sentence: str) -> None:
+        kind = sentence.partition("(")[0]
+        if kind not in self._told:
+            self._told.add(kind)
+            log.warning("Lora: %s", sentence)
+
+    def _patch(
+        self, key: str, steps: tuple[Step, ...], slot: Slot, keep: Keep, checkpoint: CheckpointFile | None
+    ) -> None:
         current = slot.parameter.data
         known = self._patched.get(key)
         if known is not None and not (known.slot == slot and known.is_here(current)):
             del self._patched[key]
             known = None
         if known is None:
-            original, out, is_copy = current, torch.empty_like(current), to_main_memory
+            original = self._original(key, current, keep, checkpoint)
+            known = Patched(slot, original, (), StorageWeakRef(current.untyped_storage()), _sample(current))
+            base, out = current, torch.empty_like(current)
+            if isinstance(original, Reread) and not is_shared(slot.parameter):
+                out = current
         else:
-            is_copy = known.is_copy
             is_right = known.steps == steps and known.is_exact(current)
             known.memory = StorageWeakRef(current.untyped_storage())  # for `restore`, should the arithmetic fail
             if is_right:
                 return
-            original, out = _follow(known.original, current), current
+            base, out = known.original.base(current), current
+        # Entered before anything is written: from here on `restore` knows it.
+        self._patched[key] = known
         self._watch(key, slot.module)
-        fold(slot.base(original), steps, out)
-        # Entered before the swap: from here on `restore` knows it.
-        if known is not None:
-            original = known.original
-        elif is_copy:
-            original = _in_main_memory(original)
-        memory = StorageWeakRef(out.untyped_storage())
-        self._patched[key] = Patched(slot, original, is_copy, steps, memory, _sample(out))
+        fold(slot.base(base), steps, out)
+        known.note(steps, out)
         slot.parameter.data = out
 
     def _watch(self, key: str, module: nn.Module) -> None:
@@ -216,28 +256,22 @@ class Patcher:
         module.bias = nn.Parameter(out, requires_grad=False)
 
     def _restore(self, key: str) -> None:
+        self._bypass.remove(key)
         if key in self._made:
             self._made.pop(key).module.register_parameter("bias", None)
-            return
-        known = self._patched.pop(key)
-        current = known.slot.parameter
-        if known.is_copy and known.is_here(current.data):
-            current.data.copy_(known.original)  # where there is no room for one more tensor there is none to restore
-        elif known.is_here(current.data) or current.data_ptr() == known.original.data_ptr():
-            current.data = _follow(known.original, current.data)
+        known = self._patched.pop(key, None)
+        if known is not None and known.is_here(known.slot.parameter.data):
+            known.original.put_back(known.slot.parameter)
 
 
-def _follow(original: Tensor, current: Tensor) -> Tensor:
-    """The original where the host moved or cast the parameter meanwhile; itself if it did not."""
-    return original.to(device=current.device, dtype=current.dtype)
-
-
-def _in_main_memory(original: Tensor) -> Tensor:
-    """A copy from which a GPU is filled quickly (pinned), or an ordinary one where the system gives no such memory."""
-    if original.is_cuda:
-        with contextlib.suppress(RuntimeError):
-            return torch.empty_like(original, device="cpu", pin_memory=True).copy_(original)
-    return original.to("cpu", copy=True)
+def _free_memory(device: torch.device) -> int | None:
+    """Bytes that are free there, or would be if asked for; None where nobody can tell."""
+    if device.type == "cpu":
+        return int(psutil.virtual_memory().available)
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
 
 
 def _sample(tensor: Tensor) -> Tensor:

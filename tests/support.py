@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lib_lora.errors import NotFoundError
-from lib_lora.host import TorchHost, slots_of
+from lib_lora.host import TorchHost
+from lib_lora.slots import slots_of
 from lib_lora.targets import TargetIndex, index_checkpoint
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from lib_lora.adapter import read_adapter
 from lib_lora.fold import fold
-from lib_lora.host import TorchHost, slots_of
+from lib_lora.host import TorchHost
 from lib_lora.keys import layout
 from lib_lora.plan import Plan, plan
 from lib_lora.session import Session
+from lib_lora.slots import slots_of
 from lib_lora.tag import LoraTag
 from lib_lora.targets import UNET_ROOT, TargetIndex, _checkpoint_targets, index_checkpoint, index_diffusers
 from tests.support import SHARED

@@ -399,6 +399,29 @@ def test_a_file_is_read_again_only_if_it_changed(tmp_path):
         cache.read(path)
 
 
+def test_with_a_budget_files_are_held_in_memory_and_those_used_last_stay(tmp_path):
+    """Two files of 3 fit into the budget; a held one survives that its file is overwritten under the reader."""
+    paths = [write(tmp_path / f"{name}.safetensors", lora(value=seed + 1.0)) for seed, name in enumerate("abc")]
+    size = paths[0].stat().st_size
+    cache = AdapterCache(limit=1, budget=2 * size + 1)
+    first, second = cache.read(paths[0]), cache.read(paths[1])
+    assert cache.read(paths[0]) is first
+    cache.read(paths[2])
+    assert cache.read(paths[0]) is first
+    assert cache.read(paths[1]) is not second
+    up = first.modules[MODULE]["weight"].up.clone()
+    paths[0].write_bytes(bytes(size))
+    assert torch.equal(first.modules[MODULE]["weight"].up, up)
+
+
+def test_a_file_larger_than_the_budget_is_mapped(tmp_path):
+    paths = [write(tmp_path / f"{name}.safetensors", lora(value=seed + 1.0)) for seed, name in enumerate("abc")]
+    cache = AdapterCache(limit=2, budget=10)
+    kept = [cache.read(path) for path in paths]
+    assert [cache.read(path) is adapter for path, adapter in zip(paths, kept, strict=True)][1:] == [True, True]
+    assert cache.read(paths[0]) is not kept[0]
+
+
 def test_reading_does_not_copy_the_file(tmp_path):
     """50 MB of factors, read with less than 10 MB of memory of one's own: the rest is the map of the file."""
     import resource

@@ -9,14 +9,16 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from lib_lora.families import Family
-from lib_lora.host import TorchHost, slots_of
-from lib_lora.patch import Slot
+from lib_lora.host import TorchHost
+from lib_lora.originals import CheckpointFile
 from lib_lora.session import Finder, Session
+from lib_lora.slots import Slot, slots_of
 from lib_lora.targets import index_checkpoint
 
 ATTRIBUTE = "lib_lora_session"  # of the model
@@ -30,7 +32,7 @@ class WebUIHost(TorchHost):
 
     def __init__(self, sd_model: nn.Module) -> None:
         self._model = weakref.ref(sd_model)
-        super().__init__(self._find, index_checkpoint)
+        super().__init__(self._find, index_checkpoint, self._find_checkpoint)
 
     @property
     def family(self) -> Family:
@@ -44,6 +46,15 @@ class WebUIHost(TorchHost):
         if root is not None:
             slots.update(slots_of(getattr(model, root), f"{root}."))
         return {_unwrapped(key): replace(slot, finer=f"fp16_{slot.attribute}") for key, slot in slots.items()}
+
+    def _find_checkpoint(self) -> CheckpointFile | None:
+        info = getattr(self._model(), "sd_checkpoint_info", None)
+        path = Path(getattr(info, "filename", ""))
+        if path.suffix.lower() != ".safetensors":
+            return None
+        # Old SD1 files lack one level of names, which the WebUI puts in.
+        older = {key: key.replace(".transformer.text_model.", ".transformer.") for key in self._find()}
+        return CheckpointFile({key: [(path, key), (path, name)] for key, name in older.items()})
 
 
 def session_of(sd_model: nn.Module, finder: Finder, cache: Any = None) -> Session:

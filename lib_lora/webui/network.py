@@ -73,7 +73,10 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         if sd_model is None:
             return Report(problems=tuple(map(str, errors)))
         self.cache.limit = max(KEPT, int(settings.get("lora_in_memory_limit") or 0))
+        self.cache.budget = int(settings.get("lora_memory_budget") or 0) << 20
         session = session_of(sd_model, self._catalogue, self.cache)
+        session.host.patcher.keep = settings.get("lora_originals")
+        session.host.patcher.bypass_all = bool(settings.get("lora_functional"))
         try:
             return session.activate(tags, errors)
         except Exception as error:  # the rim: the WebUI would carry on with no adapters and tell nobody

@@ -16,11 +16,14 @@ DEFAULTS: dict[str, Any] = {
     "lora_add_hashes_to_infotext": True,
     "lora_bundled_ti_to_infotext": True,
     "lora_show_all": False,
+    "lora_other_base_models": "dim",
     "lora_hide_unknown_for_versions": [],
     "lora_in_memory_limit": 0,
     "lora_not_found_warning_console": False,
     "lora_not_found_gradio_warning": False,
     "lora_functional": False,
+    "lora_originals": "auto",
+    "lora_memory_budget": 0,
 }
 
 
@@ -75,8 +78,11 @@ class Options:
             "lora_add_hashes_to_infotext": info(True, "Add Lora hashes to infotext"),
             "lora_bundled_ti_to_infotext": info(
                 True, "Add Lora name as TI hashes for embeddings inside adapter files"),
-            "lora_show_all": info(False, "Show all adapters on the Lora page").info(
-                "otherwise those for another base model than the checkpoint's are hidden"),
+            "lora_show_all": info(False, "Always show all networks on the Lora page").info(
+                "those for another base model than the checkpoint's like all others"),
+            "lora_other_base_models": info(
+                "dim", "Adapters for another base model on the Lora page", gr.Radio, {"choices": ["dim", "hide"]}).info(
+                "dim: shown last, with the reason"),
             "lora_hide_unknown_for_versions": info(
                 [], "Hide adapters of unknown base model when the checkpoint is", gr.CheckboxGroup,
                 {"choices": ["SD1", "SD2", "SDXL"]}),
@@ -86,6 +92,14 @@ class Options:
                 "problems are always written there once, so this changes nothing any more"),
             "lora_not_found_gradio_warning": info(False, "Lora not found warning popup in webui"),
             "lora_functional": info(False, "Lora: apply while drawing instead of merging").info(
-                "kept for old configurations; merging gives the same pictures, so this changes nothing any more"),
+                "the same picture, a little slower in each step; weights that cannot be merged are always done so"),
+            "lora_originals": info(
+                "auto", "Untouched weights, while adapters are active", gr.Radio,
+                {"choices": ["auto", "device", "cpu", "checkpoint"]}).info(
+                "device: kept beside the others, fastest; cpu: in main memory; checkpoint: not kept but read again from "
+                "its .safetensors file; auto: device while there is room"),
+            "lora_memory_budget": info(
+                0, "Memory for adapter files (MB)", gr.Number, {"precision": 0}).info(
+                "0: they are mapped, and the system decides; with memory of their own they can be replaced while in use"),
         }
         return {name: option for name, option in options.items() if name not in known}

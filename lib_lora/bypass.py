@@ -1,0 +1,180 @@
+"""Bypass: add the delta to what a layer puts out, and leave its weight alone.
+
+For weights that cannot hold a sum: in 8 bits or fewer, quantised, inference tensors. `layer(x) + delta(x)` is the same
+number as with the delta merged, and costs a little in every step. A hook on this very module does it, as long as the
+adapter is active; low-rank deltas stay two small matrices, all others are built anew in every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+
+from lib_lora.errors import PatchError
+from lib_lora.fold import fold, low_rank_product
+from lib_lora.plan import Step
+from lib_lora.slots import Slot, is_plain
+
+Through = Callable[[Any, Tensor, Tensor], Tensor]  # (layer, x, weight) -> what the layer makes of x with that weight
+CONVOLUTIONS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
+# Attention modules use the weight of their output projection without calling it.
+NEVER_CALLED = (NonDynamicallyQuantizableLinear,)
+THROUGH: Mapping[type[nn.Module], Through] = {  # without the bias
+    nn.Linear: lambda layer, x, weight: F.linear(x, weight),
+    **{kind: lambda layer, x, weight: layer._conv_forward(x, weight, None) for kind in CONVOLUTIONS},
+    nn.Embedding: lambda layer, x, weight: F.embedding(x, weight),
+    nn.LayerNorm: lambda layer, x, weight: F.layer_norm(x, layer.normalized_shape, weight, None, layer.eps),
+    nn.GroupNorm: lambda layer, x, weight: F.group_norm(x, layer.num_groups, weight, None, layer.eps),
+}
+
+
+@dataclass(frozen=True)
+class Hooked:
+    """One parameter whose layer adds something."""
+
+    slot: Slot
+    steps: tuple[Step, ...]
+    handle: Any
+
+
+class Bypass:
+    """The layers of one model that add something to their outputs."""
+
+    def __init__(self) -> None:
+        self._hooked: dict[str, Hooked] = {}
+
+    def planned(self) -> dict[str, tuple[Step, ...]]:
+        """The steps by parameter."""
+        return {key: hooked.steps for key, hooked in self._hooked.items()}
+
+    def show(self, key: str, steps: tuple[Step, ...], slot: Slot) -> None:
+        """Make the layer of `slot` (a bias that it lacks: the layer of the weight) add `steps` from now on.
+
+        Raises PatchError if it is no layer for that.
+        """
+        known = self._hooked.get(key)
+        if known is not None and known.slot == slot and known.steps == steps:
+            return
+        self.remove(key)
+        if not can_bypass(slot):
+            kind = type(slot.module).__name__
+            raise PatchError(
+                f"{key} is quantised, and nothing can be added to a {kind} that is; use another checkpoint"
+            )
+        is_bias = slot.attribute == "bias" or steps[0].target.beside is not None
+        addition = Vector(slot, steps) if is_bias else _of_weight(slot, steps)
+
+        def add(layer: nn.Module, args: Sequence[Any], named: Mapping[str, Any], output: Tensor) -> Tensor:
+            x = args[0] if args else named["input"]
+            return output + addition(layer, x).to(output.dtype)
+
+        self._hooked[key] = Hooked(slot, steps, slot.module.register_forward_hook(add, with_kwargs=True))
+
+    def remove(self, key: str) -> None:
+        """The layer as it is."""
+        hooked = self._hooked.pop(key, None)
+        if hooked is not None:
+            hooked.handle.remove()
+
+
+def can_bypass(slot: Slot) -> bool:
+    """True for a parameter whose layer is called, and whose output is a sum over it."""
+    return isinstance(slot.module, tuple(THROUGH)) and not isinstance(slot.module, NEVER_CALLED)
+
+
+class LowRank:
+    """All deltas of a linear layer or a convolution as one pair of small layers."""
+
+    def __init__(self, up: Tensor, down: Tensor) -> None:
+        self.up = up  # (o, sum of ranks), scaled
+        self.down = down  # (sum of ranks, i[, kh, kw])
+        self._cast = up, down  # as the layer's input was last
+
+    def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
+        up, down = self._cast
+        if up.device != x.device or up.dtype != x.dtype:
+            up, down = self._cast = self.up.to(x), self.down.to(x)
+        inner = _through(layer)(layer, x, down)
+        for kind, convolve in CONVOLUTIONS.items():
+            if isinstance(layer, kind):
+                return convolve(inner, up.reshape(*up.shape, *[1] * (down.dim() - 2)))
+        return F.linear(inner, up)
+
+
+class Whole:
+    """Deltas of any kind: the difference that they make to the weight, built when it is needed."""
+
+    def __init__(self, slot: Slot, steps: Sequence[Step]) -> None:
+        self.slot, self.steps = slot, steps
+        for step in steps:
+            if not step.delta.additive:
+                _numbers(slot, step.source)  # raises now what it would raise in the middle of a picture
+
+    def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            difference = self._difference(x.device)
+        return _through(layer)(layer, x, difference.to(x.dtype) if x.is_floating_point() else difference)
+
+    def _difference(self, device: torch.device) -> Tensor:
+        if all(step.delta.additive for step in self.steps):
+            nothing = torch.zeros(self.slot.shape, device=device)
+            fold(nothing, self.steps, nothing)
+            return nothing
+        base = _numbers(self.slot, self.steps[0].source).to(device)
+        changed = torch.empty_like(base)
+        fold(base, self.steps, changed)
+        return changed.sub_(base)
+
+
+class Vector:
+    """What is added to a bias, the layer's own or none."""
+
+    def __init__(self, slot: Slot, steps: Sequence[Step]) -> None:
+        own = slot.parameter.detach().float() if slot.attribute == "bias" else None
+        base = torch.zeros(steps[0].target.shape, device=slot.parameter.device) if own is None else own
+        changed = torch.empty_like(base)
+        fold(base, steps, changed)
+        self.vector = changed - base
+
+    def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
+        if self.vector.device != x.device:
+            self.vector = self.vector.to(x.device)
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            return self.vector.reshape(-1, *[1] * len(layer.kernel_size))
+        if isinstance(layer, nn.GroupNorm):
+            return self.vector.reshape(-1, *[1] * (x.dim() - 2))
+        return self.vector
+
+
+def _of_weight(slot: Slot, steps: tuple[Step, ...]) -> LowRank | Whole:
+    layer = slot.module
+    is_simple = isinstance(layer, nn.Linear) or getattr(layer, "groups", 0) == 1
+    if is_simple and all(step.target.is_whole and step.meant.low_rank() is not None for step in steps):
+        product = low_rank_product(steps, torch.empty(0, device=slot.parameter.device))
+        assert product is not None
+        up, down = product
+        return LowRank(up, down.reshape(-1, *slot.shape[1:]))
+    return Whole(slot, steps)
+
+
+def _through(layer: nn.Module) -> Through:
+    return next(through for kind, through in THROUGH.items() if isinstance(layer, kind))
+
+
+def _numbers(slot: Slot, source: str) -> Tensor:
+    """The base weight in float32, whatever it is stored as. Raises PatchError on behalf of the adapter `source`."""
+    parameter = slot.parameter
+    if is_plain(parameter):
+        return slot.base(parameter.detach()).float()
+    try:
+        return parameter.dequantize().detach().float().reshape(slot.shape)
+    except (RuntimeError, AttributeError, NotImplementedError) as error:
+        kind = type(parameter).__name__
+        told = f"{source}: needs the numbers of the base weights, and those are quantised ({kind})"
+        raise PatchError(f"{told}; use an adapter that is plain LoRA, or a checkpoint that is not", source) from error
