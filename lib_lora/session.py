@@ -10,7 +10,7 @@ from typing import Protocol
 from lib_lora.adapter import Adapter, AdapterCache
 from lib_lora.errors import LoraError, PatchError
 from lib_lora.host import Host
-from lib_lora.plan import AdapterReport, plan
+from lib_lora.plan import AdapterReport, Plan, plan
 from lib_lora.tag import LoraTag
 
 
@@ -79,7 +79,7 @@ class Session:
 
     def _apply(self, read: dict[int, tuple[LoraTag, Adapter]]) -> dict[int, AdapterReport]:
         """Apply all of `read`, or those that are left without the ones whose arithmetic fails."""
-        made = plan(list(read.values()), self.host.targets())
+        made = plan(list(read.values()), self.host.targets()) if read else Plan()
         reports = dict(zip(read, made.reports, strict=True))
         try:
             self.host.apply(made)

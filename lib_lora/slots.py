@@ -57,10 +57,10 @@ def is_plain(parameter: Tensor) -> bool:
     return type(parameter) in (Tensor, nn.Parameter) and parameter.is_floating_point()
 
 
-def slots_of(root: nn.Module, prefix: str = "") -> dict[str, Slot]:
-    """Every parameter below `root` as `prefix` + its name -> Slot."""
+def slots_of(root: nn.Module, prefix: str = "", *, finer: str | None = None) -> dict[str, Slot]:
+    """Every parameter below `root` as `prefix` + its name -> Slot; finer copies are its name with `finer` before it."""
     return {
-        f"{prefix}{path}.{name}" if path else f"{prefix}{name}": Slot(module, name)
+        f"{prefix}{path}.{name}" if path else f"{prefix}{name}": Slot(module, name, finer and f"{finer}{name}")
         for path, module in root.named_modules()
         for name, parameter in module._parameters.items()
         if parameter is not None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from lib_lora.targets import index_checkpoint
 
 ATTRIBUTE = "lib_lora_session"  # of the model
 WRAPPER = "wrapped"
+FINER = "fp16_"
 # SD3 has the first; SDXL the second and third, where the third is a part of the second; SD1 and SD2 the third.
 ENCODERS = ("text_encoders", "conditioner", "cond_stage_model")
 
@@ -41,11 +41,12 @@ class WebUIHost(TorchHost):
 
     def _find(self) -> Mapping[str, Slot]:
         model: Any = self._model()
-        slots = slots_of(model.model.diffusion_model, "model.diffusion_model.")
+        slots = slots_of(model.model.diffusion_model, "model.diffusion_model.", finer=FINER)
         root = next((name for name in ENCODERS if isinstance(getattr(model, name, None), nn.Module)), None)
         if root is not None:
-            slots.update(slots_of(getattr(model, root), f"{root}."))
-        return {_unwrapped(key): replace(slot, finer=f"fp16_{slot.attribute}") for key, slot in slots.items()}
+            encoders = slots_of(getattr(model, root), f"{root}.", finer=FINER)
+            slots.update((_unwrapped(key), slot) for key, slot in encoders.items())
+        return slots
 
     def _find_checkpoint(self) -> CheckpointFile | None:
         info = getattr(self._model(), "sd_checkpoint_info", None)
