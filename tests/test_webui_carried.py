@@ -59,6 +59,14 @@ def test_only_the_weight_for_the_text_encoder_counts(model, folder):
     assert carried(model, folder, "<lora:a:0.5:0.7>") == one
 
 
+def test_beside_the_weights_it_is_not_the_same_as_in_them(model, folder):
+    merged = carried(model, folder, "<lora:a:1>")
+    existing_session(model).host.patcher.bypass_all = True
+    bypassed = carried(model, folder, "<lora:a:1>")
+    assert bypassed.keys() == merged.keys()
+    assert bypassed != merged
+
+
 def test_a_file_written_again_is_another_adapter(model, folder):
     before = carried(model, folder, "<lora:a:1>")
     shutil.copy(folder / "b.safetensors", folder / "a.safetensors")

@@ -18,9 +18,14 @@ def carried_by_encoders(sd_model: Any) -> Mapping[str, tuple[Any, ...]]:
     A delta is compared by identity, and one that is gone equals no other: a file read again is another adapter.
     """
     session = existing_session(sd_model) if sd_model is not None else None
-    planned = session.host.patcher.planned() if session is not None else {}
+    if session is None:
+        return {}
+    patcher = session.host.patcher
+    bypassed = patcher.bypassed  # beside the weight instead of in it, they round otherwise
     return {
-        key: tuple(map(_added, steps)) for key, steps in planned.items() if steps[0].target.component != UNET
+        key: (key in bypassed, *map(_added, steps))
+        for key, steps in patcher.planned().items()
+        if steps[0].target.component != UNET
     }
 
 

@@ -24,7 +24,7 @@ OLDER = 4  # encodings kept beside the WebUI's own, for each of its caches; one 
 OPTIONS = (  # that decide how a prompt is encoded, and are missing in the WebUI's key
     "comma_padding_backtrack", "use_old_emphasis_implementation", "sdxl_clip_l_skip",
     "sdxl_refiner_low_aesthetic_score", "sdxl_refiner_high_aesthetic_score",
-    "textual_inversion_add_hashes_to_infotext", "lora_functional",
+    "textual_inversion_add_hashes_to_infotext",
 )  # fmt: skip
 TI_HASHES = "TI hashes"
 
