@@ -1,4 +1,4 @@
-"""The two routes of the built-in extension, exactly as they were, and the routes of the shared listing."""
+"""The two routes of the built-in extension, exactly as they were, those of the shared listing, and the page's own."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from fastapi.responses import Response
 
 from lib_lora.browser import routes
 from lib_lora.families import Family
+from lib_lora.webui.cards import State
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.legacy import readable_metadata
 
 LORAS = "/sdapi/v1/loras"
 REFRESH = "/sdapi/v1/refresh-loras"
+CARDS = f"{routes.PREFIX}/cards"  # what the page Lora asks for: javascript/lora_cards.js
 ROUTES = (LORAS, REFRESH)
 
 
@@ -27,6 +29,13 @@ def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], Fami
     @app.get(LORAS)
     def get_loras() -> Response:
         return Response(json.dumps(list_of_loras(catalogue)), media_type="application/json")
+
+    state = State()
+
+    @app.get(CARDS, dependencies=login)
+    def get_cards() -> dict[str, Any]:
+        favorites = [entry.id for entry in catalogue.library.entries() if entry.favorite]
+        return state.told(checkpoint(), favorites)
 
     @app.post(REFRESH)
     def refresh_loras() -> None:

@@ -82,7 +82,14 @@ class Catalogue:
     def prompt_name(self, entry: Entry) -> str:
         """What stands in a tag: the alias if the user's settings want it and it means no other file, else the name."""
         by_file = settings.get("lora_preferred_name") == settings.NAMES[1]
-        return self.name(entry) if by_file or entry.id not in self._plain_aliases else entry.alias
+        name = self.name(entry) if by_file or entry.id not in self._plain_aliases else entry.alias
+        return entry.shorthash or name if UNTYPABLE & set(name) else name
+
+    def names(self, entry: Entry) -> list[str]:
+        """What a tag can call it so that it means this file and no other."""
+        stem = [] if self.name(entry) == entry.stem or self.get(entry.stem) is not entry else [entry.stem]
+        alias = [entry.alias] if entry.id in self._plain_aliases else []
+        return list(dict.fromkeys([self.name(entry), entry.name, *stem, *alias]))
 
     def known_hash(self, entry: Entry) -> str:
         """The hash the WebUI goes by, as far as it is known without reading the file; empty if it is not."""

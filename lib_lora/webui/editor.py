@@ -110,6 +110,12 @@ class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
         self.page.catalogue.refresh()
         return ""
 
+    def save_preview(self, index: Any, gallery: Any, name: str) -> tuple[str, str]:
+        """The button "Replace preview": the library sees the new picture too."""
+        shown = super().save_preview(index, gallery, name)
+        self.page.catalogue.refresh()
+        return shown
+
     def _on_save(self, edited: list[Any]) -> None:
         """As the WebUI does it, but the window stays open if saving fails."""
         card = f"{json.dumps(self.page.name)}, {json.dumps(self.tabname)}"

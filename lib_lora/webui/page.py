@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from modules import sd_models, shared, ui_extra_networks
+from modules import shared, ui_extra_networks
 
 from lib_lora.library.entry import Entry
-from lib_lora.sidecar import Notes, SidecarError, notes_path, read_notes
-from lib_lora.webui import settings
+from lib_lora.sidecar import PREVIEWS, Notes, SidecarError, notes_path, read_notes
+from lib_lora.webui import cards
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.editor import LoraEditor
-from lib_lora.webui.host import existing_session
 from lib_lora.webui.legacy import SdVersion, readable_metadata
 
 COVER = "ssmd_cover_images"
@@ -27,46 +27,104 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
     def __init__(self, catalogue: Catalogue) -> None:
         super().__init__("Lora")
         self.catalogue = catalogue
+        self._kept: dict[int, tuple[Any, dict[str, Any]]] = {}  # {id: (what it was made of, card)}
 
     def refresh(self) -> None:
         """The button on the page."""
         self.catalogue.refresh()
 
     def list_items(self) -> Iterator[dict[str, Any]]:
-        """The cards that fit the checkpoint, or all of them if the user's settings say so."""
-        for index, name in enumerate(list(self.catalogue.by_name)):
-            item = self.create_item(name, index)
-            if item is not None:
-                yield item
+        """All cards, as of the last scan; those that do not fit the checkpoint are dimmed or hidden in the browser."""
+        listed = list(self.catalogue.by_name.items())
+        for index, (name, entry) in enumerate(listed):
+            made_of = self._made_of(entry, name)
+            known = self._kept.get(entry.id)
+            item = known[1] if known and known[0] == made_of else self._item(entry, name, self._indexed_picture(entry))
+            self._kept[entry.id] = (made_of, item)
+            yield {**item, "sort_keys": {"default": index, **item["sort_keys"]}}
+        if len(self._kept) > len(listed):
+            self._kept = {entry.id: self._kept[entry.id] for _, entry in listed if entry.id in self._kept}
 
     def create_item(self, name: str, index: int | None = None, enable_filter: bool = True) -> dict[str, Any] | None:
-        """The card of one adapter; None if there is no such adapter, or it is hidden."""
+        """The card of one adapter as it is on disk now; None if there is no such adapter. None is filtered out."""
         entry = self.catalogue.get(name)
         if entry is None:
             return None
+        if index is None:
+            index = self.items.get(name, {}).get("sort_keys", {}).get("default")
+        item = self._item(entry, name, self._picture(str(entry.path.with_suffix(""))))
+        return {**item, "sort_keys": {"default": index, **item["sort_keys"]}}
+
+    def _made_of(self, entry: Entry, name: str) -> Any:
+        """A card stays as long as this does: a scan makes a new entry where a file changed, or what lies beside it."""
+        known, names = self.catalogue.known_hash(entry), self.catalogue.names(entry)
+        return entry, name, self.catalogue.prompt_name(entry), names, known, shared.opts.samples_format
+
+    def _item(self, entry: Entry, name: str, picture: str | None) -> dict[str, Any]:
         path = str(entry.path.with_suffix(""))
         notes = self.notes(entry)
-        if enable_filter and _is_hidden(entry, notes):
-            return None
-        prompt = [json_text(f"<lora:{self.catalogue.prompt_name(entry)}:"), _weight(entry, notes), json_text(">")]
+        prompt = [json_text(f"<lora:{self.catalogue.prompt_name(entry)}:"), _weight(entry, notes), '">"']
         if notes.activation_text:
             prompt.append(json_text(f" {notes.activation_text}"))
         known = self.catalogue.known_hash(entry)
+        header = entry.metadata_json
         return {
             "name": name,
             "filename": str(entry.path),
             "shorthash": known[:12],
-            "preview": self.find_preview(path) or _cover_link(name, entry),
+            "preview": self.link_preview(picture) if picture else _cover_link(name, entry, header),
             "description": notes.description or self.find_description(path),
             "search_terms": [html.escape(term) for term in self._search_terms(entry, known)],
-            "local_preview": f"{path}.{shared.opts.samples_format}",
-            "metadata": Metadata(entry),
-            "sort_keys": {"default": index, **self.get_sort_keys(str(entry.path))},
+            "local_preview": picture or f"{path}.{shared.opts.samples_format}",
+            "metadata": Metadata(entry, is_empty=header in ("", "{}")),
+            "sort_keys": self.get_sort_keys(str(entry.path)),
             "sd_version": self.version(entry, notes),
             "prompt": " + ".join(prompt),
             "negative_prompt": json_text(f"({notes.negative_text}:1)" if notes.negative_text else ""),
             "user_metadata": dict(notes.everything),
+            **cards.marks(entry, self.catalogue.names(entry), known[:12], notes.sd_version),
         }
+
+    def create_item_html(self, tabname: str, item: dict[str, Any], template: str | None = None) -> Any:
+        """With badge and star. Without a template it is a dictionary: the parts of a line in the tree."""
+        args = super().create_item_html(tabname, item)
+        if not isinstance(args, dict):  # hidden by the user's settings
+            return args
+        args["copy_path_button"] = self.btn_copy_path_tpl.format(filename=html.escape(item["filename"]))
+        if template is None:
+            return args
+        if "lora_card" in item:
+            entry = self.catalogue.by_name.get(item["name"])
+            args = cards.dressed(args, item, is_favorite=bool(entry and entry.favorite))
+            template = cards.with_slot(template)
+        return template.format(**args)
+
+    def create_tree_file_item_html(self, tabname: str, file_path: str, item: dict[str, Any]) -> str:
+        """The WebUI writes names into the tree as they are; a name with markup is text."""
+        if not self.create_item_html(tabname, item):
+            return ""
+        text = {**item, "name": html.escape(item["name"])}
+        return super().create_tree_file_item_html(tabname, html.escape(file_path), text)
+
+    def create_tree_dir_item_html(self, tabname: str, dir_path: str, content: str | None = None) -> str | None:
+        """See `create_tree_file_item_html`."""
+        return super().create_tree_dir_item_html(tabname, html.escape(dir_path), content)
+
+    def find_preview(self, path: str) -> str | None:
+        """The link to the preview of the adapter at `path`, which has no extension."""
+        picture = self._picture(path)
+        return self.link_preview(picture) if picture else None
+
+    def _picture(self, path: str) -> str | None:
+        """The same file as in the library, and the one that "Replace preview" writes over."""
+        endings = (*PREVIEWS, f".{shared.opts.samples_format}", f".preview.{shared.opts.samples_format}")
+        return next((path + ending for ending in endings if self.lister.exists(path + ending)), None)
+
+    def _indexed_picture(self, entry: Entry) -> str | None:
+        """The same without a look at the disk, where the index knows all endings."""
+        if entry.preview is None and f".{shared.opts.samples_format}" not in PREVIEWS:
+            return self._picture(str(entry.path.with_suffix("")))
+        return str(entry.preview) if entry.preview else None
 
     def notes(self, entry: Entry, *, fresh: bool = False) -> Notes:
         """What stands beside the file; nothing if it cannot be read (the library's listing says why)."""
@@ -96,7 +154,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         return LoraEditor(ui, tabname, self)
 
     def _search_terms(self, entry: Entry, known: str) -> Iterator[str]:
-        yield self.search_terms_from_path(str(entry.path))
+        yield os.path.join(entry.folder.name, f"{entry.name}{entry.path.suffix}".replace("/", os.sep))
         if known:
             yield known
         if entry.alias != entry.stem:
@@ -107,14 +165,15 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
 class Metadata(Mapping[str, Any]):
     """The header's metadata of a card, read when somebody looks at it."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, *, is_empty: bool) -> None:
         self._entry = entry
+        self._is_empty = is_empty
 
     def _read(self) -> dict[str, Any]:
         return readable_metadata(self._entry.metadata_json)
 
     def __bool__(self) -> bool:
-        return self._entry.metadata_json not in ("", "{}")
+        return not self._is_empty
 
     def __getitem__(self, key: str) -> Any:
         return self._read()[key]
@@ -136,21 +195,7 @@ def _weight(entry: Entry, notes: Notes) -> str:
     return str(weight) if weight else "opts.extra_networks_default_multiplier"
 
 
-def _cover_link(name: str, entry: Entry) -> str | None:
-    if f'"{COVER}"' not in entry.metadata_json or entry.cover is None:
+def _cover_link(name: str, entry: Entry, header: str) -> str | None:
+    if f'"{COVER}"' not in header or entry.cover is None:
         return None
     return f"./sd_extra_networks/cover-images?page=lora&item={urllib.parse.quote(name)}"
-
-
-def _is_hidden(entry: Entry, notes: Notes) -> bool:
-    """Whether it is known to be for another base model than the loaded checkpoint's. Loads no checkpoint."""
-    model = sd_models.model_data.sd_model
-    if settings.get("lora_show_all") or model is None:
-        return False
-    current = "SDXL" if model.is_sdxl else "SD2" if model.is_sd2 else "SD1" if model.is_sd1 else ""
-    if notes.sd_version in ("SD1", "SD2", "SDXL"):  # the user's own choice
-        return notes.sd_version != current
-    if not entry.family.possible:
-        return current in settings.get("lora_hide_unknown_for_versions")
-    session = existing_session(model)
-    return session is not None and entry.family.fits(session.host.family) is False

@@ -1,0 +1,262 @@
+// The cards of the WebUI's page "Lora", in txt2img and img2img: a filter above them, dimmed where they do not fit the
+// checkpoint, favourites first, and a click that finds its tag again. The WebUI makes the cards, sorts and searches them;
+// this stays beside it and touches only what has changed. Elsewhere than in the WebUI it does nothing.
+
+(function () {
+    "use strict";
+
+    if (typeof cardClicked !== "function") return;
+
+    const TABS = ["txt2img", "img2img"];
+    const PAUSE = 3000;  // milliseconds between two looks at the checkpoint, while cards are in sight
+    const MEMORY = "lora-cards-filter";
+
+    const lib = (globalThis.loraLib = globalThis.loraLib || {});
+    const panes = new Map();  // tab -> Pane
+    let chosen = remembered();  // families and "favorite": the filter
+    let told = {checkpoint: null, others: "dim", unknown: false, favorites: []};
+    let favorites = new Set();
+
+    // One page of cards; a new one when the WebUI writes it anew.
+    class Pane {
+        constructor(tab, box) {
+            Object.assign(this, {tab, box, isSeen: false, base: [], records: new Map()});
+            this.chips = lib.dom.element("div", {class: "lora-chips", role: "group", "aria-label": "Filter"});
+            this.say = lib.dom.element("span", {class: "lora-say", role: "status", "aria-live": "polite"});
+            this.bar = lib.dom.element("div", {class: "lora-card-bar"}, this.chips, this.say);
+            (box.closest(".extra-network-pane") ?? box).prepend(this.bar);
+            this.changes = new MutationObserver(() => this.read());
+            this.sight = new IntersectionObserver(([each]) => this.see(each.isIntersecting));
+            this.sight.observe(box);
+            this.changes.observe(box, {childList: true});
+            this.read();
+        }
+
+        leave() {
+            this.changes.disconnect();
+            this.sight.disconnect();
+            this.bar.remove();
+        }
+
+        see(isSeen) {
+            this.isSeen = isSeen;
+            if (!isSeen) return;
+            this.show();
+            ask();
+        }
+
+        // The WebUI has written or sorted cards: their order is what ours starts from.
+        read() {
+            const cards = [...this.box.children].filter((each) => each.classList.contains("card"));
+            const fresh = new Map(cards.map((card) => [card, this.records.get(card) ?? new Card(card)]));
+            const one = cards.length === this.base.length && cards.filter((card) => !this.records.has(card));
+            if (one && one.length === 1) {  // one card drawn anew, in the place of the old one
+                const place = this.base.findIndex((card) => !fresh.has(card));
+                this.base[place] = one[0];
+            } else {
+                this.base = cards;
+            }
+            this.records = fresh;
+            this.names = null;
+            if (this.isSeen || one) this.show();
+        }
+
+        show() {
+            if (!this.isSeen) return;
+            const all = [...this.records.values()];
+            const kinds = lib.cardRules.families(all.map((card) => card.facts));
+            const wanted = chosen.filter((each) => each === lib.cardRules.FAVORITE || kinds.some(({value}) => value === each));
+            for (const card of all) card.show(wanted);
+            this.sort();
+            this.showFilter(kinds, wanted, all);
+        }
+
+        // Stable: within a rank cards stay as the WebUI has sorted them.
+        sort() {
+            const ranks = [[], [], [], []];
+            for (const card of this.base) ranks[this.records.get(card).rank].push(card);
+            const wanted = ranks.flat();
+            const now = this.box.children;
+            if (now.length === wanted.length && wanted.every((card, n) => now[n] === card)) return;
+            const focused = this.box.contains(document.activeElement) ? document.activeElement : null;
+            this.box.append(...wanted);
+            this.changes.takeRecords();
+            focused?.focus({preventScroll: true});
+        }
+
+        showFilter(kinds, wanted, all) {
+            const stars = all.filter((card) => card.isFavorite).length;
+            const offered = [{value: lib.cardRules.FAVORITE, label: "★ Favourites", count: stars}, ...kinds];
+            const now = JSON.stringify([offered, wanted]);
+            if (now !== this.shown) {
+                this.shown = now;
+                const focused = this.chips.contains(document.activeElement) ? document.activeElement.value : null;
+                this.chips.replaceChildren(...offered.map((kind) => chip(kind, wanted.includes(kind.value))));
+                [...this.chips.children].find((each) => each.value === focused)?.focus();
+            }
+            const inSight = all.filter((card) => !card.isAway).length;
+            const others = all.filter((card) => card.reason && !card.facts.broken).length;
+            const checkpoint = told.checkpoint ? `checkpoint: ${told.checkpoint.label}` : "";
+            const apart = others ? `${others} for another base model${told.others === "hide" ? ", hidden" : ""}` : "";
+            const left = wanted.length ? `${inSight} of ${all.length} shown` : "";
+            const line = [left, checkpoint, apart].filter(Boolean).join(" · ");
+            if (this.say.textContent !== line) this.say.textContent = line;
+            this.bar.hidden = !all.length;
+        }
+
+        // The card that a tag's name means.
+        find(name) {
+            this.names ??= new Map([...this.records.values()].flatMap((card) => card.facts.names.map((each) => [each, card])));
+            return this.names.get(name) ?? [...this.records.values()].find((card) => lib.cardRules.means(card.facts, name));
+        }
+    }
+
+    // One card. Nothing of the page is touched that is already as it should be.
+    class Card {
+        constructor(element) {
+            this.element = element;
+            this.facts = facts(element);
+            this.star = element.querySelector(".lora-star");
+            this.reason = "";
+            this.isAway = false;
+            if (!last && this.star?.getAttribute("aria-pressed") === "true") favorites.add(this.facts.id);
+        }
+
+        show(wanted) {
+            const why = lib.cardRules.reason(this.facts, told);
+            this.isFavorite = favorites.has(this.facts.id);
+            this.rank = lib.cardRules.rank(why, this.isFavorite);
+            const isHidden = told.others === "hide" && why && !this.facts.broken;
+            const isAway = Boolean(isHidden) || lib.cardRules.isOut(this.facts, this.isFavorite, wanted);
+            if (why !== this.reason) this.tell(why);
+            if (isAway !== this.isAway) this.element.classList.toggle("lora-away", isAway);
+            const pressed = String(this.isFavorite);
+            if (this.star && this.star.getAttribute("aria-pressed") !== pressed) this.star.setAttribute("aria-pressed", pressed);
+            this.isAway = isAway;
+        }
+
+        tell(why) {
+            this.reason = why;
+            this.element.classList.toggle("lora-other", Boolean(why));
+            why ? this.element.setAttribute("title", why) : this.element.removeAttribute("title");
+            this.element.querySelector(".lora-reason")?.remove();
+            if (why) this.element.querySelector(".lora-card-facts")?.append(lib.dom.element("span", {class: "lora-reason", text: why}));
+        }
+    }
+
+    function facts(element) {
+        try {
+            return JSON.parse(element.dataset.loraCard);
+        } catch {  // another extension's card
+            return {id: null, names: [element.dataset.name ?? ""], hash: "", family: "unknown", flavour: "", label: "unknown", possible: [], broken: ""};
+        }
+    }
+
+    function chip({value, label, count}, isChosen) {
+        return lib.dom.element("button", {
+            type: "button", class: "lora-chip", value, "aria-pressed": String(isChosen), onclick: () => choose(value),
+        }, lib.dom.element("span", {text: label}), lib.dom.element("span", {class: "lora-count", text: count}));
+    }
+
+    function choose(value) {
+        chosen = chosen.includes(value) ? chosen.filter((each) => each !== value) : [...chosen, value];
+        try {
+            localStorage.setItem(MEMORY, JSON.stringify(chosen));
+        } catch {
+            // a private window, or no room: then it lasts as long as the page
+        }
+        showAll();
+    }
+
+    function remembered() {
+        try {
+            const value = JSON.parse(localStorage.getItem(MEMORY));
+            return Array.isArray(value) ? value.filter((each) => typeof each === "string") : [];
+        } catch {
+            return [];
+        }
+    }
+
+    function showAll() {
+        for (const pane of panes.values()) pane.show();
+    }
+
+    // what the server knows
+
+    let asking = false;
+    async function ask() {
+        if (asking) return;
+        asking = true;
+        try {
+            take(await request("cards"));
+        } catch {
+            // the server is away or busy: what is shown stays, and the next look comes soon
+        } finally {
+            asking = false;
+        }
+    }
+
+    let last = "";
+    function take(answer) {
+        const now = JSON.stringify(answer);
+        if (now === last) return;
+        last = now;
+        told = {...answer, checkpoint: answer.checkpoint ?? told.checkpoint};  // none: one is just being exchanged
+        favorites = new Set(answer.favorites);
+        showAll();
+    }
+
+    async function request(path, body) {
+        const options = body && {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)};
+        const answer = await fetch(new URL(`lora/v1/${path}`, document.baseURI), {credentials: "same-origin", ...options});
+        const value = await answer.json();
+        if (!answer.ok) throw new Error(value.error || value.detail || answer.statusText);
+        return value;
+    }
+
+    function look() {
+        if (!document.hidden && [...panes.values()].some((pane) => pane.isSeen)) ask();
+    }
+
+    async function mark(star) {
+        const id = facts(star.closest(".card")).id;
+        const favorite = !favorites.has(id);
+        const set = (isOn) => {
+            isOn ? favorites.add(id) : favorites.delete(id);
+            last = "";
+            showAll();
+        };
+        set(favorite);
+        try {
+            await request("marks", {ids: [id], favorite});
+            dispatchEvent(new CustomEvent("lora-marked", {detail: {ids: [id], favorite}}));
+        } catch (error) {
+            set(!favorite);
+            for (const pane of panes.values()) pane.say.textContent = `The favourite was not saved: ${error.message}`;
+        }
+    }
+
+    // {names, hash, ...} of the adapter that a tag's name means on that tab.
+    function find(tab, name) {
+        return panes.get(tab)?.find(name)?.facts;
+    }
+
+    lib.cards = {find, mark};
+    lib.dom ? start() : addEventListener("DOMContentLoaded", start);
+    function start() {
+        for (const tab of TABS) {
+            lib.dom.mount(`#${tab}_lora_cards`, (box) => {
+                panes.get(tab)?.leave();
+                panes.set(tab, new Pane(tab, box));
+            });
+        }
+        addEventListener("lora-marked", ({detail}) => {
+            for (const id of detail?.ids ?? []) detail.favorite ? favorites.add(id) : favorites.delete(id);
+            last = "";
+            showAll();
+        });
+        addEventListener("visibilitychange", look);
+        onOptionsChanged(look);
+        setInterval(look, PAUSE);
+    }
+})();
