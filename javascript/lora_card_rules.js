@@ -21,7 +21,7 @@
             if (words && rest.startsWith(words)) rest = rest.slice(words.length);
             const before = text.slice(0, start);
             const isBetweenCommas = /,\s*$/.test(before) && /^\s*,/.test(rest);
-            text = separator && before.endsWith(separator) && !isBetweenCommas
+            text = before.endsWith(separator) && !isBetweenCommas
                 ? before.slice(0, before.length - separator.length) + rest
                 : tags.remove(before + text.slice(start, end) + rest, n);
         }
@@ -35,7 +35,7 @@
         const pattern = new RegExp(`\\(${escaped(match[1])}:[\\d.]+\\)`);
         for (let found = pattern.exec(text); found; found = pattern.exec(text)) {
             const before = text.slice(0, found.index);
-            const kept = separator && before.endsWith(separator) ? before.slice(0, before.length - separator.length) : before;
+            const kept = before.endsWith(separator) ? before.slice(0, before.length - separator.length) : before;
             text = kept + text.slice(found.index + found[0].length);
         }
         return text;
