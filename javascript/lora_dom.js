@@ -1,4 +1,4 @@
-// What strip and listing share at the rim: elements, requests, the prompt's textarea, and mounting into a page that
+// What strip and listing share at the rim: elements, icons, the prompt's textarea, and mounting into a page that
 // makes and throws away its elements as it likes (both versions of Gradio do).
 
 (function () {
@@ -16,6 +16,14 @@
         grid: "M2 2h5v5H2zM9 2h5v5H9zM2 9h5v5H2zM9 9h5v5H9z",
         list: "M2 4h12M2 8h12M2 12h12",
         refresh: "M13.500 8a5.500 5.500 0 1 1-1.600-3.900M13.500 2v3h-3",
+        star: "M8 1.800l1.900 4 4.400.6-3.200 3 .8 4.400L8 11.700l-3.900 2.100.8-4.400-3.200-3 4.400-.6z",
+        pick: "M2.500 4a1.500 1.500 0 0 1 1.500-1.500h8a1.500 1.500 0 0 1 1.500 1.500v8a1.500 1.500 0 0 1-1.500 1.500H4a1.500 1.500 0 0 1-1.500-1.500zM5 8.200l2.200 2.200L11.200 6",
+        copies: "M5.500 5.500h8v8h-8zM10.500 5.500v-3h-8v8h3",
+        help: "M8 1.800a6.200 6.200 0 1 0 0 12.4A6.200 6.200 0 0 0 8 1.800zM6 6.300a2 2 0 1 1 2.900 1.800c-.6.3-.9.7-.9 1.300M8 11.400v.2",
+        edit: "M3 13l.6-2.800 7.200-7.200 2.200 2.200-7.200 7.200zM9.400 4.400l2.200 2.200",
+        image: "M2 3h12v10H2zM2 11l3.500-3.500 3 3 2-2L14 12M10.500 6h.1",
+        down: "M4 6.500l4 4 4-4",
+        grip: "M6 3.500v.1M10 3.500v.1M6 8v.1M10 8v.1M6 12.500v.1M10 12.500v.1",
         warn: "M8 2l6.500 11.500h-13zM8 6.500v3.200M8 11.600v.2",
     };
 
@@ -49,25 +57,7 @@
     }
 
     function badge(family) {
-        return element("span", {class: "lora-badge", "data-lora-family": family.id, text: family.id === "unknown" ? "unknown" : family.label});
-    }
-
-    // The page may be below a path, so addresses are relative to it.
-    function api(base) {
-        const root = new URL(base.replace(/^\//, "").replace(/\/?$/, "/"), document.baseURI);
-        async function ask(path, options) {
-            const answer = await fetch(new URL(path, root), {credentials: "same-origin", ...options});
-            const told = await answer.json();
-            if (!answer.ok) throw new Error(told.error || told.detail || answer.statusText);
-            return told;
-        }
-        return {
-            list: (query) => ask(`adapters?${new URLSearchParams(query)}`),
-            entry: (id) => ask(`adapters/${id}?metadata=0`),
-            rescan: () => ask("rescan", {method: "POST"}),
-            prompt: (prompt) => ask("prompt", {method: "POST", body: JSON.stringify({prompt})}),
-            picture: (path, more = "") => new URL(path + more, root).href,
-        };
+        return element("span", {class: "lora-badge", "data-lora-family": family.id, text: family.id === "unknown" ? globalThis.loraLib.t("unknown") : family.label});
     }
 
     function pageRoot() {
@@ -91,6 +81,24 @@
         }
         area.setRangeText(text.slice(start, text.length - tail), start, old.length - tail, "preserve");
         area.dispatchEvent(new Event("input", {bubbles: true}));
+    }
+
+    // Whether a key that is pressed there writes something.
+    function isTyping(target) {
+        return target.isContentEditable || target.matches?.("textarea, select, input:not([type=range], [type=checkbox], [type=button], [type=file])");
+    }
+
+    // Into the clipboard, also where the page came without https.
+    async function copy(text) {
+        if (navigator.clipboard && globalThis.isSecureContext) return navigator.clipboard.writeText(text);
+        const area = element("textarea", {style: {position: "fixed", opacity: "0"}});
+        area.value = text;
+        const focused = document.activeElement;
+        document.body.append(area);
+        area.select();
+        document.execCommand("copy");
+        area.remove();
+        focused?.focus();
     }
 
     // Call `changed(text)` now and whenever the textarea's text is another, who ever wrote it. Ends with `owner`.
@@ -145,7 +153,7 @@
     }
 
     globalThis.loraLib = globalThis.loraLib || {};
-    globalThis.loraLib.dom = {element, icon, iconButton, badge, api, textarea, write, watch, mount};
+    globalThis.loraLib.dom = {element, icon, iconButton, badge, textarea, write, watch, mount, copy, pageRoot, isTyping};
     if (typeof document !== "undefined") {
         if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", observe);
         else setTimeout(observe, 0);

@@ -5,9 +5,8 @@
 (function () {
     "use strict";
 
-    const RANGE = 2;     // the slider goes from -2 to 2; beyond that one types
-    const STEP = 0.05;   // with the mouse and the arrow keys; Shift: a fifth of it
-    const PAUSE = 220;   // milliseconds without typing before the server is asked
+    const PAUSE = 220;      // milliseconds without typing before the server is asked
+    const MOST_WORDS = 24;  // trigger words of a row
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
@@ -15,7 +14,7 @@
         constructor(root) {
             this.root = root;
             this.prompt = root.dataset.loraPrompt;
-            this.api = lib.dom.api(root.dataset.loraApi);
+            this.api = lib.api(root.dataset.loraApi);
             this.rows = new Map();   // "name#2" -> Row: the second tag of that name
             this.facts = new Map();  // name and "force" -> what the server said
             this.list = lib.dom.element("div", {class: "lora-rows", role: "list"});
@@ -39,6 +38,8 @@
 
         read(text) {
             const tags = lib.tags.find(text);
+            if (text !== this.lastRead) for (const row of this.rows.values()) row.endDrag();
+            this.lastRead = text;
             const seen = new Map();
             const rows = new Map();
             tags.forEach((tag, n) => {
@@ -64,7 +65,7 @@
             try {
                 told = await this.api.prompt(asked);
             } catch (error) {
-                this.say.textContent = `The adapters cannot be looked up now: ${error.message}`;
+                this.say.textContent = lib.t("The adapters cannot be looked up now: {why}", {why: error.message});
                 return;
             }
             this.say.textContent = "";
@@ -99,24 +100,30 @@
             this.before = null;  // weights before it was muted
             this.name = element("span", {class: "lora-name"});
             this.badges = element("span", {class: "lora-badges"});
-            this.both = new Weight("Weight", "", (value) => this.set({te: value, unet: value}));
-            this.te = new Weight("Weight of the text encoder", "Text", (value) => this.set({te: value}));
-            this.unet = new Weight("Weight of the UNet", "UNet", (value) => this.set({unet: value}));
+            this.both = new lib.Weight("Weight", "", (value) => this.set({te: value, unet: value}));
+            this.te = new lib.Weight("Weight of the text encoder", lib.t("Text"), (value) => this.set({te: value}));
+            this.unet = new lib.Weight("Weight of the UNet", lib.t("UNet"), (value) => this.set({unet: value}));
             this.weights = element("div", {class: "lora-weights"}, this.both.element, this.te.element, this.unet.element);
-            this.splitButton = iconButton("split", "Text encoder and UNet apart", () => this.split(!this.isSplit));
-            this.muteButton = iconButton("sound", "Mute", () => this.mute(!this.isMuted));
-            this.soloButton = iconButton("solo", "Solo: mute all others", () => strip.solo(this), "lora-solo");
+            this.splitButton = iconButton("split", lib.t("Text encoder and UNet apart"), () => this.split(!this.isSplit));
+            this.muteButton = iconButton("sound", lib.t("Mute"), () => this.mute(!this.isMuted));
+            this.soloButton = iconButton("solo", lib.t("Solo: mute all others"), () => strip.solo(this), "lora-solo");
             this.words = element("div", {class: "lora-words"});
             this.problem = element("div", {class: "lora-problem", role: "alert"});
-            const remove = iconButton("remove", "Remove from the prompt", () => strip.edit((text) => lib.tags.remove(text, this.place)));
+            const remove = iconButton("remove", lib.t("Remove from the prompt"), () => strip.edit((text) => lib.tags.remove(text, this.place)));
+            this.handle = iconButton("grip", lib.t("Move: drag, or Alt and an arrow key"), () => {}, "lora-grip");
             this.element = element(
                 "div", {class: "lora-row", role: "listitem", tabindex: "-1", onkeydown: (event) => this.key(event)},
+                this.handle,
                 element("div", {class: "lora-head"}, this.name, this.badges),
                 this.weights,
                 element("div", {class: "lora-tools"}, this.splitButton, this.muteButton, this.soloButton, remove),
                 this.words,
                 this.problem,
             );
+            this.endDrag = lib.drag.dragBy(this.handle, this.element, {
+                elements: () => [...strip.list.children],
+                moved: (from, to) => strip.edit((text) => lib.tags.move(text, from, to)),
+            });
         }
 
         get isMuted() {
@@ -127,7 +134,7 @@
             this.tag = tag;
             this.place = place;
             const adapter = fact?.adapter ?? null;
-            setText(this.name, tag.name || "(no name)");
+            setText(this.name, tag.name || lib.t("(no name)"));
             this.name.title = adapter ? adapter.name : tag.source;
             if (!tag.error && tag.te !== tag.unet) this.isSplit = true;
             if (!this.isMuted) this.before = null;
@@ -140,7 +147,7 @@
             parts.toggle("lora-unread", Boolean(tag.error));
             this.splitButton.setAttribute("aria-pressed", String(this.isSplit));
             this.muteButton.setAttribute("aria-pressed", String(this.isMuted));
-            const label = this.isMuted ? "Unmute" : "Mute";
+            const label = this.isMuted ? lib.t("Unmute") : lib.t("Mute");
             if (this.muteButton.title !== label) {
                 this.muteButton.title = label;
                 this.muteButton.setAttribute("aria-label", label);
@@ -151,7 +158,7 @@
 
         showFact(tag, fact, adapter, text) {
             const problem = tag.error ?? fact?.problem ?? "";
-            const notes = tag.error ? [] : [...tag.notes, ...(fact?.also?.length ? [`also installed under this name: ${fact.also.join(", ")}`] : [])];
+            const notes = tag.error ? [] : [...tag.notes, ...(fact?.also?.length ? [lib.t("also installed under this name: {names}", {names: fact.also.join(", ")})] : [])];
             const state = JSON.stringify([problem, notes, fact?.nearest, adapter?.id, adapter?.family.label]);
             if (state !== this.state) {
                 this.state = state;
@@ -169,16 +176,15 @@
         }
 
         showWords(adapter, text) {
-            const words = adapter ? [...new Set([...adapter.activation_text.split(",").map((word) => word.trim()), ...adapter.trigger_words])] : [];
-            const wanted = words.filter(Boolean).slice(0, 24);
-            const chips = [...this.words.children];
-            if (chips.map((chip) => chip.textContent).join("\n") !== wanted.join("\n")) {
+            const wanted = adapter ? lib.view.words(adapter).slice(0, MOST_WORDS) : [];
+            if (JSON.stringify(wanted) !== this.shownWords) {
+                this.shownWords = JSON.stringify(wanted);
                 this.words.replaceChildren(...wanted.map((word) => lib.dom.element("button", {
-                    type: "button", class: "lora-chip", text: word, title: "Trigger word: put it into the prompt, or take it out",
+                    type: "button", class: "lora-chip", text: word, "data-lora-word": word, title: lib.t("Trigger word: put it into the prompt, or take it out"),
                     onclick: () => this.strip.edit((now) => lib.tags.toggleWord(now, word)),
                 })));
             }
-            for (const chip of this.words.children) chip.setAttribute("aria-pressed", String(lib.tags.hasWord(text, chip.textContent)));
+            for (const chip of this.words.children) chip.setAttribute("aria-pressed", String(lib.tags.hasWord(text, chip.dataset.loraWord)));
         }
 
         set(weights) {
@@ -201,82 +207,14 @@
         }
 
         key(event) {
-            if (!event.altKey || !["ArrowUp", "ArrowDown"].includes(event.key)) return;
+            const isMove = event.altKey || event.target === this.handle;
+            if (!isMove || !["ArrowUp", "ArrowDown"].includes(event.key)) return;
             event.preventDefault();
             const focused = event.target;
             const other = this.place + (event.key === "ArrowUp" ? -1 : 1);
             this.strip.edit((text) => lib.tags.move(text, this.place, other));
             focused.focus();
         }
-    }
-
-    // A slider and a field for one number.
-    class Weight {
-        constructor(label, caption, changed) {
-            const {element} = lib.dom;
-            this.changed = changed;
-            this.usual = 1;
-            this.slider = element("input", {
-                type: "range", class: "lora-slider", min: -RANGE, max: RANGE, step: 0.01, "aria-label": label,
-                title: "Double click: the usual weight. Arrow keys: ±0.05, with Shift ±0.01",
-                oninput: () => changed(snap(Number(this.slider.value))),
-                ondblclick: () => changed(this.usual),
-                onkeydown: (event) => this.key(event),
-            });
-            this.field = element("input", {
-                type: "text", inputmode: "decimal", class: "lora-number", "aria-label": label, autocomplete: "off", spellcheck: "false",
-                oninput: () => this.typed(),
-                onblur: () => this.show(this.value),
-                onkeydown: (event) => {
-                    if (event.key === "Enter") this.field.blur();
-                    else this.key(event, true);
-                },
-            });
-            this.element = element("label", {class: "lora-weight"}, element("span", {class: "lora-caption", text: caption}), this.slider, this.field);
-        }
-
-        show(value, adapter) {
-            this.value = value;
-            if (adapter !== undefined) this.usual = adapter?.weight ?? 1;
-            this.slider.disabled = this.field.disabled = value === null;
-            if (value === null) return;
-            const shown = Math.max(-RANGE, Math.min(RANGE, value));
-            if (Number(this.slider.value) !== shown) this.slider.value = shown;
-            const at = (side) => `${50 + 50 * side / RANGE}%`;
-            this.slider.style.setProperty("--lora-from", at(Math.min(0, shown)));
-            this.slider.style.setProperty("--lora-to", at(Math.max(0, shown)));
-            this.element.classList.toggle("lora-beyond", Math.abs(value) > RANGE);
-            this.element.classList.toggle("lora-negative", value < 0);
-            const isTyping = document.activeElement === this.field;
-            if (!isTyping || lib.tags.parseWeight(this.field.value) !== null && lib.tags.parseWeight(this.field.value) !== value) {
-                this.field.value = value.toFixed(2) == value ? value.toFixed(2) : lib.tags.formatWeight(value);
-                this.field.removeAttribute("aria-invalid");
-            }
-        }
-
-        typed() {
-            const value = lib.tags.parseWeight(this.field.value.replace(",", "."));
-            if (value === null) {
-                this.field.setAttribute("aria-invalid", "true");
-            } else {
-                this.field.removeAttribute("aria-invalid");
-                this.changed(value);
-            }
-        }
-
-        key(event, isField = false) {
-            const keys = isField ? {ArrowUp: 1, ArrowDown: -1} : {ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1};
-            if (event.altKey || event.ctrlKey || event.metaKey || !(event.key in keys) || this.value === null) return;
-            event.preventDefault();
-            const step = event.shiftKey ? STEP / 5 : STEP;
-            const moved = Math.round((this.value + keys[event.key] * step) * 1000) / 1000;
-            this.changed(moved);
-            if (isField) this.field.value = lib.tags.formatWeight(moved);
-        }
-    }
-
-    function snap(value) {
-        return Math.round(Math.round(value / STEP) * STEP * 100) / 100;
     }
 
     function setText(node, text) {

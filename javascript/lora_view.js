@@ -1,8 +1,9 @@
-// What the listing computes without a page: geometry of the virtual grid, texts of a card, colours of its placeholder.
+// What the listing computes without a page: geometry of the virtual grid, texts of a card.
 
 (function () {
     "use strict";
 
+    const lib = (globalThis.loraLib = globalThis.loraLib || {});
     const MIN_CARD = 164;  // pixels
     const GAP = 12;
     const CAPTION = 86;    // below the picture
@@ -54,7 +55,8 @@
 
     function rankText(rank) {
         if (!rank) return "";
-        return rank[0] === rank[1] ? `rank ${rank[0]}` : `rank ${rank[0]}–${rank[1]}`;
+        const ranks = rank[0] === rank[1] ? rank[0] : `${rank[0]}–${rank[1]}`;
+        return lib.t("rank {n}", {n: ranks});
     }
 
     // "LoCon · rank 8 · 1.2 MB"
@@ -62,31 +64,23 @@
         return [card.algorithms.join(" + "), rankText(card.rank), fileSize(card.size)].filter(Boolean).join(" · ");
     }
 
-    // The same name has the same colours everywhere and always.
-    function placeholder(name) {
-        let hash = 2166136261;
-        for (const sign of name) hash = Math.imul(hash ^ sign.codePointAt(0), 16777619) >>> 0;
-        const hue = hash % 360;
-        const other = (hue + 40 + (hash >>> 9) % 80) % 360;
-        const angle = 20 + (hash >>> 17) % 140;
-        return {
-            background: `linear-gradient(${angle}deg, hsl(${hue} 52% 46%), hsl(${other} 58% 62%))`,
-            initials: initials(name),
-        };
+    // Trigger words one by one: the user's own first.
+    function words(card) {
+        const own = card.activation_text.split(",");
+        return [...new Set([...own, ...card.trigger_words].map((word) => word.trim()).filter(Boolean))];
     }
 
-    function initials(name) {
-        const words = name.slice(name.lastIndexOf("/") + 1).split(/[^\p{L}\p{N}]+/u).filter(Boolean);
-        const letters = words.length > 1 ? [...words[0]].slice(0, 1).concat([...words[1]].slice(0, 1)) : [...(words[0] ?? "?")].slice(0, 2);
-        return letters.join("");
+    // The cards between two, both ends included.
+    function between(a, b) {
+        const [low, high] = a < b ? [a, b] : [b, a];
+        return Array.from({length: high - low + 1}, (_, n) => low + n);
     }
 
     // The text of a click: the tag at the preferred weight and the words that the user wants with it.
     function promptText(card, weight = card.weight ?? 1) {
-        const tag = `<lora:${card.tag_name}:${globalThis.loraLib.tags.formatWeight(weight)}>`;
+        const tag = `<lora:${card.tag_name}:${lib.tags.formatWeight(weight)}>`;
         return card.activation_text ? `${tag} ${card.activation_text}` : tag;
     }
 
-    globalThis.loraLib = globalThis.loraLib || {};
-    globalThis.loraLib.view = {geometry, place, neighbour, fileSize, rankText, summary, placeholder, initials, promptText};
+    lib.view = {geometry, place, neighbour, fileSize, rankText, summary, words, between, promptText};
 })();

@@ -1,4 +1,5 @@
-// In the WebUI: a strip below the prompt of txt2img and of img2img. The standalone page places its own.
+// In the WebUI: a strip below the prompt of txt2img and of img2img, and a word to the listing when the checkpoint is another.
+// The standalone page places its own strip.
 
 (function () {
     "use strict";
@@ -14,5 +15,16 @@
                 }));
             });
         }
+        globalThis.onOptionsChanged?.(watchCheckpoint);
+    }
+
+    let checkpoint = null;
+    function watchCheckpoint() {
+        const now = globalThis.opts?.sd_checkpoint_hash ?? globalThis.opts?.sd_model_checkpoint;
+        if (checkpoint !== null && now !== checkpoint) {
+            dispatchEvent(new CustomEvent("lora-checkpoint"));
+            dispatchEvent(new CustomEvent("lora-rescanned"));
+        }
+        checkpoint = now;
     }
 })();

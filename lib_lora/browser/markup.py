@@ -8,7 +8,9 @@ from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("lora_tags.js", "lora_view.js", "lora_dom.js", "lora_details.js", "lora_strip.js", "lora_listing.js")
+SCRIPTS = tuple(f"lora_{name}.js" for name in (
+    "api card details dom drag duplicates edit facts feed filters grid keys listing marks placeholder preview selection "
+    "strip tags tasks view weight words").split())  # all but those for the WebUI's own pages
 
 
 def listing_html(targets: Mapping[str, str], *, api: str = "/lora/v1") -> str:

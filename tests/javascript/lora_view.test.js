@@ -2,6 +2,7 @@
 
 const test = require("node:test");
 const assert = require("node:assert/strict");
+require("../../javascript/lora_words.js");
 require("../../javascript/lora_tags.js");
 require("../../javascript/lora_view.js");
 
@@ -61,11 +62,15 @@ test("a card says algorithm, rank and size", () => {
     assert.equal(view.summary({algorithms: [], rank: null, size: 5}), "5 B");
 });
 
-test("a placeholder is the same every time and takes any script", () => {
-    assert.deepEqual(view.placeholder("styles/ink wash"), view.placeholder("styles/ink wash"));
-    assert.notEqual(view.placeholder("a").background, view.placeholder("b").background);
-    assert.deepEqual(["styles/ink wash", "outline", "水彩", "", "🎨"].map(view.initials), ["iw", "ou", "水彩", "?", "?"]);
-    assert.match(view.placeholder("<script>").background, /^linear-gradient\(\d+deg, hsl\(\d+ 52% 46%\), hsl\(\d+ 58% 62%\)\)$/);
+test("trigger words come one by one, the user's own first, none twice", () => {
+    assert.deepEqual(view.words({activation_text: "ink, wash ,", trigger_words: ["brush", "ink"]}), ["ink", "wash", "brush"]);
+    assert.deepEqual(view.words({activation_text: "", trigger_words: []}), []);
+});
+
+test("a range has both its ends, in whichever direction", () => {
+    assert.deepEqual(view.between(2, 5), [2, 3, 4, 5]);
+    assert.deepEqual(view.between(5, 3), [3, 4, 5]);
+    assert.deepEqual(view.between(4, 4), [4]);
 });
 
 test("a click inserts the tag at the preferred weight with the user's words", () => {

@@ -1,0 +1,42 @@
+// The server's routes below /lora/v1, as functions. An error is the server's own sentence, with its `status` and all it `told`.
+
+(function () {
+    "use strict";
+
+    const lib = (globalThis.loraLib = globalThis.loraLib || {});
+
+    function api(base) {
+        const root = new URL(base.replace(/^\//, "").replace(/\/?$/, "/"), document.baseURI);  // the page may be below a path
+
+        async function ask(path, options = {}) {
+            const answer = await fetch(new URL(path, root), {credentials: "same-origin", ...options});
+            const told = await answer.json().catch(() => ({}));
+            if (answer.ok) return told;
+            const sentence = told.error || told.detail || answer.statusText || `status ${answer.status}`;
+            throw Object.assign(new Error(sentence), {status: answer.status, told});
+        }
+
+        function post(path, value = {}) {
+            return ask(path, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(value)});
+        }
+
+        return {
+            list: (query) => ask(`adapters?${query}`),
+            entry: (id, more = "") => ask(`adapters/${id}?metadata=0${more}`),
+            notes: (id, fields) => post(`adapters/${id}/notes`, fields),
+            marks: (ids, change) => post("marks", {ids, ...change}),
+            preview: (id, blob) => ask(`adapters/${id}/preview`, {
+                method: "POST", headers: {"Content-Type": blob.type || "application/octet-stream"}, body: blob,
+            }),
+            duplicates: () => ask("duplicates"),
+            rescan: () => post("rescan"),
+            rescanning: () => ask("rescan"),
+            hash: () => post("hashing"),
+            hashing: () => ask("hashing"),
+            prompt: (prompt) => post("prompt", {prompt}),
+            picture: (path, more = "") => new URL(path + more, root).href,
+        };
+    }
+
+    lib.api = api;
+})();
