@@ -1,0 +1,58 @@
+"""The benchmarks run and measure what they say: on a library of a few files, without a look at any time."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+from safetensors import safe_open
+
+from benchmarks import library
+from benchmarks.library_files import KINDS, layers, listing, write_library
+from lib_lora.header import read_header
+from lib_lora.library import Library
+
+FILES = 45
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return write_library(tmp_path_factory.mktemp("library"), FILES)
+
+
+def test_the_layers_are_those_that_kohyas_trainer_takes():
+    assert {kind: len(layers(kind)) for kind in KINDS} == {"sd1": 264, "sd1 unet": 192, "sdxl": 986, "sdxl unet": 722}
+    tensors, size = listing("sd1", 32, "F16")
+    assert len(json.loads(f"{{{tensors}}}")) == 3 * 264
+    assert 37e6 < size < 39e6  # what such a file has on any disk
+
+
+def test_generated_files_are_files_that_safetensors_itself_opens(written):
+    for path in written.folder.rglob("*.safetensors"):
+        with safe_open(path, "np") as file:
+            assert 15_000 < len(json.dumps(file.metadata())) < 62_000
+            assert len(list(file.keys())) in {3 * len(layers(kind)) for kind in KINDS}
+        assert path.stat().st_blocks * 512 < 1_000_000 < path.stat().st_size
+
+
+def test_the_library_finds_in_them_what_was_written(written):
+    entries = Library([written.folder]).entries()
+    assert len(entries) == written.files == FILES
+    assert Counter(entry.family.id for entry in entries) == written.families
+    assert sum(bool(entry.activation_text) for entry in entries) == written.with_notes == 9
+    assert sum(entry.preview is not None for entry in entries) == written.with_preview == 23
+    assert sum(read_header(entry.path).data_start for entry in entries) == written.header_bytes
+    assert not [entry for entry in entries if entry.broken or entry.warnings]
+
+
+def test_the_benchmark_of_the_library_measures_everything(tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    assert library.main(["--quick", "--files", str(FILES), "--seconds", "0.5", "--json", str(out)]) == 0
+    told, figures = capsys.readouterr().out, json.loads(out.read_text())
+    measured = set(library.FIGURES) & set(figures)
+    assert measured | {"paint", "pictures", "frame", "long_frames", "cold"} == set(library.FIGURES)
+    assert all(isinstance(figures[name], float) for name in measured)
+    assert figures["files"] == FILES
+    for name in measured:
+        assert library.FIGURES[name].what in told
