@@ -93,7 +93,7 @@ def listen(host: str, port: int | None) -> socket.socket:
     """A listening socket: on `port`, or on the first free one. Raises LoraError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for number in PORTS if port is None else (port,):
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets NODELAY for that only
         if os.name != "nt":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
