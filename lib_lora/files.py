@@ -59,6 +59,14 @@ def walk(folders: Sequence[Path], walked: Walked | None = None) -> Iterator[Foun
                 yield found
 
 
+def look_again(path: Path, folder: Path, name: str) -> Found | None:
+    """The file `path` as `walk` would find it now; None if it is not there."""
+    entries = _entries(str(path.parent), Walked())
+    entry = entries.get(path.name) or entries.get(path.name.lower())
+    below = name[: name.rfind("/") + 1]
+    return _found(entry, entries, folder, below) if entry and entry.name == path.name else None
+
+
 def stem_of(name: str) -> str:
     """`name` without the extension of an adapter, if it has one; other dots belong to the name."""
     stem, extension = os.path.splitext(name)

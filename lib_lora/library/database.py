@@ -1,13 +1,17 @@
-"""The index on disk: SQLite, a cache that can be thrown away. Safe with several threads and several programs.
+"""The index on disk: SQLite. Safe with several threads and several programs.
 
     files   one row a file: stamp (size, mtime, sidecars) and the texts of `reading.py`
     texts   the heavy ones, in a table of their own so that a start does not read past them
     hashes  by path and stamp; they outlive the row of a file whose drive is not plugged in
+    marks   the user's favourites and tags, by path
+
+All but `marks` is a cache: it can be read again from the files, and another version throws `files` and `texts` away.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import threading
@@ -19,13 +23,15 @@ from lib_lora.errors import LoraError
 from lib_lora.hashes import Hashes
 from lib_lora.library.reading import Texts
 
-VERSION = 1  # of the texts in `files` and `texts`: another one means reading the files again
+VERSION = 2  # of the texts in `files` and `texts`: another one means reading the files again
 TABLES = """
 CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL,
     size INTEGER, mtime INTEGER, beside TEXT, entry TEXT);
-CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, details TEXT, metadata TEXT);
+CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, search TEXT, details TEXT, metadata TEXT);
 CREATE TABLE IF NOT EXISTS hashes (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER,
     sha256 TEXT, tensors TEXT, autov1 TEXT);
+CREATE TABLE IF NOT EXISTS marks (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, sha256 TEXT,
+    favorite INTEGER, tags TEXT);
 """
 
 
@@ -42,6 +48,15 @@ class Row(NamedTuple):
     path: str
     stamp: Stamp
     entry: str
+
+
+class MarkRow(NamedTuple):
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str  # empty where it was not known
+    favorite: bool | None
+    tags: tuple[str, ...]
 
 
 class Database:
@@ -77,7 +92,7 @@ class Database:
         self._db.execute(
             "UPDATE files SET size = ?, mtime = ?, beside = ?, entry = ? WHERE id = ?", (*stamp, texts.entry, number)
         )
-        self._db.execute("REPLACE INTO texts VALUES (?, ?, ?)", (number, texts.details, texts.metadata))
+        self._db.execute("REPLACE INTO texts VALUES (?, ?, ?, ?)", (number, texts.search, texts.details, texts.metadata))
         return Row(number, path, stamp, texts.entry)
 
     def remove(self, numbers: Iterable[int]) -> None:
@@ -101,6 +116,30 @@ class Database:
         """{id: metadata as JSON} of every file, for an answer that holds them all."""
         with self._lock:
             return dict(self._db.execute("SELECT id, metadata FROM texts"))
+
+    def search_texts(self) -> dict[int, str]:
+        """{id: what is searched besides names} of every file."""
+        with self._lock:
+            return dict(self._db.execute("SELECT id, search FROM texts"))
+
+    def marks(self) -> list[MarkRow]:
+        with self._lock:
+            rows = self._db.execute("SELECT path, size, mtime, sha256, favorite, tags FROM marks").fetchall()
+        return [
+            MarkRow(os.fsdecode(path), size, mtime, sha256, None if favorite is None else bool(favorite),
+                    tuple(json.loads(tags)))
+            for path, size, mtime, sha256, favorite, tags in rows
+        ]  # fmt: skip
+
+    def put_marks(self, rows: Iterable[MarkRow]) -> None:
+        """Store a batch in one transaction."""
+        values = [(os.fsencode(row.path), *row[1:5], json.dumps(row.tags)) for row in rows]
+        with self._lock, self._db:
+            self._db.executemany("REPLACE INTO marks VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def remove_mark(self, path: str) -> None:
+        with self._lock, self._db:
+            self._db.execute("DELETE FROM marks WHERE path = ?", (os.fsencode(path),))
 
     def hashes(self) -> dict[tuple[str, int, int], Hashes]:
         """{(path, size, mtime): hashes}"""

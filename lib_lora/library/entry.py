@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lib_lora.families import Family
 from lib_lora.hashes import Hashes
 from lib_lora.metadata import cover, trained_tags, training_facts
+
+if TYPE_CHECKING:
+    from lib_lora.library.marks import Mark
 
 
 class Store(Protocol):
@@ -28,6 +31,8 @@ class Store(Protocol):
     def hashes(self, entry: Entry) -> Hashes: ...
 
     def shorthash(self, entry: Entry) -> str: ...
+
+    def mark(self, entry: Entry) -> Mark: ...
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,9 @@ class Entry:
     preferred_weight: float | None  # the user's, else Lora-Manager's; None: not set
     preview: Path | None
     stated_hashes: tuple[str, ...]  # by the header and by sidecars, not checked
-    favorite: bool
+    stated_favorite: bool  # by other tools' sidecars
+    license: str
+    notes_digest: str  # of `<stem>.json` when it was read; empty: there is none
     warnings: tuple[str, ...]  # sentences: sidecars that could not be read
     broken: str | None  # a sentence: why the file cannot be used
     _store: Store = field(repr=False)
@@ -86,6 +93,17 @@ class Entry:
     def prompt_text(self) -> str:
         """What goes into the prompt with the tag: the user's activation text, else the trigger words."""
         return self.activation_text or ", ".join(self.trigger_words)
+
+    @property
+    def favorite(self) -> bool:
+        """The user's own mark, else what other tools' sidecars say."""
+        own = self._store.mark(self).favorite
+        return self.stated_favorite if own is None else own
+
+    @property
+    def user_tags(self) -> tuple[str, ...]:
+        """The user's own tags."""
+        return self._store.mark(self).tags
 
     @property
     def metadata_json(self) -> str:

@@ -21,6 +21,9 @@ from lib_lora.sidecar import CIVITAI, MANAGER, PREVIEWS, TEXTS, SidecarError, js
 
 MAX_TEXT = 20_000  # characters
 MAX_WORDS = 100
+LICENSE = (("allowNoCredit", "credit the author"), ("allowDerivatives", "no merges"),
+           ("allowDifferentLicense", "same licence for merges"))  # fmt: skip
+COMMERCIAL = ("Image", "RentCivit", "Rent", "Sell")
 HASH_NAMES = ("SHA256", "AutoV3", "AutoV2", "AutoV1")
 
 
@@ -36,6 +39,7 @@ class Helpers:
     preferred_weight: float | None = None
     hashes: tuple[str, ...] = ()  # lower-case hexadecimal, of any of the kinds
     favorite: bool = False
+    license: str = ""  # in words
     problems: tuple[str, ...] = ()  # sentences: files that could not be read
 
 
@@ -61,6 +65,7 @@ def read_helpers(adapter: Path, beside: Collection[str]) -> Helpers:
         preferred_weight=_strength(manager.get("usage_tips")),
         hashes=tuple(dict.fromkeys(_hashes(version, manager))),
         favorite=manager.get("favorite") is True,
+        license=_license(_dict(version.get("model"))) or _license(_dict(inner.get("model"))),
         problems=tuple(problems),
     )
 
@@ -129,6 +134,19 @@ def _hashes(version: dict[str, Any], manager: dict[str, Any]) -> Iterable[str]:
     for value in (*stated, manager.get("sha256"), manager.get("autov3")):
         if isinstance(value, str) and re.fullmatch(r"[0-9a-fA-F]{8,64}", value):
             yield value.lower()
+
+
+def _license(model: dict[str, Any]) -> str:
+    """Civitai's permissions in words; empty where it states none."""
+    words = [word for key, word in LICENSE if model.get(key) is False]
+    selling = model.get("allowCommercialUse")
+    if selling is not None:
+        kinds = selling if isinstance(selling, list) else [selling]
+        texts = [str(kind) for kind in kinds if kind in COMMERCIAL]
+        words += [f"commercial use: {', '.join(texts)}" if texts else "no commercial use"]
+    elif not words and not any(key in model for key, _ in LICENSE):
+        return ""
+    return f"Civitai: {'; '.join(words) or 'no restrictions stated'}"
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from lib_lora.errors import AdapterFileError, NotFoundError
-from lib_lora.files import Found, Walked, walk
-from lib_lora.hashes import Hashes, hash_file, stored_hash
+from lib_lora.errors import NotFoundError
+from lib_lora.files import Found, Walked, look_again, walk
+from lib_lora.hashes import Hashes
 from lib_lora.library.database import Database, Row, Stamp
-from lib_lora.library.entry import Details, Entry
+from lib_lora.library.entry import Entry
+from lib_lora.library.keeper import Keeper, is_current
 from lib_lora.library.lookup import Lookup
+from lib_lora.library.marks import Change, clean_tags
 from lib_lora.library.reading import Layouts, make_entry, read_texts
 
 BATCH = 250  # files a transaction
@@ -51,8 +53,10 @@ class Library:
         self._database = Database(database)
         self._scanning = threading.RLock()
         self._known: dict[str, tuple[Row, Entry | None]] | None = None  # by path; None: the database was not read yet
-        self._hashes: dict[tuple[str, int, int], Hashes] = {}
+        self.on_change: list[Callable[[], None]] = []  # called after each scan that found something else than the last
+        self._keeper = Keeper(self._database)
         self._lookup: Lookup | None = None
+        self._shown = 0  # lookups so far
         self._walked = Walked()
         self._scanned = 0.0  # time.monotonic() of the last scan's beginning
 
@@ -64,7 +68,12 @@ class Library:
 
     def entries(self) -> list[Entry]:
         """All entries by name."""
-        return sorted(self._state().entries, key=lambda entry: (entry.name.casefold(), entry.name, entry.id))
+        return list(self._state().by_name)
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Another one as soon as an entry or a mark is."""
+        return self._shown, self._keeper.changes
 
     def entry(self, number: int) -> Entry:
         """The entry with this id. Raises NotFoundError."""
@@ -82,12 +91,17 @@ class Library:
         asked = time.monotonic()
         state = self._state()
         fits = state.fits(name, self.known_hashes)
-        if (not _is_current(fits[0])) if fits else self._may_be_new(asked):
+        if (not is_current(fits[0])) if fits else self._may_be_new(asked):
             state = self._newer(asked)
             fits = state.fits(name, self.known_hashes)
         if not fits:
             raise NotFoundError(name, state.nearest(name))
         return fits[0]
+
+    def means(self, name: str, entry: Entry) -> bool:
+        """Whether `find` takes `entry` for this name, as far as is known without looking at the disk."""
+        fits = self._state().fits(name, self.known_hashes)
+        return bool(fits) and fits[0].id == entry.id
 
     def ambiguous(self, name: str) -> list[Entry]:
         """All entries that fit `name` equally well if there are several, the one that `find` takes first; else none."""
@@ -106,7 +120,12 @@ class Library:
             gone = self._forget(found.keys())
             self._read([found[path] for path in stale], progress)
             entries = [self._entry(each) for each, _ in found.values()]
-            self._lookup, self._walked, self._scanned = Lookup(entries, self.folders), walked, started
+            new = set(stale)
+            tops = {str(folder): folder.is_dir() for folder in self.folders}
+            self._keeper.follow(entries, lambda entry: str(entry.path) in new, tops)
+            self._walked, self._scanned = walked, started
+            if self._lookup is None or not self._lookup.holds(entries):
+                self._show(Lookup(entries, self.folders))
             broken = sum(1 for entry in entries if entry.broken)
             return RefreshResult(added, len(stale) - added, gone, broken, tuple(walked.problems))
 
@@ -127,7 +146,7 @@ class Library:
     def _load(self) -> dict[str, tuple[Row, Entry | None]]:
         if self._known is None:
             self._known = {row.path: (row, None) for row in self._database.rows()}
-            self._hashes = self._database.hashes()
+            self._keeper.load()
         return self._known
 
     def _read(self, files: Sequence[tuple[Found, Stamp]], progress: Progress | None) -> None:
@@ -151,57 +170,65 @@ class Library:
         known = self._load()
         row, entry = known[str(found.path)]
         if entry is None or (entry.folder, entry.name) != (found.folder, found.name):
-            entry = make_entry(row.id, found, row.entry, self)
+            entry = make_entry(row.id, found, row.entry, self._keeper)
             known[row.path] = (row, entry)
         return entry
 
-    # what entries ask
-
-    def metadata_json(self, entry: Entry) -> str:
-        """The header's metadata of `entry` as JSON text."""
-        return self._database.metadata(entry.id)
+    # what is known of entries
 
     def all_metadata_json(self) -> dict[int, str]:
         """{id: metadata as JSON text} of all entries, in one go."""
         return self._database.all_metadata()
 
-    def details(self, entry: Entry) -> Details:
-        """The description, notes and training facts of `entry`."""
-        return Details.from_json(self._database.details(entry.id))
+    def search_texts(self) -> dict[int, str]:
+        """{id: notes, description and trained tags in lower case} of all entries, in one go."""
+        return self._database.search_texts()
 
     def known_hashes(self, entry: Entry) -> Hashes | None:
         """The hashes of `entry` if they were computed before."""
-        return self._hashes.get((str(entry.path), entry.size, entry.mtime_ns))
+        return self._keeper.known_hashes(entry)
 
-    def hashes(self, entry: Entry) -> Hashes:
-        """The hashes of `entry`, computed if need be and stored. Raises AdapterFileError."""
-        known = self.known_hashes(entry)
-        if known is None:
-            known = hash_file(entry.path)
-            if _is_current(entry):
-                key = (str(entry.path), entry.size, entry.mtime_ns)
-                self._hashes[key] = known
-                self._database.put_hashes(key, known)
-        return known
+    def hash_count(self) -> int:
+        """Another number means that hashes were learnt."""
+        return self._keeper.hash_count()
 
-    def shorthash(self, entry: Entry) -> str:
-        """The WebUI's short hash of `entry`: as stored in the header where it can be believed, else computed."""
-        if stored := stored_hash(entry.metadata):
-            return stored[:12]
-        try:
-            hashes = self.hashes(entry)
-        except AdapterFileError:
-            return ""
-        return (hashes.tensors or hashes.sha256)[:12]
+    def with_hash(self, start: str) -> set[int]:
+        """Ids of the entries with a computed hash that begins like this."""
+        paths = self._keeper.paths_with_hash(start)
+        return {entry.id for entry in self._state().entries if str(entry.path) in paths} if paths else set()
+
+    # what the user changes
+
+    def mark(
+        self, entries: Iterable[Entry], *, favorite: bool | None = None, add: Iterable[str] = (),
+        remove: Iterable[str] = (),
+    ) -> int:  # fmt: skip
+        """Set or take the favourite mark, add and remove the user's tags; how many entries are different now."""
+        return self._keeper.change_marks(entries, Change(favorite, clean_tags(add), clean_tags(remove)))
+
+    def reread(self, entry: Entry) -> Entry:
+        """Read one file and its sidecars again, without a scan. Raises NotFoundError if it has vanished."""
+        with self._scanning:
+            known, state = self._load(), self._state()
+            alike = [each for each in state.entries if (each.name, each.folder) == (entry.name, entry.folder)]
+            found = [look_again(each.path, each.folder, each.name) for each in alike]
+            stamps = [(each, _stamp(each)) for each in found if each is not None]
+            self._read(stamps, None)
+            for each, _ in stamps:
+                row, _ = known[str(each.path)]
+                new = make_entry(row.id, each, row.entry, self._keeper)
+                known[row.path] = (row, new)
+                state = state.replaced(new)
+            self._show(state)
+        return self.entry(entry.id)
+
+    def _show(self, state: Lookup) -> None:
+        self._lookup = state
+        self._shown += 1
+        for tell in self.on_change:
+            tell()
 
 
 def _stamp(found: Found) -> Stamp:
     return Stamp(found.size, found.mtime_ns, ascii(found.beside) if found.beside else "")
 
-
-def _is_current(entry: Entry) -> bool:
-    try:
-        stat = os.stat(entry.path)
-    except OSError:
-        return False
-    return (stat.st_size, stat.st_mtime_ns) == (entry.size, entry.mtime_ns)

@@ -33,6 +33,7 @@ class Lookup:
     """Names of one state of the library."""
 
     def __init__(self, entries: Iterable[Entry], folders: Sequence[Path]) -> None:
+        self._folders = folders
         places = {folder: place for place, folder in enumerate(folders)}
 
         def order(entry: Entry) -> tuple[bool, int, int, str, str, int]:
@@ -43,6 +44,19 @@ class Lookup:
 
         self.entries = sorted(entries, key=order)
         self.by_id = {entry.id: entry for entry in self.entries}
+
+    def holds(self, entries: Sequence[Entry]) -> bool:
+        """Whether it was made of exactly these."""
+        return len(entries) == len(self.entries) and all(self.by_id.get(each.id) is each for each in entries)
+
+    def replaced(self, entry: Entry) -> Lookup:
+        """The same with another entry for one file."""
+        return Lookup((entry if each.id == entry.id else each for each in self.entries), self._folders)
+
+    @cached_property
+    def by_name(self) -> list[Entry]:
+        """All entries in the order of their names."""
+        return sorted(self.entries, key=lambda entry: (entry.name.casefold(), entry.name, entry.id))
 
     def fits(self, name: str, hashes: Callable[[Entry], Hashes | None]) -> list[Entry]:
         """Every entry that `name` may mean, in the surest sense in which any does; the best first."""

@@ -10,28 +10,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lib_lora import families
 from lib_lora.errors import AdapterFileError
 from lib_lora.files import Found
 from lib_lora.hashes import stated_hashes
-from lib_lora.header import Listing, read_header
+from lib_lora.header import Listing, encodable, read_header
 from lib_lora.library.entry import Details, Entry, Store
 from lib_lora.library.helpers import Helpers, preview, read_helpers
 from lib_lora.library.pickled import read_shapes
-from lib_lora.metadata import Facts, read_facts
+from lib_lora.metadata import Facts, read_facts, trained_tags
 from lib_lora.sidecar import Notes, SidecarError, read_notes
 from lib_lora.survey import Survey, group, survey
 
-MAX_LISTINGS = 32  # tensor listings of a scan that are kept at a time; about 300 kB each
 MAX_UNKNOWN = 50
+MAX_SEARCH = 4000  # characters of one file that are searched besides names and words; 40 MB for 10,000 files
 
 
 class Texts(NamedTuple):
     """The rows of one file."""
 
     entry: str
+    search: str  # in lower case
     details: str
     metadata: str
 
@@ -40,7 +42,7 @@ class Texts(NamedTuple):
 class Layouts:
     """What one scan has learnt about tensor listings; many files share one."""
 
-    listings: dict[str, Listing] = field(default_factory=dict)
+    listings: dict[str, Listing] = field(default_factory=dict)  # without their tensors: those are 300 kB each
     results: dict[str, tuple[Survey, families.Narrowed]] = field(default_factory=dict)
 
 
@@ -66,17 +68,18 @@ def read_texts(found: Found, layouts: Layouts) -> Texts:
     entry = _entry(found, beside, facts, helpers, notes, content, family)
     entry["stated_hashes"] = (*stated_hashes(metadata), *helpers.hashes)
     entry |= {"warnings": warnings, "broken": broken or None}
-    return Texts(json.dumps(entry), json.dumps(vars(_details(facts, helpers, notes, content))), metadata_json)
+    details = _details(facts, helpers, notes, content)
+    return Texts(json.dumps(entry), search_text(details, metadata), json.dumps(vars(details)), metadata_json)
 
 
 def _read_file(path: Path, layouts: Layouts) -> tuple[Mapping[str, str], str, Survey, families.Narrowed]:
     if path.suffix.lower() != ".safetensors":
         return {}, "{}", *_look(read_shapes(path))
-    if len(layouts.listings) > MAX_LISTINGS:
-        layouts.listings.clear()
     header = read_header(path, layouts=layouts.listings)
     if header.layout not in layouts.results:
         layouts.results[header.layout] = _look(header.shapes)
+        end = layouts.listings[header.layout].end
+        layouts.listings[header.layout] = Listing(MappingProxyType({}), end)  # all else that it said is in the results
     return header.metadata, header.metadata_json, *layouts.results[header.layout]
 
 
@@ -103,7 +106,9 @@ def _entry(
         "negative_text": notes.negative_text,
         "preferred_weight": notes.preferred_weight or helpers.preferred_weight,
         "preview": picture.name if picture else None,
-        "favorite": helpers.favorite,
+        "stated_favorite": helpers.favorite,
+        "license": facts.license or helpers.license,
+        "notes_digest": notes.digest,
     }
 
 
@@ -113,12 +118,19 @@ def _details(facts: Facts, helpers: Helpers, notes: Notes, content: Survey) -> D
         notes=notes.notes,
         sd_version=notes.sd_version,
         author=facts.author,
-        license=facts.license,
+        license=facts.license or helpers.license,
         prediction_type=facts.prediction_type,
         tags=helpers.tags,
         embeddings=content.embeddings,
         unknown=content.unknown[:MAX_UNKNOWN],
     )
+
+
+def search_text(details: Details, metadata: Mapping[str, str]) -> str:
+    """Notes, description and trained tags, the most frequent first, as far as MAX_SEARCH reaches."""
+    texts = (details.notes[: MAX_SEARCH // 2], details.description[: MAX_SEARCH // 4], details.author, *details.tags)
+    tags = (tag for tag, _ in trained_tags(metadata, limit=MAX_SEARCH // 10))
+    return encodable("\n".join((*texts, *tags)).casefold()[:MAX_SEARCH])
 
 
 def make_entry(number: int, found: Found, text: str, store: Store) -> Entry:
