@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any
 
 from lib_lora.header import encodable
@@ -52,14 +53,19 @@ def read_facts(metadata: Mapping[str, str], stem: str) -> Facts:
     )
 
 
-def trained_tags(metadata: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+def trained_tags(metadata: Mapping[str, str], *, limit: int = MAX_TAGS) -> tuple[tuple[str, int], ...]:
     """(trained tag, number of pictures), most frequent first."""
-    total: Counter[str] = Counter()
+    stated: Counter[str] = Counter()
     for counts in _tag_frequency(metadata).values():
-        for tag, count in counts.items():
-            if type(count) is int and tag.strip():
-                total[encodable(tag.strip())] += count
-    return tuple(total.most_common(MAX_TAGS))
+        stated.update({tag: count for tag, count in counts.items() if type(count) is int})
+    tags = list(map(str.strip, stated))
+    if tags != list(stated) or "" in stated:  # seldom; a scan does this for thousands of tags of each file
+        total: Counter[str] = Counter()
+        for tag, count in zip(tags, stated.values(), strict=True):
+            total[tag] += count
+        del total[""]
+        stated = total
+    return tuple((encodable(tag), count) for tag, count in stated.most_common(limit))
 
 
 def training_facts(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -125,9 +131,14 @@ def _trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 def _tag_frequency(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """{folder: {tag: number of pictures}}; that they are numbers is for the caller to check."""
-    folders = parsed(metadata, "ss_tag_frequency")
+    folders = _parsed_tags(metadata.get("ss_tag_frequency", ""))
     found = folders.items() if isinstance(folders, dict) else ()
     return {folder: counts for folder, counts in found if isinstance(counts, dict)}
+
+
+@lru_cache(maxsize=1)  # asked for twice in a row while a file is scanned
+def _parsed_tags(text: str) -> Any:
+    return parsed({"": text}, "")
 
 
 def _images_by_folder(metadata: Mapping[str, str]) -> dict[str, int]:
