@@ -87,7 +87,7 @@ class Catalogue:
 
     def names(self, entry: Entry) -> list[str]:
         """What a tag can call it so that it means this file and no other."""
-        stem = [] if self.name(entry) == entry.stem or self.get(entry.stem) is not entry else [entry.stem]
+        stem = [entry.stem] if self.name(entry) == entry.stem or self.library.means(entry.stem, entry) else []
         alias = [entry.alias] if entry.id in self._plain_aliases else []
         return list(dict.fromkeys([self.name(entry), entry.name, *stem, *alias]))
 

@@ -96,10 +96,11 @@ class Options:
             "lora_originals": info(
                 "auto", "Untouched weights, while adapters are active", gr.Radio,
                 {"choices": ["auto", "device", "cpu", "checkpoint"]}).info(
-                "device: kept beside the others, fastest; cpu: in main memory; checkpoint: not kept but read again from "
-                "its .safetensors file; auto: device while there is room"),
+                "device: kept beside the others, fastest; cpu: in main memory; checkpoint: not kept but read again "
+                "from its .safetensors file; auto: device while there is room"),
             "lora_memory_budget": info(
                 0, "Memory for adapter files (MB)", gr.Number, {"precision": 0}).info(
-                "0: they are mapped, and the system decides; with memory of their own they can be replaced while in use"),
+                "0: they are mapped, and the system decides; with memory of their own they can be replaced while "
+                "in use"),
         }
         return {name: option for name, option in options.items() if name not in known}

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,9 @@ from tests.webui.files import index_of, make_checkpoints, write_adapter
 from tests.webui.instance import WebUI
 
 collect_ignore_glob = [] if os.environ.get("WEBUI_ROOT") else ["test_*.py"]
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 BUILT_IN = {"built-in enabled": (), "built-in disabled": ("Lora",)}
 
@@ -65,3 +69,12 @@ def webui(
     shutil.copytree(adapters, webui.loras, dirs_exist_ok=True)
     yield webui.start()
     webui.stop()
+
+
+@pytest.fixture
+def page(webui: WebUI) -> Iterator[Page]:
+    """The page of the WebUI with this extension."""
+    from tests.webui.browser import browsing, opened  # the other tests here need no Chromium
+
+    with browsing() as browser, opened(browser, webui) as page:
+        yield page

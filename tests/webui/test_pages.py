@@ -3,57 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
 
+from tests.webui.browser import PROMPT, card, cards, open_page, prompt, refreshed
 from tests.webui.instance import difference
-
-PROMPT = "#txt2img_prompt textarea"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-PATIENCE = 30_000  # milliseconds
-
-
-@pytest.fixture
-def page(webui) -> Iterator[Page]:
-    """The WebUI's page, the network cut off; any script error fails the test."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
-        page.set_default_timeout(PATIENCE)
-        failures: list[str] = []
-        page.on("pageerror", lambda error: failures.append(str(error)))
-        page.on("dialog", lambda dialog: (failures.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        here = (webui.url, "data:", "blob:")
-        page.context.route("**/*", lambda each: each.continue_() if each.request.url.startswith(here) else each.abort())
-        open_page(page, webui)
-        yield page
-        browser.close()
-    assert failures == []
-
-
-def open_page(page: Page, webui) -> None:
-    page.goto(webui.url, wait_until="domcontentloaded")
-    page.wait_for_selector("#txt2img_generate")
-    page.wait_for_function("opts.extra_networks_add_text_separator !== undefined")  # the page has read its options
-    page.wait_for_function("document.querySelectorAll('#txt2img_lora_cards .card').length > 3")
-
-
-def cards(page: Page):
-    page.locator("#txt2img_extra_tabs > .tab-nav button", has_text="Lora").first.click()
-    return page.locator("#txt2img_lora_cards .card")
-
-
-def card(page: Page, name: str):
-    return page.locator(f'#txt2img_lora_cards .card[data-name="{name}"]')
-
-
-def prompt(page: Page) -> str:
-    page.wait_for_timeout(300)
-    return page.locator(PROMPT).input_value()
 
 
 @pytest.fixture
@@ -68,7 +23,7 @@ def notes(webui) -> Iterator[None]:
 
 
 def test_a_click_on_a_card_writes_the_tag_and_another_takes_it_out(notes, page):
-    assert "sdxl" not in {each.get_attribute("data-name") for each in cards(page).all()}
+    refreshed(page, "two, ")
     card(page, "second").click()
     assert prompt(page) == ' <lora:second:0.7> two, "2"'
     card(page, "second").click()
@@ -89,7 +44,7 @@ def test_the_search_finds_paths_and_names(page):
 
 
 def test_the_editor_shows_and_saves_and_unknown_keys_survive(notes, webui, page):
-    cards(page)
+    refreshed(page, "two, ")
     card(page, "second").hover()
     card(page, "second").locator(".edit-button").click()
     box = page.locator("#txt2img_lora_edit_user_metadata")
@@ -108,7 +63,7 @@ def test_the_editor_shows_and_saves_and_unknown_keys_survive(notes, webui, page)
 
 
 def test_the_editor_refuses_to_save_over_what_another_window_wrote(notes, webui, page):
-    cards(page)
+    refreshed(page, "two, ")
     card(page, "second").hover()
     card(page, "second").locator(".edit-button").click()
     box = page.locator("#txt2img_lora_edit_user_metadata")
