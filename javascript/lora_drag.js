@@ -48,8 +48,8 @@
             if (!drag) return;
             const {all, rows, from, start} = drag;
             const [lowest, highest] = [rows[0].top - rows[from].top, rows.at(-1).top + rows.at(-1).height - rows[from].top - rows[from].height];
-            const dy = Math.max(lowest, Math.min(highest, event.clientY - start));
-            drag.to = landing(rows, from, dy);
+            const dy = Math.max(lowest, Math.min(highest, event.clientY - start));  // it is shown within the strip
+            drag.to = landing(rows, from, event.clientY - start);
             const aside = shifts(rows, from, drag.to);
             all.forEach((each, n) => each.style.transform = n === from ? `translateY(${dy}px)` : aside[n] ? `translateY(${aside[n]}px)` : "");
         }

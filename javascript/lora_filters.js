@@ -21,6 +21,7 @@
             this.chosen = {};    // facet -> [value]
             this.values = {};    // facet -> [{value, label, count}], as the server told
             this.labels = new Map();
+            this.useful = new Set();
             this.open = null;
             this.word = "";
             this.buttons = element("div", {class: "lora-facet-buttons"});
@@ -47,10 +48,11 @@
             if (this.open) this.fill();
         }
 
-        // A choice of one is none, unless it leaves something out.
+        // A choice of one is none, unless it leaves something out. A button that was there stays.
         isUseful(facet) {
             const values = this.values[facet] ?? [];
-            return values.length > 1 || this.chosen[facet]?.length > 0 || values.length > 0 && ["tag", "state"].includes(facet);
+            if (values.length > 1 || values.length > 0 && ["tag", "state"].includes(facet)) this.useful.add(facet);
+            return this.useful.has(facet);
         }
 
         button(facet) {

@@ -14,9 +14,9 @@
         [["?"], "showHelp", "This list"],
     ];
     const MORE = [  // keys that are not the listing's own, only told
-        ["← ↑ ↓ → Home End PgUp PgDn", "Move in the listing"],
+        ["Arrows, Page, Home, End", "Move in the listing"],
         ["Ctrl + S", "Save, while editing"],
-        ["Shift + click, Ctrl + click", "Select"],
+        ["Shift or Ctrl + click", "Select"],
         ["Alt + ↑ ↓", "Move an adapter in the strip below the prompt"],
     ];
     const NAMES = {" ": "Space", Escape: "Esc"};
@@ -35,7 +35,7 @@
         const dialog = element("dialog", {class: "lora-help", "aria-label": lib.t("Keys"), onkeydown: (event) => event.stopPropagation()},
             element("h3", {class: "lora-heading", text: lib.t("Keys")}),
             element("dl", {}, ...rows.flatMap(([keys, text]) => [
-                element("dt", {}, element("kbd", {text: keys})), element("dd", {text: lib.t(text)}),
+                element("dt", {}, element("kbd", {text: lib.t(keys)})), element("dd", {text: lib.t(text)}),
             ])),
             element("button", {type: "button", class: "lora-primary", text: lib.t("Close"), onclick: () => dialog.close()}));
         dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());  // beside it

@@ -57,7 +57,7 @@
         bar() {
             const {element, iconButton} = lib.dom;
             this.field = element("input", {
-                type: "search", class: "lora-search", placeholder: lib.t("Search by name, trigger word, tag, note, folder, hash …"),
+                type: "search", class: "lora-search", placeholder: lib.t("Search names, tags, words, notes …"),
                 "aria-label": lib.t("Search the adapters"), autocomplete: "off", spellcheck: "false",
                 oninput: () => this.searchSoon(), onkeydown: (event) => this.searchKey(event),
             });
@@ -308,6 +308,7 @@
             if (isTyping && event.key !== "Escape") return;
             const isInGrid = event.target === this.grid.window;
             const isButton = event.target.closest("button, input, summary");
+            if (isInGrid && this.grid.cursor < 0) this.grid.point(0);
             const moved = isInGrid ? this.grid.reach(event.key) : null;
             if (moved !== null) {
                 this.grid.point(moved);

@@ -1,0 +1,108 @@
+"""The standalone page in headless Chromium: the demo model, a folder of adapters, a page that fails for any script error.
+
+Without Chromium these tests fail: put `chromium` on PATH, or name it in LIB_LORA_CHROMIUM.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, sync_playwright
+from safetensors.torch import load_file, save_file
+
+from lib_lora.demo.models import load_pipeline
+from lib_lora.demo.page import build_app, listen
+from lib_lora.demo.studio import Studio
+from tests.support import kohya_shapes, write_lora
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("browser")
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    """The demo model with adapters that change every layer a little, one for another base model, one broken."""
+    folder = tmp_path_factory.mktemp("adapters")
+    made = Studio(load_pipeline(), [folder], outputs=tmp_path_factory.mktemp("outputs"))
+    shapes = kohya_shapes(made.attached.session.host.targets(), limit=60)
+    (folder / "styles").mkdir()
+    write_soft_lora(folder / "bend.safetensors", shapes)
+    words = {"modelspec.trigger_phrase": "ink wash, <b>brush</b>"}
+    write_soft_lora(folder / "styles" / "ink wash.safetensors", shapes, words)
+    write_lora(folder / "grain.safetensors", {"lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k": (64, 2048)})
+    (folder / "half.safetensors").write_bytes(b"hello")
+    made.attached.library.refresh()
+    return made
+
+
+def write_soft_lora(path: Path, shapes: dict, metadata: dict | None = None) -> None:
+    """Weak enough that a trained model still draws."""
+    write_lora(path, shapes, metadata=metadata)
+    tensors = {key: tensor * 0.02 if key.endswith("down.weight") else tensor for key, tensor in load_file(path).items()}
+    save_file(tensors, path, metadata)
+
+
+@pytest.fixture(scope="module")
+def folder(studio: Studio) -> Path:
+    """Where the adapters lie."""
+    return studio.attached.library.folders[0]
+
+
+@pytest.fixture(scope="module")
+def address(studio: Studio) -> Iterator[str]:
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(build_app(studio), log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    wanted = (os.environ.get("LIB_LORA_CHROMIUM"), os.environ.get("CHROMIUM"), *NAMES)
+    found = next((path for name in wanted if name and (path := shutil.which(name))), None)
+    with sync_playwright() as started:
+        made = started.chromium.launch(executable_path=found, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def failures() -> list[str]:
+    """What went wrong in the page; a test that provokes an error empties it."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, address: str, failures: list[str]) -> Iterator[Page]:
+    """A fresh page that fails the test for any error in its console, and for any request to another host."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
+    )
+    made = context.new_page()
+    made.set_default_timeout(20_000)
+    here = (address, "data:", "blob:")
+    made.on("pageerror", lambda error: failures.append(str(error)))
+    made.on("console", lambda line: failures.append(line.text) if line.type == "error" else None)
+    made.on("dialog", lambda dialog: failures.append(f"dialog: {dialog.message}"))
+    made.on("request", lambda request: failures.append(request.url) if not request.url.startswith(here) else None)
+    made.goto(address)
+    made.wait_for_selector("#lora-generate")
+    made.wait_for_selector(".lora-strip[data-lora-mounted]", state="attached")
+    yield made
+    context.close()
+    assert not failures
