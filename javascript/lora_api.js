@@ -21,6 +21,7 @@
         }
 
         return {
+            cards: () => ask("cards"),  // in the WebUI only: checkpoint and favourites, for the page Lora
             list: (query) => ask(`adapters?${query}`),
             entry: (id, more = "") => ask(`adapters/${id}?metadata=0${more}`),
             notes: (id, fields) => post(`adapters/${id}/notes`, fields),

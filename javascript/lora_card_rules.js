@@ -58,9 +58,9 @@
         if (facts.broken) return facts.broken;
         const checkpoint = told.checkpoint;
         if (!checkpoint || told.others === "show") return "";
-        if (!facts.possible.length) return told.unknown ? "its base model is not known" : "";
+        if (!facts.possible.length) return told.unknown ? say("its base model is not known") : "";
         if (!checkpoint.possible.length || facts.possible.some((family) => checkpoint.possible.includes(family))) return "";
-        return `made for ${facts.label}, the checkpoint is ${checkpoint.label}`;
+        return say("made for {family}, the checkpoint is {checkpoint}", {family: facts.label, checkpoint: checkpoint.label});
     }
 
     // Where a card belongs when others stay as they are: favourites first, those that cannot be used last.
@@ -78,7 +78,7 @@
         };
         for (const facts of all) {
             if (facts.broken) {
-                count(BROKEN, "Broken files", 2);
+                count(BROKEN, say("Broken files"), 2);
                 continue;
             }
             count(facts.family, facts.flavour ? facts.label.replace(/^.*\((.*)\)$/, "$1") : facts.label, 0);
@@ -94,6 +94,10 @@
         const wanted = chosen.filter((each) => each !== FAVORITE);
         if (!wanted.length) return false;
         return !(facts.broken ? [BROKEN] : [facts.family, facts.flavour]).some((each) => wanted.includes(each));
+    }
+
+    function say(text, values) {
+        return globalThis.loraLib.t(text, values);
     }
 
     function escaped(text) {

@@ -14,6 +14,7 @@
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
     const panes = new Map();  // tab -> Pane
     let chosen = remembered();  // families and "favorite": the filter
+    const api = () => lib.api("/lora/v1");
     let told = {checkpoint: null, others: "dim", unknown: false, favorites: []};
     let favorites = new Set();
 
@@ -21,7 +22,7 @@
     class Pane {
         constructor(tab, box) {
             Object.assign(this, {tab, box, isSeen: false, base: [], records: new Map()});
-            this.chips = lib.dom.element("div", {class: "lora-chips", role: "group", "aria-label": "Filter"});
+            this.chips = lib.dom.element("div", {class: "lora-chips", role: "group", "aria-label": lib.t("Filter")});
             this.say = lib.dom.element("span", {class: "lora-say", role: "status", "aria-live": "polite"});
             this.bar = lib.dom.element("div", {class: "lora-card-bar"}, this.chips, this.say);
             (box.closest(".extra-network-pane") ?? box).prepend(this.bar);
@@ -86,7 +87,7 @@
 
         showFilter(kinds, wanted, all) {
             const stars = all.filter((card) => card.isFavorite).length;
-            const offered = [{value: lib.cardRules.FAVORITE, label: "★ Favourites", count: stars}, ...kinds];
+            const offered = [{value: lib.cardRules.FAVORITE, label: `★ ${lib.t("Favourites")}`, count: stars}, ...kinds];
             const now = JSON.stringify([offered, wanted]);
             if (now !== this.shown) {
                 this.shown = now;
@@ -96,9 +97,10 @@
             }
             const inSight = all.filter((card) => !card.isAway).length;
             const others = all.filter((card) => card.reason && !card.facts.broken).length;
-            const checkpoint = told.checkpoint ? `checkpoint: ${told.checkpoint.label}` : "";
-            const apart = others ? `${others} for another base model${told.others === "hide" ? ", hidden" : ""}` : "";
-            const left = wanted.length ? `${inSight} of ${all.length} shown` : "";
+            const checkpoint = told.checkpoint ? lib.t("checkpoint: {label}", told.checkpoint) : "";
+            const sentence = told.others === "hide" ? "{n} for another base model, hidden" : "{n} for another base model";
+            const apart = others ? lib.t(sentence, {n: others}) : "";
+            const left = wanted.length ? lib.t("{n} of {all} shown", {n: inSight, all: all.length}) : "";
             const line = [left, checkpoint, apart].filter(Boolean).join(" · ");
             if (this.say.textContent !== line) this.say.textContent = line;
             this.bar.hidden = !all.length;
@@ -184,11 +186,14 @@
     // what the server knows
 
     let asking = false;
+    let changes = 0;  // favourites set or taken here
     async function ask() {
         if (asking) return;
         asking = true;
+        const before = changes;
         try {
-            take(await request("cards"));
+            const answer = await api().cards();
+            if (changes === before) take(answer);  // else it is older than what the user did meanwhile
         } catch {
             // the server is away or busy: what is shown stays, and the next look comes soon
         } finally {
@@ -201,17 +206,13 @@
         const now = JSON.stringify(answer);
         if (now === last) return;
         last = now;
+        const isOther = told.checkpoint && answer.checkpoint && told.checkpoint.label !== answer.checkpoint.label;
         told = {...answer, checkpoint: answer.checkpoint ?? told.checkpoint};  // none: one is just being exchanged
         favorites = new Set(answer.favorites);
         showAll();
-    }
-
-    async function request(path, body) {
-        const options = body && {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)};
-        const answer = await fetch(new URL(`lora/v1/${path}`, document.baseURI), {credentials: "same-origin", ...options});
-        const value = await answer.json();
-        if (!answer.ok) throw new Error(value.error || value.detail || answer.statusText);
-        return value;
+        if (!isOther) return;
+        dispatchEvent(new CustomEvent("lora-checkpoint"));  // strips and listing say what fits, too
+        dispatchEvent(new CustomEvent("lora-rescanned"));
     }
 
     function look() {
@@ -223,16 +224,18 @@
         const favorite = !favorites.has(id);
         const set = (isOn) => {
             isOn ? favorites.add(id) : favorites.delete(id);
+            changes += 1;
             last = "";
             showAll();
         };
         set(favorite);
         try {
-            await request("marks", {ids: [id], favorite});
-            dispatchEvent(new CustomEvent("lora-marked", {detail: {ids: [id], favorite}}));
+            await api().marks([id], {favorite});
+            changes += 1;
+            dispatchEvent(new CustomEvent("lora-marked", {detail: {ids: [id], favorite}}));  // the listing shows it, too
         } catch (error) {
             set(!favorite);
-            for (const pane of panes.values()) pane.say.textContent = `The favourite was not saved: ${error.message}`;
+            for (const pane of panes.values()) pane.say.textContent = lib.t("That cannot be saved now: {why}", {why: error.message});
         }
     }
 
@@ -250,11 +253,6 @@
                 panes.set(tab, new Pane(tab, box));
             });
         }
-        addEventListener("lora-marked", ({detail}) => {
-            for (const id of detail?.ids ?? []) detail.favorite ? favorites.add(id) : favorites.delete(id);
-            last = "";
-            showAll();
-        });
         addEventListener("visibilitychange", look);
         onOptionsChanged(look);
         setInterval(look, PAUSE);

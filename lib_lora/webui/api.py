@@ -34,8 +34,7 @@ def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], Fami
 
     @app.get(CARDS, dependencies=login)
     def get_cards() -> dict[str, Any]:
-        favorites = [entry.id for entry in catalogue.library.entries() if entry.favorite]
-        return state.told(checkpoint(), favorites)
+        return state.told(checkpoint(), catalogue.library)
 
     @app.post(REFRESH)
     def refresh_loras() -> None:

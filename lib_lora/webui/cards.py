@@ -16,7 +16,7 @@ from modules import shared
 
 from lib_lora.families import Family
 from lib_lora.family_rules import LABELS
-from lib_lora.library.entry import Entry
+from lib_lora.library import Entry, Library
 from lib_lora.webui import settings
 
 CHOICES = {"SD1": ("sd1",), "SD2": ("sd2",), "SDXL": ("sdxl", "sdxl-refiner")}  # what the user can say -> families
@@ -70,19 +70,26 @@ class State:
 
     def __init__(self) -> None:
         self._last: Family | None = None
+        self._favorites: tuple[Any, list[int]] = (None, [])  # (version of the library, ids)
 
-    def told(self, family: Family | None, favorites: Iterable[int]) -> dict[str, Any]:
+    def told(self, family: Family | None, library: Library) -> dict[str, Any]:
         """`family` None: no checkpoint is loaded, or one is just being exchanged."""
         if self._last and family and family.id == REFINER and shared.state.job_count > 0:
             family = self._last  # the refiner has its turn in a picture; the base model will be back
-        self._last = family
+        self._last = family or self._last
         version = VERSIONS.get(family.id, "") if family else ""
         return {
             "checkpoint": {"label": family.label, "possible": list(family.possible)} if family else None,
             "others": "show" if settings.get("lora_show_all") else settings.get("lora_other_base_models"),
             "unknown": version in settings.get("lora_hide_unknown_for_versions"),
-            "favorites": list(favorites),
+            "favorites": self._marked(library),
         }
+
+    def _marked(self, library: Library) -> list[int]:
+        version = library.version
+        if self._favorites[0] != version:
+            self._favorites = version, [entry.id for entry in library.entries() if entry.favorite]
+        return self._favorites[1]
 
 
 def _badge(facts: dict[str, Any]) -> str:
