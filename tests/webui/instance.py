@@ -12,6 +12,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,13 @@ EXTENSION = (
     "LICENSE",
 )
 FLAGS = """--skip-prepare-environment --skip-torch-cuda-test --skip-python-version-check --skip-version-check
-    --use-cpu all --no-half --no-half-vae --precision full --no-download-sd-model --do-not-download-clip --api"""
+    --use-cpu all --no-download-sd-model --do-not-download-clip --api"""
+FULL = "--no-half --no-half-vae --precision full"
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
     "PYTHONUNBUFFERED": "1",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",
     "no_proxy": "127.0.0.1",
 }
@@ -65,23 +65,41 @@ class Drawn:
 
 
 class WebUI:
-    """`data`: its data folder; `extension`: with a copy of this repository in it."""
+    """`data`: its data folder; `extension`: with a copy of this repository in it; `options`: of its config.json.
+
+    `probe`: what the extension of the tests shall change in it (see probe.py).
+    """
 
     def __init__(
-        self, data: Path, checkpoints: Path, *, extension: bool = True, disabled: tuple[str, ...] = ()
+        self,
+        data: Path,
+        checkpoints: Path,
+        *,
+        checkpoint: str = "tiny-sd1.safetensors",
+        extension: bool = True,
+        disabled: tuple[str, ...] = (),
+        flags: str = FULL,
+        options: Mapping[str, Any] | None = None,
+        probe: str = "",
+        root: Path = WEBUI_ROOT,
+        python: str = PYTHON,
+        threads: int = 1,
     ) -> None:
         self.data = data
         self.loras = data / "models" / "Lora"
         self.log = data / "webui.log"
-        self._checkpoints = checkpoints
+        self._command = [python, "launch.py", *FLAGS.split(), *flags.split(), "--data-dir", str(data),
+                         "--ckpt-dir", str(checkpoints), "--ckpt", str(checkpoints / checkpoint)]
+        self._root = root
+        self._environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "LORA_PROBE": probe}
         self._process: subprocess.Popen | None = None
         for folder in (self.loras, data / "extensions", data / "embeddings"):
             folder.mkdir(parents=True, exist_ok=True)
         self.config = data / "config.json"
-        self.config.write_text(json.dumps({"disabled_extensions": list(disabled)}))
-        probe = data / "extensions" / "probe" / "scripts"
-        probe.mkdir(parents=True)
-        shutil.copy(Path(__file__).with_name("probe.py"), probe)
+        self.config.write_text(json.dumps({"disabled_extensions": list(disabled), **(options or {})}))
+        scripts = data / "extensions" / "probe" / "scripts"
+        scripts.mkdir(parents=True)
+        shutil.copy(Path(__file__).with_name("probe.py"), scripts)
         if extension:
             copy_extension(data / "extensions" / "lib_lora")
 
@@ -91,22 +109,14 @@ class WebUI:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        command = [
-            PYTHON,
-            "launch.py",
-            *FLAGS.split(),
-            "--port",
-            str(port),
-            "--data-dir",
-            str(self.data),
-            "--ckpt-dir",
-            str(self._checkpoints),
-            "--ckpt",
-            str(self._checkpoints / "tiny-sd1.safetensors"),
-        ]
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
-                command, cwd=WEBUI_ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **OFFLINE}
+                [*self._command, "--port", str(port)],
+                cwd=self._root,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **OFFLINE, **self._environment},
             )
         self.wait_for("Startup time:")
         self.wait_for("Model loaded in")
@@ -125,6 +135,12 @@ class WebUI:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self._process, "not started"
+        return self._process.pid
 
     def request(self, path: str, payload: Any = None, *, method: str | None = None) -> Any:
         body = None if payload is None else json.dumps(payload).encode()

@@ -1,8 +1,32 @@
-"""An extension of the tests: tells over HTTP what another extension would see from inside the WebUI."""
+"""An extension of the tests: tells over HTTP what another extension would see from inside the WebUI, and does to it
+what the tests cannot do from outside.
 
-from modules import extra_networks, processing, prompt_parser, script_callbacks, shared, ui_extra_networks
+`LORA_PROBE` names what is changed from the start, in words between commas:
 
+moves copy    moving a model gives its weights new memory, as it does where there is a GPU
+cast          what is computed is computed in float32 by the WebUI's own way for cards without autocast: each layer is
+              cast, called, and cast back; half precision works on a CPU that cannot compute in it
+"""
+
+import os
+import zlib
+
+import torch
+from fastapi import Body
+from modules import (
+    devices,
+    extra_networks,
+    processing,
+    prompt_parser,
+    script_callbacks,
+    sd_models,
+    shared,
+    ui_extra_networks,
+)
+
+CHANGES = os.environ.get("LORA_PROBE", "").split(",")
 encodings = []  # one item for each prompt that a text encoder has seen
+folds = []  # one item for each weight that was made while something was to fail
 
 
 def encode(*args, _original=prompt_parser.get_learned_conditioning, **options):
@@ -10,7 +34,18 @@ def encode(*args, _original=prompt_parser.get_learned_conditioning, **options):
     return _original(*args, **options)
 
 
+def move_and_copy(module, *args, _original=torch.nn.Module.to, **options):
+    moved = _original(module, *args, **options)
+    if args and isinstance(args[0], (torch.device, str)) and str(args[0]) != "meta":
+        moved._apply(torch.clone)
+    return moved
+
+
 prompt_parser.get_learned_conditioning = encode
+if "moves copy" in CHANGES and torch.nn.Module.to is not move_and_copy:
+    torch.nn.Module.to = move_and_copy
+if "cast" in CHANGES:
+    devices.autocast = lambda disable=False: devices.manual_cast(torch.float32)
 
 
 def forget_encodings() -> None:
@@ -22,10 +57,73 @@ def forget_encodings() -> None:
             setattr(owner, name, [None, None])
 
 
+def weights() -> dict:
+    """What the UNet and the text encoders hold, down to the bit, and how."""
+    model = shared.sd_model
+    total, kinds = 0, set()
+    for name, parameter in sorted(model.named_parameters()):
+        if not name.startswith("first_stage_model"):
+            kinds.add(str(parameter.dtype))
+            total = zlib.crc32(parameter.detach().contiguous().view(-1).view(torch.uint8).numpy(), total)
+    convolution = model.model.diffusion_model.out[2].weight
+    return {
+        "bits": total,
+        "types": sorted(kinds),
+        "low VRAM": model.lowvram,
+        "channels last": convolution.is_contiguous(memory_format=torch.channels_last),
+        "finer copies": sum(hasattr(module, "fp16_weight") for module in model.modules()),
+        "hooks": sum(len(module._forward_hooks) for module in model.modules()),
+        "loaded": len(sd_models.model_data.loaded_sd_models),
+        "cached": len(sd_models.checkpoints_loaded),
+    }
+
+
+def cached() -> int:
+    """The bits of everything that the WebUI's cache of checkpoints holds."""
+    total = 0
+    for state in sd_models.checkpoints_loaded.values():
+        for _, tensor in sorted(state.items()):
+            total = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy(), total)
+    return total
+
+
+ERRORS = {
+    "out of memory": lambda: torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "no memory for the CPU": lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    "an accident": lambda: RuntimeError("an accident"),
+    "a mistake": lambda: TypeError("a mistake of a programmer"),
+}
+
+
+def fail(at: int = Body(), error: str = Body()) -> None:
+    """The weight number `at` from now fails when it is half written, and later ones do too if `at` is below 0."""
+    from lib_lora import patch
+
+    original = getattr(patch.fold, "original", patch.fold)
+    folds.clear()
+
+    def fold(base, steps, out) -> None:
+        folds.append(None)
+        original(base, steps, out)
+        if len(folds) == abs(at) or (at < 0 and len(folds) > -at):
+            out.view(-1)[out.numel() // 2 :] = 9
+            raise ERRORS[error]()
+
+    fold.original = original
+    patch.fold = fold
+
+
+def fail_no_more() -> int:
+    """Returns how many weights were made since `fail`."""
+    from lib_lora import patch
+
+    patch.fold = getattr(patch.fold, "original", patch.fold)
+    return len(folds)
+
+
 def look() -> dict:
     import lora
     import networks
-    import torch
 
     classes = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.GroupNorm, torch.nn.LayerNorm, torch.nn.MultiheadAttention)
     homes = {function.__module__ for each in classes for function in (each.forward, each._load_from_state_dict)}
@@ -46,6 +144,10 @@ def look() -> dict:
 
 def app_started(_demo, app) -> None:
     app.add_api_route("/probe", look, methods=["GET"])
+    app.add_api_route("/probe/weights", weights, methods=["GET"])
+    app.add_api_route("/probe/cached", cached, methods=["GET"])
+    app.add_api_route("/probe/fail", fail, methods=["POST"])
+    app.add_api_route("/probe/fail-no-more", fail_no_more, methods=["POST"])
     app.add_api_route("/probe/reload", shared.state.request_restart, methods=["POST"])  # the button "Reload UI"
     app.add_api_route("/probe/forget-encodings", forget_encodings, methods=["POST"])
 
