@@ -25,6 +25,11 @@
             return this.card !== null;
         }
 
+        // On a narrow page the panel lies over the cards.
+        get isOverlaying() {
+            return this.element.offsetWidth > this.listing.body.offsetWidth / 2;
+        }
+
         // Coming and going
 
         async open(card, {isEditing = false, isFocused = false} = {}) {
@@ -38,7 +43,7 @@
                 this.listing.grid.paintSoon();
                 this.loading = this.load(card.id);
             }
-            if (isFocused) this.element.focus();
+            if (isFocused || this.isOverlaying) this.element.focus();
             if (!isEditing) return;
             await this.loading;
             if (this.card?.id === card.id) this.edit();

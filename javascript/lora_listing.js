@@ -27,6 +27,7 @@
             for (const [, selector] of this.targets) lib.dom.watch(root, selector, () => this.mark());
             addEventListener("focus", () => this.refresh());
             addEventListener("lora-checkpoint", () => this.search({keepPlace: true}));
+            addEventListener("lora-marked", () => this.search({keepPlace: true}));
             document.addEventListener("keydown", (event) => this.pageKey(event));
         }
 
@@ -337,9 +338,7 @@
         }
 
         showDetails() {
-            const card = this.current;
-            const overlays = this.details.element.offsetWidth > this.body.offsetWidth / 2;
-            if (card) this.details.open(card, {isFocused: this.details.card?.id === card.id || overlays});
+            if (this.current) this.details.open(this.current, {isFocused: this.details.card?.id === this.current.id});
         }
 
         editNotes() {

@@ -1,4 +1,4 @@
-"""The standalone page in headless Chromium: the demo model, a folder of adapters, a page that fails for any script error.
+"""The standalone page in headless Chromium: the demo model, some adapters, a page that fails for any script error.
 
 Without Chromium these tests fail: put `chromium` on PATH, or name it in LIB_LORA_CHROMIUM.
 """

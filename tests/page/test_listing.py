@@ -139,9 +139,13 @@ def test_screen_readers_hear_how_many_cards_there_are_and_which_this_is(page):
     assert page.locator(".lora-window").get_attribute("role") == "listbox"
     said = [(card.get_attribute("aria-posinset"), card.get_attribute("aria-setsize")) for card in cards.all()]
     assert sorted(said) == [("1", "4"), ("2", "4"), ("3", "4"), ("4", "4")]
-    unnamed = page.evaluate("""() => [...document.querySelectorAll('.lora-listing :is(button, input, select, textarea)')]
+    fields = ".lora-listing :is(button, input, select, textarea)"
+    unnamed = page.evaluate(
+        """fields => [...document.querySelectorAll(fields)]
         .filter((each) => !(each.getAttribute('aria-label') || each.textContent.trim() || each.closest('label')))
-        .map((each) => each.outerHTML)""")
+        .map((each) => each.outerHTML)""",
+        fields,
+    )
     assert unnamed == []
 
 

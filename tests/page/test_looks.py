@@ -1,0 +1,182 @@
+"""How the page looks and moves: contrast in both themes, narrow windows, no needless motion, another language, 10,000 cards."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.page.hands import CARDS, SUBJECT, choose, open_details, open_listing, write
+
+ENOUGH = 4.5  # WCAG 2.2 AA for texts of this size
+TEXTS = (  # what must be readable
+    ".lora-title", ".lora-meta", ".lora-trigger", ".lora-badge", ".lora-told", ".lora-facet", ".lora-search", ".lora-select",
+    ".lora-chosen-chip", ".lora-details h3", ".lora-details h4", ".lora-facts dt", ".lora-facts dd", ".lora-text",
+    ".lora-details .lora-chip", ".lora-primary", ".lora-problem", ".lora-label", ".lora-input", ".lora-secondary",
+    ".lora-tag", ".lora-count", ".lora-picked", ".lora-details .lora-caption", ".lora-bin-tag", ".lora-bin-count",
+)  # fmt: skip
+CONTRAST = """
+(selectors) => {
+    const canvas = Object.assign(document.createElement('canvas'), {width: 1, height: 1});
+    const pen = canvas.getContext('2d', {willReadFrequently: true});
+    const read = (color) => {  // any CSS colour as [r, g, b, a]
+        pen.clearRect(0, 0, 1, 1);
+        pen.fillStyle = color;
+        pen.fillRect(0, 0, 1, 1);
+        const [r, g, b, a] = pen.getImageData(0, 0, 1, 1).data;
+        return [r, g, b, a / 255];
+    };
+    const over = ([r, g, b, a], under) => [r, g, b].map((part, n) => part * a + under[n] * (1 - a));
+    const light = (color) => {
+        const [r, g, b] = color.map((part) => part / 255).map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = (node) => {
+        const layers = [];
+        for (let each = node; each; each = each.parentElement) layers.unshift(read(getComputedStyle(each).backgroundColor));
+        return layers.reduce((under, layer) => over(layer, under), [255, 255, 255]);
+    };
+    const ratio = (node) => {
+        const under = ground(node);
+        const [a, b] = [light(over(read(getComputedStyle(node).color), under)), light(under)].sort((x, y) => y - x);
+        return (a + 0.05) / (b + 0.05);
+    };
+    const said = [];
+    for (const selector of selectors) {
+        const nodes = [...document.querySelectorAll(`.lora-listing :is(${selector})`)].filter((node) => node.offsetParent && !node.disabled);
+        for (const node of nodes) said.push([selector, node.textContent.slice(0, 30), ratio(node)]);
+        if (nodes.length === 0) said.push([selector, 'is not there', 0]);
+    }
+    return said;
+}
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_stands_out_from_its_ground(page, address, theme, studio, folder):
+    (folder / "bend.json").write_text('{"notes": "soft", "description": "bends", "activation text": "bent"}')
+    studio.attached.library.refresh()
+    page.goto(f"{address}/?__theme={theme}")
+    open_listing(page)
+    choose(page, "folder", "(top)")
+    page.locator(".lora-chosen-chip").wait_for()
+    open_details(page, "half")
+    weak = [each for each in page.evaluate(CONTRAST, [".lora-details .lora-problem"]) if each[2] < ENOUGH]
+    panel = open_details(page, "bend")
+    panel.get_by_label("Add a tag").fill("lines")
+    panel.get_by_label("Add a tag").press("Enter")
+    panel.locator(".lora-tag-large", has_text="lines").wait_for()
+    page.click("[data-lora-facet=family]")
+    page.get_by_label("Select several").click()
+    page.click("[data-lora-facet=family]")
+    needed = [name for name in TEXTS if "bin" not in name and name not in (".lora-label", ".lora-secondary", ".lora-problem")]
+    page.wait_for_timeout(300)
+    weak += [each for each in page.evaluate(CONTRAST, needed) if each[2] < ENOUGH]
+    panel.get_by_label("Edit the notes").first.click()
+    weak += [each for each in page.evaluate(CONTRAST, [".lora-label", ".lora-secondary"]) if each[2] < ENOUGH]
+    assert weak == []
+
+
+@pytest.mark.parametrize("width", [375, 390, 820])
+def test_nothing_is_wider_than_the_window(page, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    write(page, f"{SUBJECT} <lora:bend:0.8> <lora:ink wash:0.2:0.4> <lora:grain>")
+    page.wait_for_timeout(400)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    open_listing(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator(CARDS).first.bounding_box()["width"] > 120
+    choose(page, "family", "SDXL")
+    chip = page.locator(".lora-chosen-chip", has_text="SDXL")
+    assert chip.bounding_box()["x"] + chip.bounding_box()["width"] <= width
+    chip.click()
+    chip.wait_for(state="detached")
+    page.get_by_label("Select several").click()
+    open_details(page, "bend")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    outside = page.locator(".lora-details *").evaluate_all(
+        "(nodes, width) => nodes.filter((node) => node.getBoundingClientRect().right > width).map((node) => node.className)", width
+    )
+    assert outside == []
+
+
+def test_on_a_phone_the_details_cover_the_cards_and_take_the_focus(page):
+    page.set_viewport_size({"width": 375, "height": 812})
+    open_listing(page)
+    page.locator(".lora-window").focus()
+    page.keyboard.press("i")
+    page.wait_for_function("document.activeElement.matches('.lora-details')")
+    page.get_by_label("Close").click()
+    page.wait_for_function("document.activeElement.matches('.lora-window')")
+
+
+def test_who_wants_no_motion_gets_none(page):
+    page.emulate_media(reduced_motion="reduce")
+    write(page, "<lora:bend:1> <lora:ink wash:1>")
+    open_listing(page)
+    moving = page.evaluate("""() => [...document.querySelectorAll('.lora-listing *, .lora-strip *')].filter((node) => {
+        const {transitionDuration, animationName} = getComputedStyle(node);
+        return transitionDuration.split(', ').some((time) => time !== '0s') || animationName !== 'none';
+    }).map((node) => node.className)""")
+    assert moving == []
+
+
+def test_what_has_the_focus_is_seen(page):
+    open_listing(page)
+    page.locator(".lora-search").focus()
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        style = page.evaluate("""() => {
+            const {outlineStyle, outlineWidth} = getComputedStyle(document.activeElement);
+            return [document.activeElement.className, outlineStyle, parseFloat(outlineWidth)];
+        }""")
+        assert style[1:] == ["solid", 2], style
+
+
+def test_another_language_shows_through_the_webuis_dictionary(page, address):
+    page.add_init_script("""window.localization = {"{n} adapters": "{n} Adapter", "Base model": "Basismodell", "Keys": "Tasten",
+        "Search names, tags, words, notes …": "Namen, Stichwörter, Wörter, Notizen suchen …", "rank {n}": "Rang {n}"}""")
+    page.goto(address)
+    open_listing(page)
+    assert page.locator(".lora-told").inner_text() == "4 Adapter"
+    assert page.locator("[data-lora-facet=family]").inner_text().strip() == "Basismodell"
+    assert page.locator(".lora-search").get_attribute("placeholder").startswith("Namen, Stichwörter")
+    assert "Rang " in page.locator(".lora-card .lora-meta").first.inner_text()
+    assert page.get_by_label("Tasten").count() > 0
+    assert page.get_by_label("Look for new files").count() == 1  # not in the dictionary: English
+
+
+def test_ten_thousand_cards_scroll_and_only_those_in_sight_are_elements(page):
+    card = {
+        "folder": "", "alias": "a", "family": {"id": "sd1", "label": "SD 1.5", "flavour": "", "sure": True}, "algorithms": ["LoRA"],
+        "rank": [4, 4], "modules": 1, "components": ["unet"], "size": 1000, "modified": 1, "trigger_words": [], "activation_text": "",
+        "negative_text": "", "weight": None, "has_preview": False, "favorite": False, "broken": None, "compatible": True, "reason": "",
+        "user_tags": [], "license": "",
+    }  # fmt: skip
+
+    def answer(route):
+        query = dict(pair.split("=") for pair in route.request.url.split("?")[1].split("&"))
+        places = range(int(query.get("offset", 0)), int(query.get("offset", 0)) + int(query["limit"]))
+        items = [card | {"id": n, "name": f"a{n}", "title": f"a{n}", "tag_name": f"a{n}", "names": [f"a{n}"],
+                         "thumbnail": f"adapters/{n}/thumbnail"} for n in places]  # fmt: skip
+        route.fulfill(json={"total": 10_000, "installed": 10_000, "offset": 0, "items": items, "facets": {}})
+
+    page.route("**/lora/v1/adapters?*", answer)
+    page.route("**/thumbnail", lambda route: route.fulfill(status=204))
+    page.reload()
+    open_listing(page)
+    window = page.locator(".lora-window")
+    tall = window.evaluate("node => node.scrollHeight")
+    frames = window.evaluate("""async (node) => {
+        const times = [];
+        for (let step = 0; step < 60; step += 1) {
+            const start = performance.now();
+            node.scrollTop = node.scrollHeight * step / 60;
+            await new Promise(requestAnimationFrame);
+            times.push(performance.now() - start);
+        }
+        node.scrollTop = node.scrollHeight;
+        return times.sort((a, b) => a - b);
+    }""")
+    page.locator(".lora-title", has_text="a9999").wait_for()
+    assert tall > 300_000
+    assert page.locator(".lora-card").count() < 80
+    assert frames[len(frames) // 2] < 100  # milliseconds; on a quiet machine it is one frame
