@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import Any
 
 from modules import scripts
 
 from lib_lora.errors import NotFoundError
 from lib_lora.session import Report
+from lib_lora.tag import LoraTag
 from lib_lora.webui import settings
 from lib_lora.webui.catalogue import Catalogue
 
@@ -30,6 +33,24 @@ def write(p: Any, report: Report, sentences: Iterable[str], catalogue: Catalogue
     p.lora_problems.update((_one_line(sentence), None) for sentence in sentences)
     _put(p, HASHES, ", ".join(f"{name}: {short}" for name, short in p.lora_hashes.items()))
     _put(p, PROBLEMS, "; ".join(p.lora_problems))
+
+
+@contextmanager
+def hashing(tags: Iterable[LoraTag], catalogue: Catalogue) -> Iterator[None]:
+    """While something else is done, the hashes that `write` will need: each is a pass over a file, once in its life."""
+    unknown = []
+    for tag in tags if settings.get("lora_add_hashes_to_infotext") else ():
+        with suppress(NotFoundError):
+            entry = catalogue.find(tag.name)
+            unknown += [entry] if catalogue.library.known_hashes(entry) is None else []
+    thread = Thread(target=lambda: [entry.shorthash for entry in unknown])
+    if unknown:
+        thread.start()
+    try:
+        yield
+    finally:
+        if unknown:
+            thread.join()
 
 
 def _put(p: Any, label: str, text: str) -> None:

@@ -48,7 +48,8 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         if default is not None:
             tags.append(default)
         self.wanted = tuple(tags)
-        report = self._apply(shared.sd_model, tags, errors)
+        with infotext.hashing(tags, self._catalogue):
+            report = self._apply(shared.sd_model, tags, errors)
         problems = self._words.show(shared.sd_model, self._words_of(report)) if shared.sd_model else []
         self.errors = {each.name: len(each.misfits) for each in report.adapters if each.misfits}
         self._legacy.show_loaded(report)
