@@ -43,6 +43,10 @@ class SidecarError(LoraError):
     """A note that cannot be read or saved; the text names the file and what to do."""
 
 
+class ConflictError(SidecarError):
+    """Somebody else changed the note since it was read."""
+
+
 @dataclass(frozen=True)
 class Notes:
     """What stands in `<stem>.json`."""
@@ -77,7 +81,7 @@ def read_notes(adapter: Path) -> Notes:
 def save_notes(adapter: Path, notes: Notes) -> Notes:
     """Save `notes`, which were read before and changed with `dataclasses.replace`; returns them as they now stand.
 
-    Raises SidecarError if the file cannot be written, or was changed since it was read.
+    Raises ConflictError if it was changed since it was read, SidecarError if the file cannot be written.
     """
     path = notes_path(adapter)
     value = _merged(notes)
@@ -85,8 +89,8 @@ def save_notes(adapter: Path, notes: Notes) -> Notes:
     with _saving:
         now = _bytes(path)
         if ("" if now is None else _digest(now)) != notes.digest:
-            raise SidecarError(f"{path.name} was changed by another program or window: reload it, then save again")
-        _replace_file(path, content)
+            raise ConflictError(f"{path.name} was changed by another program or window: reload it, then save again")
+        replace_file(Path(os.path.realpath(path)), content)  # a linked note stays a link
     return replace(notes, everything=MappingProxyType(value), digest=_digest(content))
 
 
@@ -141,9 +145,9 @@ def _merged(notes: Notes) -> dict[str, Any]:
     return value
 
 
-def _replace_file(path: Path, content: bytes) -> None:
-    target = Path(os.path.realpath(path))  # a linked note stays a link
-    unfinished = target.with_name(f".{target.name[:40]}.{os.getpid()}.tmp")
+def replace_file(target: Path, content: bytes) -> None:
+    """Write a small file so that it appears whole or not at all, with the rights it had. Raises SidecarError."""
+    unfinished = target.with_name(f".{target.name[:40]}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with open(unfinished, "wb") as file:
             file.write(content)
@@ -154,7 +158,7 @@ def _replace_file(path: Path, content: bytes) -> None:
         os.replace(unfinished, target)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise SidecarError(f"{path.name} cannot be saved ({error.strerror}): check the folder's rights") from error
+        raise SidecarError(f"{target.name} cannot be saved ({error.strerror}): check the folder's rights") from error
 
 
 def _text(value: Any) -> str:

@@ -7,34 +7,31 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
+from lib_lora.browser.stock import Shown, Stock
 from lib_lora.families import Family
+from lib_lora.header import encodable
 from lib_lora.library import Entry, Library
+from lib_lora.library.duplicates import known
+from lib_lora.sidecar import KEYS, Notes, SidecarError, read_notes
 
 MAX_TAGS = 200  # trained tags in the detail panel
 Checkpoint = Callable[[], "Family | str | None"]  # tells the family of the loaded model, or the family's id
 NOT_IN_TAGS = set(":<>")  # signs that no tag can hold in a name
-
-
-@dataclass(frozen=True)
-class Shown:
-    """An entry, ready to be searched, sorted and sent."""
-
-    entry: Entry
-    card: dict[str, Any]
-    haystack: str  # everything that is searched, in lower case
+DUPLICATE = {"content": "the same content", "name": "the same name in another folder"}
 
 
 class Shelf:
-    """The library as cards; what has not changed is described once."""
+    """The library as cards. Those of one state of it are searched together: `stock`."""
 
     def __init__(self, library: Library, *, checkpoint: Checkpoint = lambda: None) -> None:
         self.library = library
         self._checkpoint = checkpoint
-        self._described: dict[int, tuple[Entry, str, Shown]] = {}
+        self._stock: tuple[Any, Stock] | None = None
+        self._duplicates: tuple[Any, dict[int, str]] | None = None
         self._lock = threading.Lock()
 
     def checkpoint(self) -> Family | None:
@@ -42,22 +39,30 @@ class Shelf:
         told = self._checkpoint()
         return Family(told, possible=(told,)) if isinstance(told, str) else told
 
-    def all(self) -> list[Shown]:
-        """Every entry by name."""
-        entries = self.library.entries()
-        stems = Counter(entry.stem.casefold() for entry in entries)
+    def stock(self) -> Stock:
+        """All entries by name, ready to be searched."""
+        self.library.entries()  # the first question causes the first scan, and that takes its time
         with self._lock:
-            shown = [self._describe(entry, stems[entry.stem.casefold()] > 1) for entry in entries]
-            self._described = {each.entry.id: self._described[each.entry.id] for each in shown}
-        return shown
+            version = self.library.version
+            if self._stock is None or self._stock[0] != version:
+                entries = self.library.entries()
+                stems = Counter(entry.stem.casefold() for entry in entries)
+                shown = [show(entry, stems[entry.stem.casefold()] > 1) for entry in entries]
+                kept = self._stock[1].haystacks if self._stock else {}
+                self._stock = version, Stock(shown, self.library.search_texts, self.library.with_hash, kept)
+            return self._stock[1]
+
+    def duplicates(self) -> Mapping[int, str]:
+        """{id: "name" or "content"} of entries that share it with another, as far as is known without reading files."""
+        state = self.library.version, self.library.hash_count()
+        if self._duplicates is None or self._duplicates[0] != state:
+            self._duplicates = state, known(self.library.entries(), self.library.known_hashes)
+        return self._duplicates[1]
 
     def card(self, entry: Entry) -> dict[str, Any]:
         """The card of one entry, as it is sent."""
-        known = self._described.get(entry.id)
-        if known is None or known[0] is not entry:
-            self.all()  # whether its name is the only one of its kind depends on all others
-            known = self._described.get(entry.id)
-        return self.judged(known[2] if known else Shown(entry, describe(entry, tag_name(entry, False)), ""))
+        shown = self.stock().by_id.get(entry.id)
+        return self.judged(shown if shown and shown.entry is entry else show(entry, False))
 
     def judged(self, shown: Shown) -> dict[str, Any]:
         """The card with `compatible` (true, false, or null where it is not known) and the reason if it is not."""
@@ -66,21 +71,54 @@ class Shelf:
         reason = (
             f"made for {family.label}, the checkpoint is {checkpoint.label}" if checkpoint and fits is False else ""
         )
-        return {**shown.card, "compatible": fits, "reason": shown.entry.broken or reason}
+        card = describe(shown.entry, tag_name(shown.entry, shown.is_shared))
+        names = [name for name in card["names"] if self.library.means(name, shown.entry)]
+        return {**card, "names": names, "compatible": fits, "reason": shown.entry.broken or reason}
 
-    def _describe(self, entry: Entry, is_shared: bool) -> Shown:
-        name = tag_name(entry, is_shared)
-        known = self._described.get(entry.id)
-        if known is None or known[0] is not entry or known[1] != name:
-            known = (entry, name, Shown(entry, describe(entry, name), _haystack(entry)))
-            self._described[entry.id] = known
-        return known[2]
+    def detail(self, entry: Entry) -> dict[str, Any]:
+        """The card and all else that the detail panel shows."""
+        return self.card(entry) | detail(entry) | {"duplicates": self._alike(entry), "hashes": self._hashes(entry)}
+
+    def _alike(self, entry: Entry) -> list[dict[str, Any]]:
+        """What is known to be the same; a look at all files is `GET duplicates`."""
+        kinds = self.duplicates()
+        if entry.id not in kinds:
+            return []
+        own, found = self.library.known_hashes(entry), []
+        for other in self.library.entries():
+            hashes = self.library.known_hashes(other) if other.id in kinds and other is not entry else None
+            same = "content" if own and hashes and own.sha256 == hashes.sha256 else ""
+            same = same or ("name" if other is not entry and other.stem.casefold() == entry.stem.casefold() else "")
+            if same:
+                found.append({"id": other.id, "name": other.name, "reason": DUPLICATE[same]})
+        return found
+
+    def _hashes(self, entry: Entry) -> dict[str, str]:
+        known = self.library.known_hashes(entry)
+        if known is None:
+            return dict.fromkeys(("sha256", "autov1", "autov2", "autov3", "addnet"), "")
+        return {"sha256": known.sha256, "autov1": known.autov1, "autov2": known.autov2, "autov3": known.autov3,
+                "addnet": known.tensors}  # fmt: skip
+
+
+def show(entry: Entry, is_shared: bool) -> Shown:
+    """`is_shared`: another file has the same name."""
+    return Shown(entry, is_shared, _facets(entry.family, entry.algorithms), entry.user_tags, entry.favorite)
+
+
+@lru_cache(maxsize=1024)  # thousands of entries share a few
+def _facets(family: Family, algorithms: tuple[str, ...]) -> dict[str, tuple[tuple[str, str], ...]]:
+    return {
+        "family": ((family.id, family.label.rpartition("(")[2].rstrip(")")),),
+        "flavour": ((family.flavour, family.label),) if family.flavour else (),
+        "algorithm": tuple((name, name) for name in algorithms),
+    }
 
 
 def tag_name(entry: Entry, is_shared: bool) -> str:
     """What stands in a tag for this entry: the file's name, with its folders where several files are called so."""
     name = entry.name if is_shared else entry.stem
-    return entry.shorthash if NOT_IN_TAGS & set(name) or name != name.strip() else name
+    return name if name == encodable(name).strip() and not NOT_IN_TAGS & set(name) else entry.shorthash
 
 
 def describe(entry: Entry, name: str) -> dict[str, Any]:
@@ -107,18 +145,22 @@ def describe(entry: Entry, name: str) -> dict[str, Any]:
         "thumbnail": f"adapters/{entry.id}/thumbnail?v={_preview_version(entry)}",
         "has_preview": entry.preview is not None,
         "favorite": entry.favorite,
+        "user_tags": list(entry.user_tags),
+        "license": entry.license,
+        "notes_digest": entry.notes_digest,
         "broken": entry.broken,
     }
 
 
 def detail(entry: Entry) -> dict[str, Any]:
-    """What the detail panel adds to the card. Hashes only as far as they are known: computing reads the whole file."""
+    """What stands in the header and beside the file, besides the card. Notes are read from their file, as they are."""
     details = entry.details
     return {
         "evidence": list(entry.family.evidence),
         "path": str(entry.path),
         "description": details.description,
         "notes": details.notes,
+        "editable": editable_now(entry),
         "author": details.author,
         "license": details.license,
         "prediction_type": details.prediction_type,
@@ -132,14 +174,20 @@ def detail(entry: Entry) -> dict[str, Any]:
     }
 
 
+def editable_now(entry: Entry) -> dict[str, Any]:
+    """What stands in `<stem>.json`; where it cannot be read, empty fields and the `problem`."""
+    try:
+        return editable(read_notes(entry.path))
+    except SidecarError as error:
+        return editable(Notes()) | {"problem": str(error)}
+
+
+def editable(notes: Notes) -> dict[str, Any]:
+    return {"digest": notes.digest} | {name: getattr(notes, name) for name in KEYS}
+
+
 def family_of(family: Family) -> dict[str, Any]:
     return {"id": family.id, "label": family.label, "flavour": family.flavour, "sure": family.sure}
-
-
-def _haystack(entry: Entry) -> str:
-    texts = (entry.name, entry.title, entry.alias, entry.activation_text, *entry.trigger_words, entry.family.label,
-             *entry.algorithms, *entry.stated_hashes)  # fmt: skip
-    return "\n".join(texts).casefold()
 
 
 def _preview_version(entry: Entry) -> str:

@@ -1,14 +1,20 @@
 """The HTTP routes of the browser, below `/lora/v1`. Adapters go by ids: no path comes in, so none leaves the folders.
 
     GET  adapters                    ?q= &sort= &reverse=1 &offset= &limit=, and the facets, each as often as needed:
-                                     &family= &flavour= &algorithm= &folder= &state=favorite|words|broken
+                                     &family= &flavour= &algorithm= &folder= &tag= &state=; ids=1: only ids, all of them
     GET  adapters/{id}               everything; ?metadata=1 adds the header, ?hashes=1 computes hashes (reads the file)
     GET  adapters/{id}/thumbnail     small WebP; ?original=1 the file itself; 204 if there is no picture
+    POST adapters/{id}/notes         {"digest", fields of the user's notes}: saves them; 409 if others did
+    POST adapters/{id}/preview       the bytes of a picture: saves it as the preview
+    POST marks                       {"ids", "favorite", "add_tags", "remove_tags"}
+    GET  duplicates                  groups of files with the same content or the same name
+    GET  hashing                     {"running", "done", "total"}
+    POST hashing                     begins to compute all hashes in the background
     GET  rescan                      {"running", "done", "total"}
     POST rescan                      looks for new, changed and vanished files; answers when done
     POST prompt   {"prompt": "..."}  dry run: what each tag means, and what is wrong with it
 
-Errors are `{"error": sentence}` with status 400 or 404. Works with every FastAPI from 0.94 on.
+Errors are `{"error": sentence}` with status 400, 404, 409 or 413. Examples: `docs/library.md`. For FastAPI from 0.94.
 """
 
 from __future__ import annotations
@@ -18,18 +24,23 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
+from lib_lora.browser.answers import JSONResponse, refuse_foreign
 from lib_lora.browser.dry_run import MAX_PROMPT, dry_run
-from lib_lora.browser.listing import Checkpoint, Shelf, detail
-from lib_lora.browser.search import FACETS, Query, search
-from lib_lora.browser.thumbnail import original, thumbnail
+from lib_lora.browser.listing import Checkpoint, Shelf
+from lib_lora.browser.search import FACETS, MAX_PAGE, Query, Scene, ids, search
+from lib_lora.browser.thumbnail import MAX_BYTES, original, thumbnail
+from lib_lora.browser.writing import ChangedError, RefusedError, save_fields, save_preview, texts_of
 from lib_lora.errors import LoraError, NotFoundError
 from lib_lora.library import Entry, Library
+from lib_lora.library.duplicates import groups
+from lib_lora.library.hashing import Hasher
 
 PREFIX = "/lora/v1"
+MAX_JSON = 4 * 1024 * 1024  # bytes of a body
 PICTURE_HEADERS = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
 
 
@@ -51,14 +62,19 @@ def add_routes(
         ("GET", "/adapters", routes.adapters),
         ("GET", "/adapters/{number}", routes.adapter),
         ("GET", "/adapters/{number}/thumbnail", routes.picture),
+        ("POST", "/adapters/{number}/notes", routes.notes),
+        ("POST", "/adapters/{number}/preview", routes.preview),
+        ("POST", "/marks", routes.marks),
+        ("GET", "/duplicates", routes.duplicates),
+        ("GET", "/hashing", routes.hashed),
+        ("POST", "/hashing", routes.hash),
         ("GET", "/rescan", routes.progress),
         ("POST", "/rescan", routes.rescan),
         ("POST", "/prompt", routes.prompt),
     )
     for method, path, endpoint in table:
-        app.add_api_route(
-            PREFIX + path, endpoint, methods=[method], dependencies=list(dependencies), response_model=None
-        )
+        asked = [*dependencies] if method == "GET" else [*dependencies, Depends(refuse_foreign)]
+        app.add_api_route(PREFIX + path, endpoint, methods=[method], dependencies=asked, response_model=None)
     return shelf
 
 
@@ -67,6 +83,7 @@ class Routes:
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
+        self._hasher = Hasher(shelf.library)
         self._scanning = threading.Lock()
         self._progress = (0, 0)
 
@@ -79,22 +96,24 @@ class Routes:
         chosen = {name: given.getlist(name) for name in FACETS}
         query = Query(given.get("q", "")[:1000], given.get("sort", "name"), given.get("reverse", "") in ("1", "true"),
                       chosen, max(offset, 0), max(limit, 0))  # fmt: skip
-        return JSONResponse(search(self.shelf.all(), query, self.shelf.judged))
+        stock, scene = self.shelf.stock(), Scene(self.shelf.checkpoint(), self.shelf.duplicates())
+        if given.get("ids") == "1":
+            return JSONResponse(ids(stock, query, scene))
+        return JSONResponse(search(stock, query, self.shelf.judged, scene))
 
     def adapter(self, number: str, request: Request) -> Response:
         given = request.query_params
-        try:
+
+        def told() -> dict[str, Any]:
             entry = self._entry(number)
-            told = self.shelf.card(entry) | detail(entry)
+            more: dict[str, Any] = {}
             if given.get("metadata") == "1":
-                told["metadata"] = json.loads(entry.metadata_json)
+                more["metadata"] = json.loads(entry.metadata_json)
             if given.get("hashes") == "1":
-                told |= {"shorthash": entry.shorthash, "sha256": entry.hashes.sha256}
-        except NotFoundError:
-            return _error(404, "no such adapter; it may have been removed")
-        except LoraError as error:
-            return _error(400, str(error))
-        return JSONResponse(told)
+                more |= {"shorthash": entry.shorthash, "sha256": entry.hashes.sha256}
+            return self.shelf.detail(entry) | more
+
+        return _answered(told)
 
     def picture(self, number: str, request: Request) -> Response:
         try:
@@ -105,6 +124,46 @@ class Routes:
         if found is None:
             return Response(status_code=204, headers={"Cache-Control": "private, max-age=60"})
         return Response(found.content, media_type=found.type, headers=PICTURE_HEADERS)
+
+    async def notes(self, number: str, request: Request) -> Response:
+        given = await _json_object(request)
+        if given is None:
+            return _error(400, 'the body must be {"digest": text, and the fields to save}')
+        library = self.shelf.library
+        return await run_in_threadpool(
+            _answered, lambda: self.shelf.detail(save_fields(library, self._entry(number), given))
+        )
+
+    async def preview(self, number: str, request: Request) -> Response:
+        content = await _body(request, MAX_BYTES)
+        if content is None:
+            return _error(413, f"the picture is larger than {MAX_BYTES >> 20} MB")
+        library = self.shelf.library
+        return await run_in_threadpool(
+            _answered, lambda: self.shelf.card(save_preview(library, self._entry(number), content))
+        )
+
+    async def marks(self, request: Request) -> Response:
+        given = await _json_object(request)
+        if given is None:
+            return _error(400, 'the body must be {"ids": [numbers], and what to change}')
+        return await run_in_threadpool(_answered, lambda: self._mark(given))
+
+    def duplicates(self) -> Response:
+        found = groups(self.shelf.library.entries())
+        told = [
+            {"kind": group.kind, "reason": group.reason, "items": [self.shelf.card(entry) for entry in group.entries]}
+            for group in found
+        ]
+        return JSONResponse({"groups": told})
+
+    def hashed(self) -> Response:
+        running, done, total = self._hasher.progress
+        return JSONResponse({"running": running, "done": done, "total": total})
+
+    def hash(self) -> Response:
+        self._hasher.start()
+        return self.hashed()
 
     def progress(self) -> Response:
         done, total = self._progress
@@ -118,17 +177,26 @@ class Routes:
         return JSONResponse(told | {"problems": list(found.problems)})
 
     async def prompt(self, request: Request) -> Response:
-        try:
-            body = json.loads(await request.body())
-            prompt = body["prompt"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            prompt = None
+        prompt = (await _json_object(request) or {}).get("prompt")
         if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
             return _error(400, f'the body must be {{"prompt": text}}, at most {MAX_PROMPT} characters')
         return JSONResponse(await run_in_threadpool(dry_run, self.shelf, prompt))
 
     def _scanned(self, done: int, total: int) -> None:
         self._progress = (done, total)
+
+    def _mark(self, given: dict[str, Any]) -> dict[str, Any]:
+        numbers, favorite, library = given.get("ids"), given.get("favorite"), self.shelf.library
+        if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+            raise RefusedError('"ids" must be a list of numbers')
+        if favorite is not None and type(favorite) is not bool:
+            raise RefusedError('"favorite" must be true or false')
+        add, remove = (texts_of(given.get(name, []), name) for name in ("add_tags", "remove_tags"))
+        by_id = self.shelf.stock().by_id
+        entries = [by_id[number].entry for number in dict.fromkeys(numbers) if number in by_id]
+        changed = library.mark(entries, favorite=favorite, add=add, remove=remove)
+        cards = [self.shelf.card(entry) for entry in entries] if len(numbers) <= MAX_PAGE else []
+        return {"changed": changed, "items": cards}
 
     def _entry(self, number: str) -> Entry:
         """Raises NotFoundError, also for what is no number."""
@@ -137,5 +205,36 @@ class Routes:
         return self.shelf.library.entry(int(number))
 
 
-def _error(status: int, sentence: str) -> JSONResponse:
+def _answered(answer: Callable[[], dict[str, Any]]) -> Response:
+    """What `answer` returns, or its error as a sentence."""
+    try:
+        return JSONResponse(answer())
+    except NotFoundError:
+        return _error(404, "no such adapter; it may have been removed")
+    except ChangedError as error:
+        return JSONResponse({"error": str(error), "current": error.current}, status_code=409)
+    except LoraError as error:
+        return _error(400, str(error))
+
+
+async def _body(request: Request, most: int) -> bytes | None:
+    """The body, or None if it is larger than `most` bytes; no more than that is ever held."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _json_object(request: Request) -> dict[str, Any] | None:
+    try:
+        value = json.loads(await _body(request, MAX_JSON) or b"")
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _error(status: int, sentence: str) -> Response:
     return JSONResponse({"error": sentence}, status_code=status)

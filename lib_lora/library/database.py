@@ -92,7 +92,7 @@ class Database:
         self._db.execute(
             "UPDATE files SET size = ?, mtime = ?, beside = ?, entry = ? WHERE id = ?", (*stamp, texts.entry, number)
         )
-        self._db.execute("REPLACE INTO texts VALUES (?, ?, ?, ?)", (number, texts.search, texts.details, texts.metadata))
+        self._db.execute("REPLACE INTO texts VALUES (?, ?, ?, ?)", (number, *texts[1:]))
         return Row(number, path, stamp, texts.entry)
 
     def remove(self, numbers: Iterable[int]) -> None:

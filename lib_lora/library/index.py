@@ -50,6 +50,7 @@ class Library:
         """
         self.folders = tuple(Path(os.path.abspath(folder)) for folder in folders)
         self.patience = patience
+        self.closed = False
         self._database = Database(database)
         self._scanning = threading.RLock()
         self._known: dict[str, tuple[Row, Entry | None]] | None = None  # by path; None: the database was not read yet
@@ -62,6 +63,7 @@ class Library:
 
     def close(self) -> None:
         """Close the index; nothing can be asked afterwards."""
+        self.closed = True
         self._database.close()
 
     # asking
@@ -121,8 +123,7 @@ class Library:
             self._read([found[path] for path in stale], progress)
             entries = [self._entry(each) for each, _ in found.values()]
             new = set(stale)
-            tops = {str(folder): folder.is_dir() for folder in self.folders}
-            self._keeper.follow(entries, lambda entry: str(entry.path) in new, tops)
+            self._keeper.follow(entries, lambda entry: str(entry.path) in new, self._tops())
             self._walked, self._scanned = walked, started
             if self._lookup is None or not self._lookup.holds(entries):
                 self._show(Lookup(entries, self.folders))
@@ -206,6 +207,10 @@ class Library:
         """Set or take the favourite mark, add and remove the user's tags; how many entries are different now."""
         return self._keeper.change_marks(entries, Change(favorite, clean_tags(add), clean_tags(remove)))
 
+    def follow_marks(self) -> None:
+        """Move marks of vanished files to files with the same hash, now that more hashes are known."""
+        self._keeper.follow(self._state().entries, lambda _: False, self._tops())
+
     def reread(self, entry: Entry) -> Entry:
         """Read one file and its sidecars again, without a scan. Raises NotFoundError if it has vanished."""
         with self._scanning:
@@ -221,6 +226,9 @@ class Library:
                 state = state.replaced(new)
             self._show(state)
         return self.entry(entry.id)
+
+    def _tops(self) -> dict[str, bool]:
+        return {str(folder): folder.is_dir() for folder in self.folders}
 
     def _show(self, state: Lookup) -> None:
         self._lookup = state

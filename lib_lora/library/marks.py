@@ -1,7 +1,7 @@
-"""The user's own marks, favourite and tags: kept in the index's database, apart from what can be read again from files.
+"""The user's own marks, favourite and tags: in the index's database, apart from what can be read again from files.
 
-A mark belongs to a path. If its file is gone and one that must be the same appeared elsewhere (same name, size and time;
-or the only new file of that size and time; or the same SHA-256 where it is known), the mark moves there.
+A mark belongs to a path. If its file is gone and one that must be the same appeared elsewhere (same name, size and
+time; or the only new file of that size and time; or the same SHA-256 where it is known), the mark moves there.
 """
 
 from __future__ import annotations
