@@ -23,6 +23,9 @@ MAX_COVER = 8 * 1024 * 1024  # bytes of one embedded picture
 MAX_TAGS = 2000  # most frequent trained tags that are kept
 MAX_TRIGGERS = 12
 MAX_TEXT = 20_000  # characters of a description
+MAX_NAME = 300  # characters of what stands on one line
+MAX_PHRASE = 4000  # characters of all trigger words
+MAX_COUNT = 10**9  # pictures; more is a lie, and too many digits for those who read it
 IMAGE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF")
 NOTHING = ("", "None", "none", "null")
 
@@ -43,11 +46,11 @@ class Facts:
 def read_facts(metadata: Mapping[str, str], stem: str) -> Facts:
     """The facts in the metadata of the file `<stem>.safetensors`. Never raises."""
     return Facts(
-        alias=_first(metadata, "ss_output_name") or stem,
-        title=_first(metadata, "modelspec.title", "ssmd_display_name"),
-        author=_first(metadata, "modelspec.author", "ssmd_author"),
+        alias=_first(metadata, "ss_output_name")[:MAX_NAME] or stem,
+        title=_first(metadata, "modelspec.title", "ssmd_display_name")[:MAX_NAME],
+        author=_first(metadata, "modelspec.author", "ssmd_author")[:MAX_NAME],
         description=_first(metadata, "modelspec.description", "ssmd_description"),
-        license=_first(metadata, "modelspec.license"),
+        license=_first(metadata, "modelspec.license")[:MAX_NAME],
         prediction_type=_prediction_type(metadata),
         trigger_words=_trigger_words(metadata),
     )
@@ -65,7 +68,7 @@ def trained_tags(metadata: Mapping[str, str], *, limit: int = MAX_TAGS) -> tuple
             total[tag] += count
         del total[""]
         stated = total
-    return tuple((encodable(tag), count) for tag, count in stated.most_common(limit))
+    return tuple((encodable(tag), min(count, MAX_COUNT)) for tag, count in stated.most_common(limit))
 
 
 def training_facts(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -119,7 +122,7 @@ def _trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """The author's own, else the tags that stand at every picture of a folder."""
     stated = _first(metadata, "modelspec.trigger_phrase", "ssmd_keywords")
     if stated:
-        return tuple(dict.fromkeys(word for part in stated.split(",") if (word := part.strip())))
+        return tuple(dict.fromkeys(word for part in stated[:MAX_PHRASE].split(",") if (word := part.strip())))
     images, folders = _images_by_folder(metadata), _tag_frequency(metadata)
     everywhere: list[str] = []
     for folder, counts in folders.items():
@@ -156,7 +159,7 @@ def _images_by_folder(metadata: Mapping[str, str]) -> dict[str, int]:
     return {
         folder: entry["img_count"]
         for folder, entry in stated
-        if isinstance(entry, dict) and type(entry.get("img_count")) is int
+        if isinstance(entry, dict) and type(entry.get("img_count")) is int and 0 <= entry["img_count"] <= MAX_COUNT
     }
 
 
