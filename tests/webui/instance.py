@@ -104,7 +104,12 @@ class WebUI:
             copy_extension(data / "extensions" / "lib_lora")
 
     def start(self) -> WebUI:
-        """No request before the log says that it is up: one that comes too early breaks this version's start."""
+        """Until it answers."""
+        self.launch()
+        return self.wait()
+
+    def launch(self) -> None:
+        """Go on while it starts. No request before `wait` returns: one that comes too early breaks its start."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -118,6 +123,9 @@ class WebUI:
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **OFFLINE, **self._environment},
             )
+
+    def wait(self) -> WebUI:
+        """Until it answers and its first checkpoint is there."""
         self.wait_for("Startup time:")
         self.wait_for("Model loaded in")
         return self
