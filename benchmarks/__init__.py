@@ -1,1 +1,1 @@
-"""Speed and memory, ours and the peers' side by side in one run: `python -m benchmarks.patching`, `benchmarks.webui`, ..."""
+"""Speed and memory, ours and the others' side by side in one run: `python -m benchmarks.patching`, `.webui`, ..."""
