@@ -167,7 +167,8 @@ def _input_width(parts: Mapping[str, Shape]) -> int | None:
 def _metadata_clues(metadata: Mapping[str, str], civitai_base: str | None) -> Iterator[str]:
     for clue, key, lower in METADATA_CLUES:
         if value := metadata.get(key):
-            value = " ".join(value.split())
+            if not value.isprintable() or "  " in value:  # seldom, and tag counts are long
+                value = " ".join(value.split())
             yield f"{clue}={value.lower() if lower else value}"
     if civitai_base:
         yield f"civitai={' '.join(civitai_base.split())}"

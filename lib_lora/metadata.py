@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from lib_lora.header import encodable
@@ -68,7 +69,10 @@ def trained_tags(metadata: Mapping[str, str], *, limit: int = MAX_TAGS) -> tuple
             total[tag] += count
         del total[""]
         stated = total
-    return tuple((encodable(tag), min(count, MAX_COUNT)) for tag, count in stated.most_common(limit))
+    ranked = sorted(stated.items(), key=itemgetter(1), reverse=True)[:limit]
+    if (ranked and ranked[0][1] > MAX_COUNT) or not "".join(map(itemgetter(0), ranked)).isascii():
+        return tuple((encodable(tag), min(count, MAX_COUNT)) for tag, count in ranked)
+    return tuple(ranked)
 
 
 def training_facts(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -87,8 +91,11 @@ def cover(metadata: Mapping[str, str]) -> bytes | None:
 def parsed(metadata: Mapping[str, str], key: str) -> Any:
     """The value of `key` as JSON if it looks like an object or a list and is one, else None."""
     text = metadata.get(key, "").lstrip()
-    if not text.startswith(("{", "[")):
-        return None
+    return _loaded(text) if text.startswith(("{", "[")) else None
+
+
+@lru_cache(maxsize=4)  # a scan asks for the same few again and again while it looks at one file
+def _loaded(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -134,14 +141,9 @@ def _trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 def _tag_frequency(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """{folder: {tag: number of pictures}}; that they are numbers is for the caller to check."""
-    folders = _parsed_tags(metadata.get("ss_tag_frequency", ""))
+    folders = parsed(metadata, "ss_tag_frequency")
     found = folders.items() if isinstance(folders, dict) else ()
     return {folder: counts for folder, counts in found if isinstance(counts, dict)}
-
-
-@lru_cache(maxsize=1)  # asked for twice in a row while a file is scanned
-def _parsed_tags(text: str) -> Any:
-    return parsed({"": text}, "")
 
 
 def _images_by_folder(metadata: Mapping[str, str]) -> dict[str, int]:
