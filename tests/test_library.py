@@ -66,7 +66,9 @@ def test_the_metadata_come_back_as_the_text_of_the_file(folder):
     library = Library([folder])
     entry = library.find("a")
     assert entry.metadata == metadata == json.loads(entry.metadata_json)
-    assert library.all_metadata_json() == {entry.id: entry.metadata_json}
+    assert [(each.id, json.loads(text)) for each, text in library.readable_parts([entry])] == [
+        (entry.id, {"ss_tag_frequency": {"1_x": {"<script>": 3}}, "ss_output_name": "größe"})
+    ]
     assert entry.trained_tags == (("<script>", 3),)
 
 

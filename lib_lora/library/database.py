@@ -15,7 +15,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ VERSION = 2  # of the texts in `files` and `texts`: another one means reading th
 TABLES = """
 CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL,
     size INTEGER, mtime INTEGER, beside TEXT, entry TEXT);
-CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, search TEXT, details TEXT, metadata TEXT);
+CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, search TEXT, details TEXT, metadata TEXT, header TEXT);
 CREATE TABLE IF NOT EXISTS hashes (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER,
     sha256 TEXT, tensors TEXT, autov1 TEXT);
 CREATE TABLE IF NOT EXISTS marks (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, sha256 TEXT,
@@ -92,7 +92,7 @@ class Database:
         self._db.execute(
             "UPDATE files SET size = ?, mtime = ?, beside = ?, entry = ? WHERE id = ?", (*stamp, texts.entry, number)
         )
-        self._db.execute("REPLACE INTO texts VALUES (?, ?, ?, ?)", (number, *texts[1:]))
+        self._db.execute("REPLACE INTO texts VALUES (?, ?, ?, ?, ?)", (number, *texts[1:]))
         return Row(number, path, stamp, texts.entry)
 
     def remove(self, numbers: Iterable[int]) -> None:
@@ -107,15 +107,21 @@ class Database:
     def metadata(self, number: int) -> str:
         return self._text("SELECT metadata FROM texts WHERE id = ?", number)
 
+    def header(self, number: int) -> str:
+        """Empty where `metadata` tell the same."""
+        return self._text("SELECT coalesce(header, '') FROM texts WHERE id = ?", number)
+
     def _text(self, query: str, number: int) -> str:
         with self._lock:
             row = self._db.execute(query, (number,)).fetchone()
         return row[0] if row else "{}"
 
-    def all_metadata(self) -> dict[int, str]:
-        """{id: metadata as JSON} of every file, for an answer that holds them all."""
+    def metadata_of(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        """{id: metadata as JSON} of a few hundred files, for an answer that holds them all."""
+        places = ",".join("?" * len(numbers))
         with self._lock:
-            return dict(self._db.execute("SELECT id, metadata FROM texts"))
+            query = f"SELECT id, CAST(metadata AS BLOB) FROM texts WHERE id IN ({places})"
+            return dict(self._db.execute(query, tuple(numbers)))
 
     def search_texts(self) -> dict[int, str]:
         """{id: what is searched besides names} of every file."""

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 class Store(Protocol):
     """What an entry asks of the library it belongs to."""
 
-    def metadata_json(self, entry: Entry) -> str: ...
+    def metadata(self, entry: Entry) -> dict[str, str]: ...
+
+    def readable_json(self, entry: Entry) -> str: ...
 
     def details(self, entry: Entry) -> Details: ...
 
@@ -106,14 +108,19 @@ class Entry:
         return self._store.mark(self).tags
 
     @property
-    def metadata_json(self) -> str:
-        """The header's metadata as JSON text, as it stands in the database."""
-        return self._store.metadata_json(self)
-
-    @property
     def metadata(self) -> Mapping[str, str]:
         """The header's metadata, read anew each time."""
-        return json.loads(self.metadata_json)
+        return self._store.metadata(self)
+
+    @property
+    def metadata_json(self) -> str:
+        """The same as JSON text."""
+        return json.dumps(self.metadata)
+
+    @property
+    def readable_json(self) -> str:
+        """The same with the important things first and JSON inside strings read, as it stands in the database."""
+        return self._store.readable_json(self)
 
     @cached_property
     def details(self) -> Details:

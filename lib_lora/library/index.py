@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -177,9 +177,12 @@ class Library:
 
     # what is known of entries
 
-    def all_metadata_json(self) -> dict[int, str]:
-        """{id: metadata as JSON text} of all entries, in one go."""
-        return self._database.all_metadata()
+    def readable_parts(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, bytes]]:
+        """Each entry with its `readable_json` as bytes, for an answer that holds them all."""
+        waiting = iter(entries)
+        while batch := list(islice(waiting, BATCH)):
+            texts = self._database.metadata_of([entry.id for entry in batch])
+            yield from ((entry, texts.get(entry.id, b"{}")) for entry in batch)
 
     def search_texts(self) -> dict[int, str]:
         """{id: notes, description and trained tags in lower case} of all entries, in one go."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from lib_lora.hashes import Hashes, hash_file, stored_hash
 from lib_lora.library.database import Database
 from lib_lora.library.entry import Details, Entry
 from lib_lora.library.marks import Change, Mark, Marks, Present
+from lib_lora.library.readable import original
 
 Key = tuple[str, int, int]  # path, size, mtime
 
@@ -31,8 +33,12 @@ class Keeper:
 
     # what stands in the header and in sidecars
 
-    def metadata_json(self, entry: Entry) -> str:
+    def readable_json(self, entry: Entry) -> str:
         return self.database.metadata(entry.id)
+
+    def metadata(self, entry: Entry) -> dict[str, str]:
+        header = self.database.header(entry.id)
+        return json.loads(header) if header else original(self.database.metadata(entry.id))
 
     def details(self, entry: Entry) -> Details:
         return Details.from_json(self.database.details(entry.id))

@@ -21,6 +21,7 @@ from lib_lora.header import Listing, encodable, read_header
 from lib_lora.library.entry import Details, Entry, Store
 from lib_lora.library.helpers import Helpers, preview, read_helpers
 from lib_lora.library.pickled import read_shapes
+from lib_lora.library.readable import readable
 from lib_lora.metadata import Facts, read_facts, trained_tags
 from lib_lora.sidecar import Notes, SidecarError, read_notes
 from lib_lora.survey import Survey, group, survey
@@ -35,7 +36,8 @@ class Texts(NamedTuple):
     entry: str
     search: str  # in lower case
     details: str
-    metadata: str
+    metadata: str  # made by `readable`
+    header: str | None  # the header's metadata as JSON, where `original` cannot tell them from `metadata`
 
 
 @dataclass
@@ -69,7 +71,9 @@ def read_texts(found: Found, layouts: Layouts) -> Texts:
     entry["stated_hashes"] = (*stated_hashes(metadata), *helpers.hashes)
     entry |= {"warnings": warnings, "broken": broken or None}
     details = _details(facts, helpers, notes, content)
-    return Texts(json.dumps(entry), search_text(details, metadata), json.dumps(vars(details)), metadata_json)
+    shown, is_whole = readable(metadata)
+    header = None if is_whole else metadata_json
+    return Texts(json.dumps(entry), search_text(details, metadata), json.dumps(vars(details)), shown, header)
 
 
 def _read_file(path: Path, layouts: Layouts) -> tuple[Mapping[str, str], str, Survey, families.Narrowed]:

@@ -13,7 +13,6 @@ from lib_lora.browser import routes
 from lib_lora.families import Family
 from lib_lora.webui.cards import State
 from lib_lora.webui.catalogue import Catalogue
-from lib_lora.webui.legacy import readable_metadata
 
 LORAS = "/sdapi/v1/loras"
 REFRESH = "/sdapi/v1/refresh-loras"
@@ -28,7 +27,7 @@ def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], Fami
 
     @app.get(LORAS)
     def get_loras() -> Response:
-        return Response(json.dumps(list_of_loras(catalogue)), media_type="application/json")
+        return Response(list_of_loras(catalogue), media_type="application/json")
 
     state = State()
 
@@ -41,14 +40,14 @@ def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], Fami
         catalogue.refresh()
 
 
-def list_of_loras(catalogue: Catalogue) -> list[dict[str, Any]]:
-    """[{"name", "alias", "path", "metadata"}]"""
-    metadata = catalogue.library.all_metadata_json()
-    return [
-        {"name": name, "alias": entry.alias, "path": str(entry.path),
-         "metadata": readable_metadata(metadata.get(entry.id) or "{}")}
-        for name, entry in catalogue.by_name.items()
-    ]  # fmt: skip
+def list_of_loras(catalogue: Catalogue) -> bytes:
+    """[{"name", "alias", "path", "metadata"}] as JSON; the metadata go out as the index keeps them."""
+    names = {entry.id: name for name, entry in catalogue.by_name.items()}
+    parts = []
+    for entry, metadata in catalogue.library.readable_parts(catalogue.by_name.values()):
+        told = json.dumps({"name": names[entry.id], "alias": entry.alias, "path": str(entry.path)})
+        parts.append(b'%s, "metadata": %s}' % (told[:-1].encode(), metadata))
+    return b"[%s]" % b", ".join(parts)
 
 
 def _login_of(app: Any) -> Callable[[Request], None]:

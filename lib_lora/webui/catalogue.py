@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from modules import paths, shared
 from modules.cache import cache_dir
 
 from lib_lora.errors import LoraError, NotFoundError
-from lib_lora.library import Entry, Library, Progress, RefreshResult
+from lib_lora.library import Entry, Library
 from lib_lora.webui import settings
 
 UNTYPABLE = frozenset(":<>")  # a tag cannot hold them
@@ -27,31 +27,16 @@ def folders() -> list[Path]:
     return [main, *([Path(older)] if older and os.path.isdir(older) else [])]
 
 
-class ToldLibrary(Library):
-    """A library that tells when it has been somewhere and found something."""
-
-    def __init__(self, folders: Sequence[Path], database: Path | None, tell: Callable[[], None]) -> None:
-        super().__init__(folders, database=database)
-        self._tell = tell
-
-    def refresh(self, progress: Progress | None = None) -> RefreshResult:
-        """See Library; all scans come through here, also those that a question causes."""
-        is_first = self._lookup is None
-        result = super().refresh(progress)
-        if is_first or result.added or result.changed or result.removed:
-            self._tell()
-        return result
-
-
 class Catalogue:
     """A library and a name for each of its entries; a finder for sessions."""
 
     def __init__(self) -> None:
-        self.library = _open_library(self._name_all)
+        self.library = _open_library()
         self.on_change: list[Callable[[], None]] = []  # called when the list is another one
         self._by_name: Mapping[str, Entry] | None = None
         self._names: Mapping[int, str] = {}  # by the entry's id
         self._plain_aliases: frozenset[int] = frozenset()  # ids of entries whose alias means them and no other
+        self.library.on_change.append(self._name_all)
 
     def refresh(self) -> None:
         """Look at the folders again."""
@@ -111,14 +96,14 @@ class Catalogue:
             tell()
 
 
-def _open_library(tell: Callable[[], None]) -> ToldLibrary:
+def _open_library() -> Library:
     database = Path(cache_dir, "lib_lora.sqlite")
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
-        return ToldLibrary(folders(), database, tell)
+        return Library(folders(), database=database)
     except (LoraError, OSError) as error:
         print(f"lib_lora: {error}; until then the adapters are listed anew at each start")
-        return ToldLibrary(folders(), None, tell)
+        return Library(folders())
 
 
 def _plain_aliases(entries: list[Entry]) -> Any:

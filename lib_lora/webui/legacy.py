@@ -20,7 +20,6 @@ from lib_lora.session import Report
 from lib_lora.tag import LoraTag
 from lib_lora.webui.catalogue import RESERVED, Catalogue
 
-FIRST = ("ss_sd_model_name", "ss_resolution", "ss_clip_skip", "ss_num_train_images", "ss_tag_frequency")  # to be shown
 LISTS: dict[str, type] = {
     "available_networks": dict, "available_network_aliases": dict, "available_network_hash_lookup": dict,
     "forbidden_network_aliases": dict, "networks_in_memory": dict, "loaded_networks": list,
@@ -62,7 +61,7 @@ class NetworkOnDisk:
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        return readable_metadata(self.entry.metadata_json)
+        return json.loads(self.entry.readable_json)
 
     @property
     def hash(self) -> str:
@@ -172,22 +171,6 @@ def name_layers(sd_model: Any) -> None:
             module.network_layer_name = prefix + path.replace(".", "_")
             mapping[module.network_layer_name] = module
     sd_model.network_layer_mapping = mapping
-
-
-def readable_metadata(text: str) -> dict[str, Any]:
-    """A header's metadata as the WebUI shows it: the important things first, JSON inside strings read."""
-    values: dict[str, Any] = json.loads(text)
-    ordered = {key: values.pop(key) for key in FIRST if key in values} | values
-    return {key: _parsed(value) for key, value in ordered.items()}
-
-
-def _parsed(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith("{"):
-        return value
-    try:
-        return json.loads(value, parse_constant=str)
-    except (ValueError, RecursionError):
-        return value
 
 
 def _short_hashes(disk: NetworkOnDisk) -> Iterable[str]:

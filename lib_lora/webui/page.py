@@ -16,7 +16,7 @@ from lib_lora.sidecar import PREVIEWS, Notes, SidecarError, notes_path, read_not
 from lib_lora.webui import cards
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.editor import LoraEditor
-from lib_lora.webui.legacy import SdVersion, readable_metadata
+from lib_lora.webui.legacy import SdVersion
 
 COVER = "ssmd_cover_images"
 
@@ -67,7 +67,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         if notes.activation_text:
             prompt.append(json_text(f" {notes.activation_text}"))
         known = self.catalogue.known_hash(entry)
-        header = entry.metadata_json
+        header = entry.readable_json
         return {
             "name": name,
             "filename": str(entry.path),
@@ -170,7 +170,7 @@ class Metadata(Mapping[str, Any]):
         self._is_empty = is_empty
 
     def _read(self) -> dict[str, Any]:
-        return readable_metadata(self._entry.metadata_json)
+        return json.loads(self._entry.readable_json)
 
     def __bool__(self) -> bool:
         return not self._is_empty
