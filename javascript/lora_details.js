@@ -208,7 +208,11 @@
                         this.endEdit(told);
                         this.say(lib.t("Saved"));
                     },
-                    closed: () => this.endEdit(),
+                    closed: async (isOld) => {
+                        this.endEdit();
+                        if (isOld) await this.listing.rescan();  // the index has not heard of the other's version
+                        if (isOld && this.isOpen) this.load(this.card.id);
+                    },
                 });
                 this.showNotes();
             }

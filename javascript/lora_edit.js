@@ -38,15 +38,16 @@
     }
 
     class Editor {
-        // `all`: the entry with `editable`; saved(entry), closed(): what comes after.
+        // `all`: the entry with `editable`. What comes after: saved(entry), or closed(isOld) where there was nothing to save.
         constructor(api, all, {saved, closed}) {
             const {element} = lib.dom;
             Object.assign(this, {api, id: all.id, base: all.editable, saved, closed});
+            this.isOld = false;
             this.inputs = {};
             this.status = element("div", {class: "lora-problem", role: "alert"});
             this.both = element("div", {class: "lora-conflict", hidden: true});
             this.saveButton = element("button", {type: "submit", class: "lora-primary", text: lib.t("Save")});
-            const cancel = element("button", {type: "button", class: "lora-secondary", text: lib.t("Cancel"), onclick: () => closed()});
+            const cancel = element("button", {type: "button", class: "lora-secondary", text: lib.t("Cancel"), onclick: () => closed(this.isOld)});
             this.element = element("form", {
                 class: "lora-form", "aria-label": lib.t("Edit the notes"), novalidate: true,
                 onsubmit: (event) => {
@@ -100,7 +101,7 @@
             const changed = changes(this.base, this.form);
             if (changed.preferred_weight === null) return this.refuse(lib.t("The preferred weight is not a number; write one such as 0.8"), "preferred_weight");
             if (Object.keys(changed).length === 0) {
-                this.closed();
+                this.closed(this.isOld);
                 return true;
             }
             this.saveButton.disabled = true;
@@ -130,6 +131,7 @@
                 if (!(field in changed)) input.value = written(field, current[field]);
             }
             this.base = current;
+            this.isOld = true;  // what the panel showed before
             if (both.length === 0) return this.save(tries - 1);
             this.ask(both);
             return false;

@@ -5,10 +5,6 @@
     "use strict";
 
     const FACETS = {family: "Base model", flavour: "Flavour", algorithm: "Algorithm", folder: "Folder", tag: "Tag", state: "Show"};
-    const STATES = {  // in the server's words; named here so that they can be translated
-        favorite: "Favourites", compatible: "Fits the checkpoint", incompatible: "Does not fit", words: "Has trigger words",
-        tagged: "Has tags", duplicate: "Duplicates", broken: "Broken files",
-    };
     const MANY = 10;   // values from which on there is a field to look among them
     const MOST = 300;  // values that are shown
 
@@ -34,7 +30,7 @@
         show(facets) {
             this.values = facets;
             for (const [facet, values] of Object.entries(facets)) {
-                for (const {value, label} of values) this.labels.set(`${facet} ${value}`, facet === "state" ? lib.t(STATES[value] ?? label) : label);
+                for (const {value, label} of values) this.labels.set(`${facet} ${value}`, facet === "state" || value === "" ? lib.t(label) : label);
             }
             const {element, icon} = lib.dom;
             const shown = Object.keys(FACETS).filter((facet) => this.isUseful(facet));
@@ -60,7 +56,7 @@
         }
 
         label(facet, value) {
-            return this.labels.get(`${facet} ${value}`) ?? (facet === "state" ? lib.t(STATES[value] ?? value) : value);
+            return this.labels.get(`${facet} ${value}`) ?? value;
         }
 
         showChips() {

@@ -8,9 +8,13 @@ from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = tuple(f"lora_{name}.js" for name in (
-    "api card details dom drag duplicates edit facts feed filters grid keys listing marks placeholder preview selection "
-    "strip tags tasks view weight words").split())  # all but those for the WebUI's own pages
+SCRIPTS = tuple(  # in any order; without those for the WebUI's own pages
+    f"lora_{name}.js"
+    for name in (
+        "api card details dom drag duplicates edit facts feed filters grid keys listing marks placeholder preview "
+        "selection strip tags tasks view weight words"
+    ).split()
+)
 
 
 def listing_html(targets: Mapping[str, str], *, api: str = "/lora/v1") -> str:

@@ -30,6 +30,7 @@ def edit(page, title="bend"):
 
 
 def test_notes_are_saved_and_shown_and_other_tools_keys_survive(page, sidecar):
+    write(page, "")
     open_listing(page)
     panel = edit(page)
     assert panel.get_by_label("Notes", exact=True).input_value() == "soft"
@@ -38,11 +39,15 @@ def test_notes_are_saved_and_shown_and_other_tools_keys_survive(page, sidecar):
     panel.get_by_label("Notes", exact=True).fill("use <b>gently</b>")
     panel.get_by_role("button", name="Save").click()
     panel.locator(".lora-status", has_text="Saved").wait_for()
-    wanted = {"notes": "use <b>gently</b>", "activation text": "bent line, curve", "preferred weight": 0.7, "sha256": "kept"}
+    wanted = {
+        "notes": "use <b>gently</b>",
+        "activation text": "bent line, curve",
+        "preferred weight": 0.7,
+        "sha256": "kept",
+    }
     assert read(sidecar) == wanted
     assert panel.locator(".lora-text").all_inner_texts() == ["use <b>gently</b>"]
     assert panel.get_by_label("Weight").last.input_value() == "0.70"
-    write(page, "")
     card(page, "bend").click()
     assert text(page) == "<lora:bend:0.7> bent line, curve"
 
@@ -97,6 +102,7 @@ def test_two_windows_one_field_take_theirs(page, sidecar, failures):
     panel.get_by_role("button", name="Take theirs").click()
     panel.locator(".lora-form").wait_for(state="detached")
     assert read(sidecar)["notes"] == "theirs"
+    panel.locator(".lora-text", has_text="also theirs").wait_for()
     assert panel.locator(".lora-text").all_inner_texts() == ["also theirs", "theirs"]
     failures.clear()
 

@@ -28,7 +28,12 @@ def evil(studio, folder, page, address):
         "ss_tag_frequency": json.dumps({"x": {EVIL: 7, "</script><svg onload=alert(3)>": 3}}),
     }
     write_lora(path, {KEY: (320, 768)}, metadata=metadata)
-    notes = {"description": EVIL, "notes": f"notes {EVIL}", "activation text": f"{EVIL}, javascript:alert(4)", "negative text": EVIL}
+    notes = {
+        "description": EVIL,
+        "notes": f"notes {EVIL}",
+        "activation text": f"{EVIL}, javascript:alert(4)",
+        "negative text": EVIL,
+    }
     path.with_suffix(".json").write_text(json.dumps(notes))
     studio.attached.library.refresh()
     found = page.request.get(f"{address}/lora/v1/adapters?q=script").json()["items"][0]
@@ -67,4 +72,6 @@ def test_cards_details_form_and_strip_show_markup_as_text(page, evil):
     page.wait_for_timeout(500)
     assert page.locator(":is(.lora-listing, .lora-strip) :is(script, b, u, i:not([class]))").count() == 0
     assert page.locator(":is(.lora-listing, .lora-strip) img:not(.lora-picture)").count() == 0
-    assert page.evaluate("[...document.querySelectorAll('.lora-listing svg')].every((each) => !each.hasAttribute('onload'))")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.lora-listing svg')].every((each) => !each.hasAttribute('onload'))"
+    )
