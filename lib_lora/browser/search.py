@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib_lora.browser.stock import Pairs, Shown, Stock
+from lib_lora.browser.stock import Column, Pairs, Shown, Stock
 from lib_lora.families import Family
 from lib_lora.library import Entry
 
@@ -21,13 +21,13 @@ STATES = {  # in the order in which they are told
     "duplicate": "Duplicates",
     "broken": "Broken files",
 }
-FACETS: dict[str, Callable[[Shown, Scene], Pairs]] = {  # facet -> the (value, label) pairs of an entry
-    "family": lambda each, scene: each.facets["family"],
-    "flavour": lambda each, scene: each.facets["flavour"],
-    "algorithm": lambda each, scene: each.facets["algorithm"],
-    "folder": lambda each, scene: _folder(each.entry),
-    "tag": lambda each, scene: tuple((tag, tag) for tag in each.user_tags),
-    "state": lambda each, scene: tuple(_states(each, scene)),
+FACETS: dict[str, Callable[[Shown], Pairs] | None] = {  # facet -> the (value, label) pairs of an entry
+    "family": lambda each: each.facets["family"],
+    "flavour": lambda each: each.facets["flavour"],
+    "algorithm": lambda each: each.facets["algorithm"],
+    "folder": lambda each: _folder(each),
+    "tag": lambda each: tuple((tag, tag) for tag in each.user_tags),
+    "state": None,  # depends on the scene
 }
 SORTS: dict[str, tuple[Callable[[Entry], Any], bool]] = {  # sort -> (key, descending)
     "name": (lambda entry: entry.name.rpartition("/")[2].casefold(), False),
@@ -51,27 +51,23 @@ class Query:
     limit: int = 100
 
 
-@dataclass
+@dataclass(frozen=True)
 class Scene:
     """What an entry's states depend on besides itself."""
 
     checkpoint: Family | None = None
     duplicates: Mapping[int, str] = field(default_factory=dict)
-    _fits: dict[int, bool | None] = field(default_factory=dict)  # by the family's identity: few, and alive
 
-    def fits(self, family: Family) -> bool | None:
-        if self.checkpoint is None:
-            return None
-        if id(family) not in self._fits:
-            self._fits[id(family)] = family.fits(self.checkpoint)
-        return self._fits[id(family)]
+    @property
+    def key(self) -> Hashable:
+        return self.checkpoint, id(self.duplicates)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """All that fit, in order, and for each facet how many would fit."""
+    """Places of all that fit, in order, and for each facet how many would fit."""
 
-    kept: list[Shown]
+    kept: list[int]
     facets: dict[str, list[dict[str, Any]]]
 
 
@@ -83,7 +79,7 @@ def search(stock: Stock, query: Query, judge: Callable[[Shown], dict[str, Any]],
         "total": len(answer.kept),
         "installed": len(stock.shown),
         "offset": query.offset,
-        "items": [judge(each) for each in page],
+        "items": [judge(stock.shown[place]) for place in page],
         "facets": answer.facets,
     }
 
@@ -91,45 +87,64 @@ def search(stock: Stock, query: Query, judge: Callable[[Shown], dict[str, Any]],
 def ids(stock: Stock, query: Query, scene: Scene) -> dict[str, Any]:
     """The ids of all that fit, in order."""
     kept = find(stock, query, scene).kept
-    return {"ids": [each.entry.id for each in kept], "total": len(kept)}
+    return {"ids": [stock.shown[place].entry.id for place in kept], "total": len(kept)}
 
 
 def find(stock: Stock, query: Query, scene: Scene) -> Answer:
     """The answer without its cards; the same question about another page is answered from memory."""
-    words = query.text.casefold().split()
-    found = stock.holding(words)
+    found = stock.holding(query.text.casefold().split())
     wanted = {name: frozenset(values) for name, values in query.chosen.items() if values and name in FACETS}
-    key = (id(found), tuple(sorted(wanted.items(), key=lambda item: item[0])), query.sort, query.reverse,
-           scene.checkpoint, id(scene.duplicates))  # fmt: skip
-    # the answer holds `found` and `duplicates`, so that their identities stay theirs
-    return stock.answer(key, lambda: (_find(stock, query, found, wanted, scene), found, scene.duplicates))[0]
+    key = id(found), tuple(sorted(wanted.items(), key=lambda item: item[0])), query.sort, query.reverse, scene.key
+    # what is remembered holds `found` and `scene`, so that their identities stay theirs
+    return stock.remembered(key, lambda: (_find(stock, query, found, wanted, scene), found, scene))[0]
 
 
 def _find(
-    stock: Stock, query: Query, found: Sequence[Shown], wanted: Mapping[str, frozenset[str]], scene: Scene
+    stock: Stock, query: Query, found: Sequence[int], wanted: Mapping[str, frozenset[str]], scene: Scene
 ) -> Answer:
-    pairs = {name: [of(each, scene) for each in found] for name, of in FACETS.items()}
-    fits = {name: [any(value in values for value, _ in each) for each in pairs[name]]
-            for name, values in wanted.items()}  # fmt: skip
-    facets = {name: _told(name, _counted(pairs[name], [fits[other] for other in fits if other != name]))
-              for name in FACETS}  # fmt: skip
-    kept = {each.entry.id for each, *all_fit in zip(found, *fits.values(), strict=True) if all(all_fit)}
-    key, descending = SORTS.get(query.sort, SORTS["name"])
-    ordered = stock.ordered(key, descending != query.reverse)
-    ordered = ordered if len(kept) == len(ordered) else [each for each in ordered if each.entry.id in kept]
-    if not query.reverse:
-        ordered = [each for each in ordered if each.favorite] + [each for each in ordered if not each.favorite]
+    columns = _columns(stock, scene)
+    fits = {name: columns[name].having(values) for name, values in wanted.items()}
+    facets = {}
+    for name, column in columns.items():
+        others = _fitting(found, columns, {other: kinds for other, kinds in fits.items() if other != name})
+        facets[name] = _told(name, column.counted(others))
+    kept = _fitting(found, columns, fits)
+    ordered = _ordered(stock, query)
+    if len(kept) < len(ordered):
+        wanted_places = frozenset(kept)
+        ordered = [place for place in ordered if place in wanted_places]
+    if not query.reverse and stock.favorites:
+        favorites = stock.favorites
+        ordered = [n for n in ordered if n in favorites] + [n for n in ordered if n not in favorites]
     return Answer(ordered, facets)
 
 
-def _counted(pairs: Sequence[Pairs], fits: Sequence[Sequence[bool]]) -> Counter[tuple[str, str]]:
-    if fits:
-        pairs = [each for each, *all_fit in zip(pairs, *fits, strict=True) if all(all_fit)]
-    counted: Counter[tuple[str, str]] = Counter()
-    for several, count in Counter(pairs).items():  # most entries have the same as others
-        for pair in several:
-            counted[pair] += count
-    return counted
+def _columns(stock: Stock, scene: Scene) -> dict[str, Column]:
+    fixed: dict[str, Column] = stock.remembered(
+        "columns", lambda: {name: Column(map(of, stock.shown)) for name, of in FACETS.items() if of}
+    )
+    states = stock.remembered(("states", scene.key), lambda: (Column(_states(stock.shown, scene)), scene))[0]
+    return {**fixed, "state": states}
+
+
+def _fitting(
+    found: Sequence[int], columns: Mapping[str, Column], fits: Mapping[str, frozenset[int]]
+) -> Sequence[int]:
+    for name, kinds in fits.items():
+        of = columns[name].of
+        found = [place for place in found if of[place] in kinds]
+    return found
+
+
+def _ordered(stock: Stock, query: Query) -> list[int]:
+    key, descending = SORTS.get(query.sort, SORTS["name"])
+    reverse = descending != query.reverse
+
+    def make() -> list[int]:
+        keys = [key(each.entry) for each in stock.shown]
+        return sorted(range(len(keys)), key=keys.__getitem__, reverse=reverse)
+
+    return stock.remembered(("order", key, reverse), make)
 
 
 def _told(name: str, counted: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -139,20 +154,24 @@ def _told(name: str, counted: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
     return [{"value": value, "label": text, "count": count} for (value, text), count in counted.most_common()]
 
 
-def _folder(entry: Entry) -> Pairs:
-    folder = entry.name.rpartition("/")[0]
+def _folder(each: Shown) -> Pairs:
+    folder = each.entry.name.rpartition("/")[0]
     return ((folder, folder or "(top)"),)
 
 
-def _states(each: Shown, scene: Scene) -> Iterable[tuple[str, str]]:
-    entry, fits = each.entry, scene.fits(each.entry.family)
-    holds = (
-        ("favorite", each.favorite),
-        ("tagged", bool(each.user_tags)),
-        ("words", bool(entry.trigger_words or entry.activation_text)),
-        ("compatible", fits is True),
-        ("incompatible", fits is False),
-        ("duplicate", entry.id in scene.duplicates),
-        ("broken", bool(entry.broken)),
-    )
-    return ((name, STATES[name]) for name, is_so in holds if is_so)
+def _states(shown: Iterable[Shown], scene: Scene) -> Iterator[Pairs]:
+    fits: dict[int, bool | None] = {}  # by the family's identity: few, and alive as long as the entries
+    for each in shown:
+        entry, family = each.entry, each.entry.family
+        if id(family) not in fits:
+            fits[id(family)] = family.fits(scene.checkpoint) if scene.checkpoint else None
+        holds = {
+            "favorite": each.favorite,
+            "tagged": bool(each.user_tags),
+            "words": bool(entry.trigger_words or entry.activation_text),
+            "compatible": fits[id(family)] is True,
+            "incompatible": fits[id(family)] is False,
+            "duplicate": entry.id in scene.duplicates,
+            "broken": bool(entry.broken),
+        }
+        yield tuple((name, STATES[name]) for name, is_so in holds.items() if is_so)

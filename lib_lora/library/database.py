@@ -17,7 +17,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lib_lora.errors import LoraError
 from lib_lora.hashes import Hashes
@@ -118,15 +118,16 @@ class Database:
 
     def metadata_of(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """{id: metadata as JSON} of a few hundred files, for an answer that holds them all."""
+        return self._some("CAST(metadata AS BLOB)", numbers)
+
+    def _some(self, column: str, numbers: Sequence[int]) -> dict[int, Any]:
         places = ",".join("?" * len(numbers))
         with self._lock:
-            query = f"SELECT id, CAST(metadata AS BLOB) FROM texts WHERE id IN ({places})"
-            return dict(self._db.execute(query, tuple(numbers)))
+            return dict(self._db.execute(f"SELECT id, {column} FROM texts WHERE id IN ({places})", tuple(numbers)))
 
-    def search_texts(self) -> dict[int, str]:
-        """{id: what is searched besides names} of every file."""
-        with self._lock:
-            return dict(self._db.execute("SELECT id, search FROM texts"))
+    def search_texts(self, numbers: Sequence[int]) -> dict[int, str]:
+        """{id: what is searched besides names} of a few hundred files."""
+        return self._some("search", numbers)
 
     def marks(self) -> list[MarkRow]:
         with self._lock:

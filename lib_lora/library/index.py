@@ -184,9 +184,12 @@ class Library:
             texts = self._database.metadata_of([entry.id for entry in batch])
             yield from ((entry, texts.get(entry.id, b"{}")) for entry in batch)
 
-    def search_texts(self) -> dict[int, str]:
-        """{id: notes, description and trained tags in lower case} of all entries, in one go."""
-        return self._database.search_texts()
+    def search_texts(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, str]]:
+        """Each entry with its notes, description and trained tags in lower case."""
+        waiting = iter(entries)
+        while batch := list(islice(waiting, BATCH)):
+            texts = self._database.search_texts([entry.id for entry in batch])
+            yield from ((entry, texts.get(entry.id) or "") for entry in batch)
 
     def known_hashes(self, entry: Entry) -> Hashes | None:
         """The hashes of `entry` if they were computed before."""

@@ -96,11 +96,14 @@ class Keeper:
         """Move marks of files that were moved or renamed; `tops`: {folder: whether it is there}."""
         if not len(self._marks):
             return
+        paths = {str(entry.path): entry for entry in entries}
+        if not (gone := self._marks.gone(paths, tops)):
+            return
         present = [
-            Present(str(entry.path), entry.size, entry.mtime_ns, is_new(entry), self._full_hashes(entry))
-            for entry in entries
+            Present(path, entry.size, entry.mtime_ns, is_new(entry), self._full_hashes(entry))
+            for path, entry in paths.items() if not self._marks.has(path)
         ]
-        self.changes += self._marks.follow(present, tops)
+        self.changes += self._marks.move(gone, present)
 
     def _full_hashes(self, entry: Entry) -> list[str]:
         known = self.known_hashes(entry)

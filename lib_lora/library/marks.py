@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -88,14 +88,17 @@ class Marks:
             self._put(rows)
             return len(rows)
 
-    def follow(self, present: Sequence[Present], is_reachable: Mapping[str, bool]) -> int:
-        """Move marks whose file is gone to the file that it became; how many. `is_reachable`: {top folder: there}."""
+    def has(self, path: str) -> bool:
+        return path in self._rows
+
+    def gone(self, there: Container[str], is_reachable: Mapping[str, bool]) -> list[MarkRow]:
+        """Marks of files that are not `there` any more. `is_reachable`: {top folder: whether it is there}."""
         with self._lock:
-            there = {each.path for each in present}
-            gone = [row for path, row in self._rows.items() if path not in there and _is_gone(path, is_reachable)]
-            if not gone:
-                return 0
-            free = [each for each in present if each.path not in self._rows]
+            return [row for path, row in self._rows.items() if path not in there and _is_gone(path, is_reachable)]
+
+    def move(self, gone: Sequence[MarkRow], free: Sequence[Present]) -> int:
+        """Move marks to the files that theirs became, among those without a mark; how many."""
+        with self._lock:
             moves = _moves(gone, free)
             for row, to in moves:
                 self._put([row._replace(path=to.path, size=to.size, mtime_ns=to.mtime_ns)])

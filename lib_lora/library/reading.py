@@ -27,7 +27,7 @@ from lib_lora.sidecar import Notes, SidecarError, read_notes
 from lib_lora.survey import Survey, group, survey
 
 MAX_UNKNOWN = 50
-MAX_SEARCH = 4000  # characters of one file that are searched besides names and words; 40 MB for 10,000 files
+MAX_SEARCH = 3000  # characters of one file that are searched besides names and words; 30 MB for 10,000 files
 
 
 class Texts(NamedTuple):
