@@ -324,6 +324,112 @@ def test_an_unchanged_file_keeps_its_very_entry(folder):
         library.entry(-1)
 
 
+def test_who_asked_is_told_when_the_entries_are_other_ones(folder):
+    fill(folder, "a")
+    library, told = Library([folder]), []
+    library.on_change.append(lambda: told.append([entry.name for entry in library.entries()]))
+    assert library.entries()
+    version = library.version
+    library.refresh()
+    assert (told, library.version) == ([["a"]], version)
+    fill(folder, "b")
+    library.refresh()
+    assert (told[1:], library.version != version) == ([["a", "b"]], True)
+
+
+def test_one_file_can_be_read_again_without_a_scan(folder):
+    fill(folder, "a", "b")
+    library, told = Library([folder]), []
+    before, other = library.find("a"), library.find("b")
+    library.on_change.append(lambda: told.append(1))
+    (folder / "a.json").write_text('{"activation text": "ink", "preferred weight": 0.5}')
+    (folder / "b.json").write_text('{"activation text": "not looked at"}')
+    after = library.reread(before)
+    assert (after.id, after.activation_text, after.preferred_weight) == (before.id, "ink", 0.5)
+    assert library.find("a") is library.entry(after.id) is library.entries()[0] is after
+    assert library.find("b") is other
+    assert told == [1]
+    assert library.refresh().changed == 1  # b
+    (folder / "a.safetensors").unlink()
+    library.refresh()
+    with pytest.raises(NotFoundError):
+        library.reread(after)
+
+
+# the user's marks
+
+
+def marked(library):
+    return {entry.name: (entry.favorite, entry.user_tags) for entry in library.entries()
+            if entry.favorite or entry.user_tags}  # fmt: skip
+
+
+@pytest.fixture
+def index(tmp_path):
+    return tmp_path / "index.db"
+
+
+def test_marks_outlive_a_restart_and_another_version_of_the_index(folder, index):
+    fill(folder, "a", "b")
+    library = Library([folder], database=index)
+    assert library.mark([library.find("a")], favorite=True, add=[" line   art ", "b", "B", "", "x" * 500]) == 1
+    assert library.mark([library.find("a")], favorite=True) == 0
+    library.close()
+    with sqlite3.connect(index) as db:
+        db.execute("PRAGMA user_version = 999")
+    db.close()
+    again = Library([folder], database=index)
+    assert again.refresh().added == 2
+    assert marked(again) == {"a": (True, ("line art", "b", "x" * 100))}
+
+
+def test_marks_follow_a_file_that_was_moved_or_renamed(folder, index):
+    for number, name in enumerate(("a", "b", "c")):
+        write(folder / f"{name}.safetensors", fill=number)
+        os.utime(folder / f"{name}.safetensors", (1000 + number, 1000 + number))
+    library = Library([folder], database=index)
+    library.mark(library.entries(), add=["kept"])
+    library.close()
+    (folder / "deep").mkdir()
+    (folder / "a.safetensors").rename(folder / "deep" / "a.safetensors")
+    (folder / "b.safetensors").rename(folder / "better name.safetensors")
+    again = Library([folder], database=index)
+    assert set(marked(again)) == {"deep/a", "better name", "c"}
+    again.close()
+    assert set(marked(Library([folder], database=index))) == {"deep/a", "better name", "c"}
+
+
+def test_marks_follow_a_file_by_its_hash(folder, index):
+    write(folder / "a.safetensors", fill=1)
+    library = Library([folder], database=index)
+    library.mark([library.find("a")], favorite=True)
+    assert library.find("a").hashes
+    (folder / "a.safetensors").unlink()
+    write(folder / "z.safetensors", fill=1)
+    os.utime(folder / "z.safetensors", (1, 1))
+    library.refresh()
+    assert marked(library) == {}  # its hash is not known yet
+    assert library.find("z").hashes
+    library.follow_marks()
+    assert marked(library) == {"z": (True, ())}
+
+
+def test_marks_do_not_go_to_a_copy_nor_away_with_an_unplugged_drive(folder, index, tmp_path):
+    fill(folder, "a")
+    library = Library([folder, tmp_path / "two"], database=index)
+    library.mark(library.entries(), favorite=True)
+    shutil.copytree(folder, tmp_path / "two", copy_function=shutil.copy2)
+    library.refresh()
+    assert [entry.favorite for entry in library.entries()] == [True, False]
+    folder.rename(tmp_path / "unplugged")
+    library.refresh()
+    assert [entry.favorite for entry in library.entries()] == [False]
+    (tmp_path / "unplugged").rename(folder)
+    library.refresh()
+    assert [(entry.folder, entry.favorite) for entry in library.entries()] == [(folder, True),
+                                                                              (tmp_path / "two", False)]
+
+
 # the index on disk
 
 

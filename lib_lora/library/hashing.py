@@ -28,10 +28,10 @@ class Hasher:
         return self._thread is not None, self._done, self._total
 
     def start(self) -> None:
-        """Begin, if it is not under way."""
+        """Begin, if it is not under way and something is missing."""
         with self._lock:
-            if self._thread is None:
-                self._done, self._total = 0, len(self._missing())
+            if self._thread is None and (missing := self._missing()):
+                self._done, self._total = 0, len(missing)
                 self._thread = threading.Thread(target=self._run, name="lib_lora hashes", daemon=True)
                 self._thread.start()
 
