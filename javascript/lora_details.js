@@ -114,13 +114,12 @@
             }));
             const reason = card.broken || card.reason;
             this.element.replaceChildren(...[
-                element("div", {class: "lora-details-bar"}, this.star, iconButton("edit", lib.t("Edit the notes"), () => this.edit(), "lora-edit"),
+                element("div", {class: "lora-details-bar"}, element("h3", {class: "lora-heading", text: card.title}), this.star, iconButton("edit", lib.t("Edit the notes"), () => this.edit(), "lora-edit"),
                     iconButton("remove", lib.t("Close"), () => this.close(), "lora-close")),
                 this.question,
                 this.picture,
-                card.broken ? null : lib.preview.previewTools(this.picture, {save: (blob) => this.newPreview(blob), say: (sentence) => this.say(sentence)}),
-                element("h3", {class: "lora-heading", text: card.title}),
                 element("div", {class: "lora-badges"}, badge(card.family), element("span", {class: "lora-meta", text: lib.view.summary(card)})),
+                card.broken ? null : lib.preview.previewTools(this.picture, {save: (blob) => this.newPreview(blob), say: (sentence) => this.say(sentence)}),
                 this.status,
                 reason ? element("div", {class: "lora-problem"}, element("span", {text: reason})) : null,
                 card.broken ? null : element("div", {class: "lora-use"}, this.weight.element, element("div", {class: "lora-targets"}, ...this.buttons)),

@@ -15,6 +15,8 @@
             this.isMode = false;  // a plain click picks
             this.count = element("span", {class: "lora-picked", role: "status", "aria-live": "polite"});
             this.allButton = this.button(lib.t("Select all shown"), () => this.takeAll());
+            this.clearButton = this.button(lib.t("Clear"), () => this.clear());
+            this.clearButton.setAttribute("aria-label", lib.t("Clear selection"));
             this.tag = element("input", {
                 type: "text", class: "lora-input", placeholder: lib.t("Tag"), "aria-label": lib.t("Tag for the selected adapters"), list: suggestions.id,
                 autocomplete: "off", spellcheck: "false", maxlength: "60", onfocus: suggestions.refresh,
@@ -32,7 +34,7 @@
                     this.button(lib.t("Remove tag"), () => this.mark("remove_tags"))),
             ];
             this.element = element("div", {class: "lora-picking", role: "toolbar", "aria-label": lib.t("Selected adapters"), hidden: true},
-                this.count, this.allButton, ...this.acts, this.button(lib.t("Clear selection"), () => this.clear()));
+                this.count, this.allButton, this.clearButton, ...this.acts);
         }
 
         button(text, onclick) {
@@ -98,8 +100,7 @@
             this.element.hidden = !this.isOn;
             this.count.textContent = lib.t("{n} selected", {n: this.ids.size.toLocaleString()});
             for (const each of this.element.querySelectorAll("button, input")) each.disabled = this.ids.size === 0;
-            this.allButton.disabled = false;
-            this.element.lastChild.disabled = false;
+            this.allButton.disabled = this.clearButton.disabled = false;
             this.changed();
         }
     }

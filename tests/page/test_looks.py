@@ -58,6 +58,12 @@ def test_nothing_is_wider_than_the_window(page, width):
     chip.click()
     chip.wait_for(state="detached")
     page.get_by_label("Select several").click()
+    page.locator(CARDS).first.click()
+    right = page.locator(".lora-listing").evaluate("node => node.getBoundingClientRect().right")
+    buttons = page.locator(".lora-listing :is(button, input, select):visible").all()
+    assert [
+        each.inner_text() for each in buttons if sum(map(each.bounding_box().get, ("x", "width"))) > right + 1
+    ] == []
     open_details(page, "bend")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     outside = page.locator(".lora-details *").evaluate_all(
