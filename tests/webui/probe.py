@@ -8,6 +8,7 @@ cast          what is computed is computed in float32 by the WebUI's own way for
               cast, called, and cast back; half precision works on a CPU that cannot compute in it
 """
 
+import functools
 import os
 import zlib
 
@@ -16,6 +17,7 @@ from fastapi import Body
 from modules import (
     devices,
     extra_networks,
+    lowvram,
     processing,
     prompt_parser,
     script_callbacks,
@@ -41,11 +43,29 @@ def move_and_copy(module, *args, _original=torch.nn.Module.to, **options):
     return moved
 
 
+def compute_in_float32() -> None:
+    from open_clip.transformer import LayerNorm
+    from sgm.modules.encoders.modules import FrozenOpenCLIPEmbedder2
+
+    def pool(encoder, *args, _original=FrozenOpenCLIPEmbedder2.pool):
+        """It uses a bare parameter, which belongs to no layer that is cast."""
+        projection = encoder.model.text_projection
+        kept, projection.data = projection.data, projection.data.float()
+        try:
+            return _original(encoder, *args)
+        finally:
+            projection.data = kept
+
+    FrozenOpenCLIPEmbedder2.pool = pool
+    devices.patch_module_list.insert(0, LayerNorm)  # before the class of torch whose `forward` it replaces
+    devices.autocast = lambda disable=False: devices.manual_cast(torch.float32)
+
+
 prompt_parser.get_learned_conditioning = encode
 if "moves copy" in CHANGES and torch.nn.Module.to is not move_and_copy:
     torch.nn.Module.to = move_and_copy
 if "cast" in CHANGES:
-    devices.autocast = lambda disable=False: devices.manual_cast(torch.float32)
+    compute_in_float32()
 
 
 def forget_encodings() -> None:
@@ -87,6 +107,18 @@ def cached() -> int:
     return total
 
 
+def forget_models() -> None:
+    """No checkpoint is loaded; the next one becomes a new model object."""
+    data = sd_models.model_data
+    lowvram.send_everything_to_cpu()
+    for model in {id(each): each for each in (*data.loaded_sd_models, data.sd_model) if each is not None}.values():
+        sd_models.send_model_to_trash(model)
+    data.loaded_sd_models.clear()
+    data.sd_model = None
+    sd_models.checkpoints_loaded.clear()
+    sd_models.load_model()
+
+
 ERRORS = {
     "out of memory": lambda: torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     "no memory for the CPU": lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory"),
@@ -96,29 +128,34 @@ ERRORS = {
 
 
 def fail(at: int = Body(), error: str = Body()) -> None:
-    """The weight number `at` from now fails when it is half written, and later ones do too if `at` is below 0."""
-    from lib_lora import patch
+    """The weight number `at` from now fails when it is half written."""
+    from lib_lora import bypass, patch
 
-    original = getattr(patch.fold, "original", patch.fold)
-    folds.clear()
+    fail_no_more()
 
-    def fold(base, steps, out) -> None:
+    def count(*args, _original=None) -> None:
         folds.append(None)
-        original(base, steps, out)
-        if len(folds) == abs(at) or (at < 0 and len(folds) > -at):
-            out.view(-1)[out.numel() // 2 :] = 9
+        result = _original(*args)
+        if len(folds) == at:
+            if len(args) == 3:
+                args[2].view(-1)[args[2].numel() // 2 :] = 9
             raise ERRORS[error]()
+        return result
 
-    fold.original = original
-    patch.fold = fold
+    for module, name in ((patch, "fold"), (bypass, "low_rank_product")):
+        setattr(module, name, functools.partial(count, _original=getattr(module, name)))
 
 
 def fail_no_more() -> int:
     """Returns how many weights were made since `fail`."""
-    from lib_lora import patch
+    from lib_lora import bypass, patch
 
-    patch.fold = getattr(patch.fold, "original", patch.fold)
-    return len(folds)
+    for module, name in ((patch, "fold"), (bypass, "low_rank_product")):
+        function = getattr(module, name)
+        setattr(module, name, getattr(function, "keywords", {}).get("_original", function))
+    count = len(folds)
+    folds.clear()
+    return count
 
 
 def look() -> dict:
@@ -146,6 +183,7 @@ def app_started(_demo, app) -> None:
     app.add_api_route("/probe", look, methods=["GET"])
     app.add_api_route("/probe/weights", weights, methods=["GET"])
     app.add_api_route("/probe/cached", cached, methods=["GET"])
+    app.add_api_route("/probe/forget-models", forget_models, methods=["POST"])
     app.add_api_route("/probe/fail", fail, methods=["POST"])
     app.add_api_route("/probe/fail-no-more", fail_no_more, methods=["POST"])
     app.add_api_route("/probe/reload", shared.state.request_restart, methods=["POST"])  # the button "Reload UI"
