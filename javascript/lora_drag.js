@@ -6,12 +6,15 @@
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
-    // Where row `from` lands when it is moved by `dy`: `rows` are [{top, height}] from top to bottom.
+    // Where row `from` lands when it is moved by `dy`: `rows` are [{top, height}] from top to bottom. Another row makes room
+    // when the edge that goes first passes its middle.
     function landing(rows, from, dy) {
-        const middle = rows[from].top + rows[from].height / 2 + dy;
+        const top = rows[from].top + dy;
+        const bottom = top + rows[from].height;
+        const middle = (row) => row.top + row.height / 2;
         let place = from;
-        while (place + 1 < rows.length && middle > rows[place + 1].top + rows[place + 1].height / 2) place += 1;
-        while (place > 0 && middle < rows[place - 1].top + rows[place - 1].height / 2) place -= 1;
+        while (dy > 0 && place + 1 < rows.length && bottom > middle(rows[place + 1])) place += 1;
+        while (dy < 0 && place > 0 && top < middle(rows[place - 1])) place -= 1;
         return place;
     }
 

@@ -7,12 +7,12 @@ require("../../javascript/lora_drag.js");
 const {landing, shifts} = globalThis.loraLib.drag;
 const rows = [{top: 0, height: 40}, {top: 46, height: 40}, {top: 92, height: 80}];  // gaps of 6
 
-test("a row takes another's place when its middle passes the other's middle", () => {
+test("a row takes another's place when its edge passes the other's middle", () => {
     assert.equal(landing(rows, 0, 0), 0);
-    assert.equal(landing(rows, 0, 46), 0);   // exactly on the middle: not yet
-    assert.equal(landing(rows, 0, 47), 1);
-    assert.equal(landing(rows, 0, 113), 2);
-    assert.equal(landing(rows, 2, -67), 1);
+    assert.equal(landing(rows, 0, 26), 0);   // exactly on the middle: not yet
+    assert.equal(landing(rows, 0, 27), 1);
+    assert.equal(landing(rows, 0, 93), 2);
+    assert.equal(landing(rows, 2, -27), 1);
     assert.equal(landing(rows, 2, -500), 0);
     assert.equal(landing(rows, 1, 5), 1);
 });
