@@ -93,10 +93,12 @@ def narrow(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Na
 
 def conclude(narrowed: Narrowed, metadata: Mapping[str, str], civitai_base: str | None) -> Family:
     """Shape evidence, refined by the metadata."""
-    clues = tuple(_metadata_clues(metadata, civitai_base))
+    clues: dict[str, list[str]] = {}
+    for clue in _metadata_clues(metadata, civitai_base):
+        clues.setdefault(clue.partition("=")[0], []).append(clue)
 
     def found(pattern: str) -> bool:
-        return any(_compiled(pattern).match(clue) for clue in clues)
+        return any(_compiled(pattern).match(clue) for kind in clue_kinds(pattern) for clue in clues.get(kind, ()))
 
     result = _apply(METADATA_RULES, found, narrowed, outvoted="its tensors do not fit that")
     if not result.families or len(result.families) == len(LABELS) - 1:  # "not SD 2" alone says nothing
@@ -128,6 +130,12 @@ def _apply(rules: Iterable[Rule], found: Callable[[str], bool], start: Narrowed,
 @cache  # as many as the tables have lines; compiled when first needed, not at import
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.MULTILINE)
+
+
+@cache
+def clue_kinds(pattern: str) -> tuple[str, ...]:
+    """ "(?:base|arch)=sd" -> ("base", "arch"): a metadata rule begins with the kinds of clues that it looks at."""
+    return tuple(pattern.partition("=")[0].removeprefix("(?:").removesuffix(")").split("|"))
 
 
 def _shape_clues(grouped: Grouped) -> Iterator[str]:

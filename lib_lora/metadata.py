@@ -61,7 +61,8 @@ def trained_tags(metadata: Mapping[str, str], *, limit: int = MAX_TAGS) -> tuple
     """(trained tag, number of pictures), most frequent first."""
     stated: Counter[str] = Counter()
     for counts in _tag_frequency(metadata).values():
-        stated.update({tag: count for tag, count in counts.items() if type(count) is int})
+        is_sound = set(map(type, counts.values())) == {int}
+        stated.update(counts if is_sound else {tag: n for tag, n in counts.items() if type(n) is int})
     tags = list(map(str.strip, stated))
     if tags != list(stated) or "" in stated:  # seldom; a scan does this for thousands of tags of each file
         total: Counter[str] = Counter()
@@ -69,7 +70,9 @@ def trained_tags(metadata: Mapping[str, str], *, limit: int = MAX_TAGS) -> tuple
             total[tag] += count
         del total[""]
         stated = total
-    ranked = sorted(stated.items(), key=itemgetter(1), reverse=True)[:limit]
+    least = sorted(stated.values(), reverse=True)[limit - 1] if len(stated) > limit else 0  # numbers are soon sorted
+    often = [item for item in stated.items() if item[1] >= least] if least else stated.items()
+    ranked = sorted(often, key=itemgetter(1), reverse=True)[:limit]
     if (ranked and ranked[0][1] > MAX_COUNT) or not "".join(map(itemgetter(0), ranked)).isascii():
         return tuple((encodable(tag), min(count, MAX_COUNT)) for tag, count in ranked)
     return tuple(ranked)
@@ -134,7 +137,9 @@ def _trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
     everywhere: list[str] = []
     for folder, counts in folders.items():
         wanted = {images[folder]} if folder in images else _images_if_alone(metadata, folder, len(folders))
-        everywhere += (tag for tag, count in counts.items() if type(count) is int and count > 1 and count in wanted)
+        if set(map(type, counts.values())) != {int}:
+            counts = {tag: count for tag, count in counts.items() if type(count) is int}
+        everywhere += [tag for tag, count in counts.items() if count in wanted and count > 1]
     tags = (encodable(tag.strip()) for tag in everywhere)
     return tuple(dict.fromkeys(tag for tag in tags if tag))[:MAX_TRIGGERS]
 

@@ -5,6 +5,7 @@
     lookup     typed names -> entries                helpers    what other tools left beside a file
     keeper     what is asked of single entries       marks      the user's favourites and tags
     hashing    all hashes, in the background         duplicates what is there twice
+    readable   headers as they are shown and sent    ahead      headers, read before their turn
     pickled    names and shapes of .pt files, without torch and without running them
 """
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from lib_lora.errors import NotFoundError
 from lib_lora.files import Found, Walked, look_again, walk
 from lib_lora.hashes import Hashes
+from lib_lora.library.ahead import ahead
 from lib_lora.library.database import Database, Row, Stamp
 from lib_lora.library.entry import Entry
 from lib_lora.library.keeper import Keeper, is_current
@@ -151,9 +152,11 @@ class Library:
         return self._known
 
     def _read(self, files: Sequence[tuple[Found, Stamp]], progress: Progress | None) -> None:
-        known, layouts, waiting, done = self._load(), Layouts(), iter(files), 0
-        while batch := list(islice(waiting, BATCH)):
-            rows = self._database.put([(str(each.path), stamp, read_texts(each, layouts)) for each, stamp in batch])
+        known, layouts, done = self._load(), Layouts(), 0
+        waiting = ahead([(each.path, (each, stamp)) for each, stamp in files])
+        while batch := [(str(path), stamp, read_texts(each, layouts))
+                        for path, (each, stamp) in islice(waiting, BATCH)]:  # fmt: skip
+            rows = self._database.put(batch)
             known.update((row.path, (row, None)) for row in rows)
             done += len(batch)
             if progress:

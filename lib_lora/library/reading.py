@@ -133,7 +133,7 @@ def _details(facts: Facts, helpers: Helpers, notes: Notes, content: Survey) -> D
 def search_text(details: Details, metadata: Mapping[str, str]) -> str:
     """Notes, description and trained tags, the most frequent first, as far as MAX_SEARCH reaches."""
     texts = (details.notes[: MAX_SEARCH // 2], details.description[: MAX_SEARCH // 4], details.author, *details.tags)
-    tags = (tag for tag, _ in trained_tags(metadata, limit=MAX_SEARCH // 10))
+    tags = (tag for tag, _ in trained_tags(metadata, limit=MAX_SEARCH // 10))  # shorter ones are seldom
     return encodable("\n".join((*texts, *tags)).casefold()[:MAX_SEARCH])
 
 
