@@ -209,7 +209,7 @@
                     },
                     closed: async (isOld) => {
                         this.endEdit();
-                        if (isOld) await this.listing.rescan();  // the index has not heard of the other's version
+                        if (isOld) await this.listing.scan.start();  // the index has not heard of the other's version
                         if (isOld && this.isOpen) this.load(this.card.id);
                     },
                 });

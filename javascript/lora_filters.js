@@ -139,11 +139,13 @@
         choose(facet, value) {
             const chosen = this.chosen[facet] ?? [];
             this.chosen[facet] = chosen.includes(value) ? chosen.filter((each) => each !== value) : [...chosen, value];
+            this.showChips();
             this.changed();
         }
 
         clear() {
             this.chosen = {};
+            this.showChips();
             this.changed();
         }
     }

@@ -5,7 +5,6 @@
     "use strict";
 
     const PAUSE = 120;     // milliseconds without typing before a search
-    const FRESH = 15000;   // the folders are looked at again when the window comes back, this often at most
     const SORTS = {name: "Name", newest: "Newest first", family: "Base model", size: "Largest first", rank: "Highest rank", path: "Folder"};
     const MEMORY = "lora-listing";
 
@@ -25,10 +24,8 @@
             this.build();
             this.search();
             for (const [, selector] of this.targets) lib.dom.watch(root, selector, () => this.mark());
-            addEventListener("focus", () => this.refresh());
             addEventListener("lora-checkpoint", () => this.search({keepPlace: true}));
-            addEventListener("lora-marked", () => this.search({keepPlace: true}));
-            document.addEventListener("keydown", (event) => this.pageKey(event));
+            addEventListener("lora-marked", ({detail}) => this.marked(detail));
         }
 
         build() {
@@ -45,12 +42,18 @@
             });
             this.details = new lib.Details(this);
             this.duplicates = new lib.Duplicates(this.api, {open: (card) => this.details.open(card, {isFocused: true}), closed: () => this.showDuplicates(false)});
-            this.progress = new lib.Progress();
+            this.scan = new lib.Scan(this.api, {
+                isVisible: () => this.isVisible, say: (sentence) => this.say(sentence),
+                found: async () => {
+                    await this.search({keepPlace: true});
+                    if (this.duplicates.isOpen) this.duplicates.look();
+                },
+            });
             this.help = lib.keys.helpDialog();
             this.told = element("div", {class: "lora-told", role: "status", "aria-live": "polite"});
             this.body = element("div", {class: "lora-body"}, this.grid.window, this.duplicates.element, this.details.element);
-            this.root.addEventListener("keydown", (event) => this.key(event));
-            this.root.replaceChildren(this.bar(), this.filters.element, this.told, this.progress.element, this.selection.element, this.body,
+            lib.keys.listen(this);
+            this.root.replaceChildren(this.bar(), this.filters.element, this.told, this.scan.element, this.selection.element, this.body,
                 this.suggestions.element, this.help);
             this.showView();
         }
@@ -72,10 +75,9 @@
             this.viewButton = iconButton("list", lib.t("List or grid"), () => this.turn());
             this.pickButton = iconButton("pick", lib.t("Select several"), () => this.selection.turn());
             this.copiesButton = iconButton("copies", lib.t("Duplicates"), () => this.showDuplicates(!this.duplicates.isOpen));
-            this.rescanButton = iconButton("refresh", lib.t("Look for new files"), () => this.rescan());
             return element("div", {class: "lora-bar"}, this.field, this.target, this.sort,
-                element("div", {class: "lora-bar-buttons"}, this.viewButton, this.pickButton, this.copiesButton, this.rescanButton,
-                    iconButton("help", lib.t("Keys"), () => this.showHelp())));
+                element("div", {class: "lora-bar-buttons"}, this.viewButton, this.pickButton, this.copiesButton, this.scan.button,
+                    iconButton("help", lib.t("Keys"), () => this.help.showModal())));
         }
 
         makeCard(card, n) {
@@ -90,6 +92,10 @@
         }
 
         // What is shown
+
+        get isVisible() {
+            return this.root.isConnected && this.root.offsetParent !== null;
+        }
 
         searchSoon() {
             clearTimeout(this.timer);
@@ -166,10 +172,6 @@
             this.copiesButton.focus();
         }
 
-        showHelp() {
-            this.help.showModal();
-        }
-
         memorize() {
             remember({sort: this.sort.value, view: this.grid.view});
         }
@@ -233,6 +235,13 @@
             }
         }
 
+        // The WebUI's own cards have a star, too.
+        marked({ids, favorite}) {
+            const cards = ids.map((id) => this.feed.find(id)).filter((n) => n >= 0).map((n) => ({...this.feed.card(n), favorite}));
+            this.feed.replace(cards);
+            this.details.update(cards);
+        }
+
         async openId(id) {
             const n = this.feed.find(id);
             if (n >= 0) this.grid.point(n);
@@ -240,45 +249,7 @@
             if (card) this.details.open(card, {isFocused: true});
         }
 
-        async rescan() {
-            if (this.isScanning) return;
-            this.isScanning = true;
-            this.rescanButton.classList.add("lora-turning");
-            this.looked = Date.now();
-            this.progress.follow(() => this.api.rescanning(), "Reading {done} of {total} files", () => !this.isScanning);
-            try {
-                const found = await this.api.rescan();
-                await this.found(found);
-                const counts = lib.t("{added} new, {changed} changed, {removed} gone", found);
-                this.say([counts, ...found.problems].join(". "));
-            } catch (error) {
-                this.say(lib.t("The folders cannot be searched now: {why}", {why: error.message}));
-            }
-            this.isScanning = false;
-            this.progress.hide();
-            this.rescanButton.classList.remove("lora-turning");
-        }
-
-        async found({added, changed, removed}) {
-            if (added + changed + removed === 0) return;
-            dispatchEvent(new CustomEvent("lora-rescanned"));
-            await this.search({keepPlace: true});
-            if (this.duplicates.isOpen) this.duplicates.look();
-        }
-
-        // The window comes back: perhaps a download has ended meanwhile.
-        async refresh() {
-            if (!this.root.isConnected || !this.isVisible || this.isScanning || Date.now() - (this.looked ?? 0) < FRESH) return;
-            this.looked = Date.now();
-            const found = await this.api.rescan().catch(() => null);
-            if (found) this.found(found);
-        }
-
-        // Keys
-
-        get isVisible() {
-            return this.root.offsetParent !== null;
-        }
+        // The keyboard: what the other keys do is in lora_keys.js
 
         searchKey(event) {
             if (event.key === "ArrowDown" || event.key === "Enter") {
@@ -295,62 +266,9 @@
             }
         }
 
-        // "/" leads here from anywhere on the page where nothing is being typed.
-        pageKey(event) {
-            if (event.key !== "/" || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-            if (!this.isVisible || lib.dom.isTyping(event.target) || document.querySelector("dialog[open]")) return;
-            event.preventDefault();
-            this.field.focus();
-        }
-
-        key(event) {
-            if (event.ctrlKey || event.metaKey || event.altKey) return;
-            const isTyping = lib.dom.isTyping(event.target);
-            if (isTyping && event.key !== "Escape") return;
-            const isInGrid = event.target === this.grid.window;
-            const isButton = event.target.closest("button, input, summary");
-            if (isInGrid && this.grid.cursor < 0) this.grid.point(0);
-            const moved = isInGrid ? this.grid.reach(event.key) : null;
-            if (moved !== null) {
-                this.grid.point(moved);
-                this.details.follow(this.grid.card);
-            } else {
-                const action = lib.keys.actionOf(event.key);
-                if (!action || isButton && ["Enter", " "].includes(event.key)) return;
-                if (this[action](event) === false) return;
-            }
-            event.preventDefault();
-            event.stopPropagation();  // Escape means something else to the rest of the page
-        }
-
         // The card that a key is about: the one in the panel if the focus is there, else the one in the grid.
         get current() {
             return this.details.element.contains(document.activeElement) ? this.details.card : this.grid.card;
-        }
-
-        toSearch() {
-            this.field.focus();
-        }
-
-        toggleCurrent() {
-            if (this.selection.isMode) this.pick();
-            else if (this.current) this.toggle(this.current);
-        }
-
-        showDetails() {
-            if (this.current) this.details.open(this.current, {isFocused: this.details.card?.id === this.current.id});
-        }
-
-        editNotes() {
-            if (this.current) this.details.open(this.current, {isEditing: true});
-        }
-
-        favourite() {
-            if (this.current) this.star(this.current);
-        }
-
-        pick() {
-            if (this.current) this.selection.toggle(this.current.id, this.grid.cursor);
         }
 
         // What is open closes, one after the other; false if nothing was.

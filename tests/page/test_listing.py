@@ -170,3 +170,35 @@ def test_order_and_kind_of_view_are_remembered(page):
     assert page.input_value("select[aria-label=Order]") == "newest"
     assert page.locator(".lora-listing.lora-as-list").count() == 1
     assert page.locator(CARDS).first.bounding_box()["height"] < 80
+
+
+def test_a_long_search_for_files_shows_how_far_it_is(page):
+    open_listing(page)
+    asked = []
+
+    def slow(route):
+        if route.request.method == "POST":
+            asked.append(route)  # answered at the end
+        else:
+            route.fulfill(json={"running": True, "done": 2500, "total": 10_000})
+
+    page.route("**/lora/v1/rescan", slow)
+    page.get_by_label("Look for new files").click()
+    bar = page.get_by_role("progressbar", name="Reading 2,500 of 10,000 files")
+    bar.wait_for()
+    assert (bar.get_attribute("aria-valuenow"), bar.get_attribute("aria-valuemax")) == ("2500", "10000")
+    asked[0].fulfill(json={"added": 0, "changed": 0, "removed": 0, "broken": 0, "problems": ["x.json is no JSON"]})
+    page.locator(".lora-told", has_text="0 new, 0 changed, 0 gone. x.json is no JSON").wait_for()
+    assert page.get_by_role("progressbar").count() == 0
+
+
+def test_hashes_of_all_are_computed_in_the_background_and_the_bar_says_so(page):
+    open_listing(page)
+    state = {"running": True, "done": 1, "total": 4}
+    page.route("**/lora/v1/hashing", lambda route: route.fulfill(json=state))
+    page.get_by_label("Duplicates").first.click()
+    page.get_by_role("progressbar", name="Computing hashes: 1 of 4 files").wait_for()
+    assert page.get_by_role("button", name="Compute hashes").is_disabled()
+    state["running"] = False
+    page.get_by_role("progressbar").wait_for(state="hidden")
+    assert page.get_by_role("button", name="Compute hashes").is_enabled()
