@@ -92,12 +92,12 @@ def write_loha(path: Path, layers: dict[str, tuple[int, ...]], *, seed: int, ran
     return path
 
 
-def write_oft(path: Path, layers: dict[str, tuple[int, ...]], *, seed: int, blocks: int = 16) -> Path:
-    """A LyCORIS Diag-OFT."""
+def write_oft(path: Path, layers: dict[str, tuple[int, ...]], *, seed: int, size: int = RANK) -> Path:
+    """A LyCORIS Diag-OFT with blocks of the rank's size, as LyCORIS makes them."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for name, (outputs, *_) in layers.items():
-        tensors[f"{name}.oft_blocks"] = _noise(generator, blocks, outputs // blocks, outputs // blocks)
+        tensors[f"{name}.oft_blocks"] = _noise(generator, outputs // size, size, size)
         tensors[f"{name}.alpha"] = torch.tensor(0.0).half()
     save_file(tensors, path)
     return path

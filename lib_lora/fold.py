@@ -6,12 +6,13 @@ the result. Deltas that depend on the weight (`additive` is False) see what the 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import matrix
+from lib_lora.algorithms.base import write_product
 from lib_lora.errors import PatchError, is_out_of_memory
 from lib_lora.plan import Step
 from lib_lora.targets import Target
@@ -28,11 +29,18 @@ def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
     started = wide is base
     for target, run in _runs(steps):
         product = low_rank_product(run, wide)
-        if product is not None and not started and target.is_whole and wide.is_contiguous() and base.is_contiguous():
-            torch.addmm(matrix(base).to(wide.dtype), *product, out=matrix(wide))
+        if not started and target.is_whole and wide.is_contiguous():
             started = True
-            product = None
-        if not started:
+            if product is not None:
+                write_product(base, *product, wide)
+                product = None
+            elif len(run) == 1:
+                with _blame(run[0]):
+                    run[0].meant.write(base, run[0].multiplier, wide)
+                continue
+            else:
+                wide.copy_(base)
+        elif not started:
             wide.copy_(base)
             started = True
         view = target.view(wide)
@@ -40,21 +48,23 @@ def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
             _add_product(product, view)
         for step in run:
             if step.meant.low_rank() is None:
-                _add(step, view)
+                with _blame(step):
+                    step.meant.add_to(view, step.multiplier)
     if not is_wide:
         out.copy_(wide)
 
 
 def _add_product(product: tuple[Tensor, Tensor], view: Tensor) -> None:
     if view.is_contiguous():
-        matrix(view).addmm_(*product)
+        write_product(view, *product, view)
     else:
         view.add_((product[0] @ product[1]).reshape(view.shape))
 
 
-def _add(step: Step, view: Tensor) -> None:
+@contextlib.contextmanager
+def _blame(step: Step) -> Iterator[None]:
     try:
-        step.meant.add_to(view, step.multiplier)
+        yield
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise  # nobody's fault

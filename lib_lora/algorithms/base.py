@@ -117,6 +117,11 @@ class Delta(ABC):
         """`weight += multiplier * value(weight)` in place; `weight` is float32, of any strides."""
         weight.add_(self.value(weight), alpha=multiplier)
 
+    def write(self, base: Tensor, multiplier: float, out: Tensor) -> None:
+        """`out = base + multiplier * value(base)`: `out` float32 and contiguous, `base` other memory, of any dtype."""
+        out.copy_(base)
+        self.add_to(out, multiplier)
+
     def low_rank(self) -> tuple[Tensor, Tensor, float] | None:
         """(up (o, r), down (r, i*k*k), scale) if the delta at multiplier 1 is `scale * up @ down`, else None.
 
@@ -188,6 +193,16 @@ def require_core(core: Tensor, left: int, right: int) -> None:
 def matrix(tensor: Tensor) -> Tensor:
     """(a, b, ...) -> (a, b*...)."""
     return tensor.reshape(tensor.shape[0], -1)
+
+
+def write_product(base: Tensor, up: Tensor, down: Tensor, out: Tensor) -> None:
+    """`out = base + up @ down` in one pass; `out` is contiguous, `base` has any dtype and may be `out` itself."""
+    if base is out or base.dtype != out.dtype or not base.is_contiguous():
+        if base is not out:
+            out.copy_(base)
+        matrix(out).addmm_(up, down)
+    else:
+        torch.addmm(matrix(base), up, down, out=matrix(out))
 
 
 def like(tensor: Tensor, weight: Tensor) -> Tensor:

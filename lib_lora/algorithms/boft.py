@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts, Shape, like, precise, require, show
-from lib_lora.algorithms.oft import cayley, misfit_outputs, rescaled, skew, take_constraint, take_rescale
+from lib_lora.algorithms.base import Delta, Parts, Shape, precise, require, show
+from lib_lora.algorithms.oft import (
+    Turns,
+    cayley,
+    misfit_outputs,
+    rescaled,
+    skew,
+    take_constraint,
+    take_rescale,
+    turn_once,
+)
 
 MAX_STAGES = 24  # more would need layers of more outputs than exist
 
@@ -23,6 +32,7 @@ class Boft(Delta):
     blocks: Tensor  # (stages, k, b, b), b even, k * b = o
     constraint: float | None
     rescale: Tensor | None  # (o,)
+    turns: Turns = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_parts(cls, parts: Parts) -> Boft | None:
@@ -45,7 +55,7 @@ class Boft(Delta):
 
     def value(self, weight: Tensor) -> Tensor:
         stages, count, size, _ = self.blocks.shape
-        turns = like(cayley(skew(precise(self.blocks, weight), self.constraint)), weight)  # R - I of every stage
+        turns = turn_once(self.turns, self._turns, weight)
         start = weight.reshape(weight.shape[0], -1)
         delta = torch.zeros_like(start)
         for stage in range(stages):
@@ -55,3 +65,7 @@ class Boft(Delta):
             delta += added.reshape(-1, wing, 2, start.shape[1]).transpose(1, 2).reshape(delta.shape)
         delta = delta.reshape(weight.shape)
         return delta if self.rescale is None else rescaled(delta, weight, self.rescale)
+
+    def _turns(self, weight: Tensor) -> Tensor:
+        """R - I of every stage."""
+        return cayley(skew(precise(self.blocks, weight), self.constraint))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts, Shape, Wrapper, like, require
+from lib_lora.algorithms.base import Delta, Parts, Shape, Wrapper, like, require, write_product
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +52,32 @@ class Dora(Wrapper):
         return self.inner.misfit(shape)
 
     def value(self, weight: Tensor) -> Tensor:
-        axis = 1 if self.on_input else 0
-        others = [number for number in range(weight.dim()) if number != axis]
         delta = self.inner.value(weight)
-        norm = torch.linalg.vector_norm(weight + delta, dim=others, keepdim=True)
-        ratio = like(self.magnitude, weight).reshape(norm.shape) / norm
-        ratio = torch.where(norm > 0, ratio, torch.ones_like(ratio))
+        ratio = self._ratio(weight + delta)
         return delta * ratio + weight * (ratio - 1)
+
+    def add_to(self, weight: Tensor, multiplier: float) -> None:
+        whole = torch.empty_like(weight, memory_format=torch.contiguous_format)
+        self.write(weight, multiplier, whole)
+        weight.copy_(whole)
+
+    def write(self, base: Tensor, multiplier: float, out: Tensor) -> None:
+        factors = self.inner.low_rank()
+        if factors is None:
+            self.inner.write(base, 1.0, out)
+        else:
+            up, down, scale = factors
+            write_product(base, like(up, out) * scale, like(down, out), out)
+        out.mul_(self._ratio(out) * multiplier)
+        if multiplier != 1:
+            out.add_(base, alpha=1 - multiplier)
+
+    def _ratio(self, whole: Tensor) -> Tensor:
+        """g / ‖V‖, to be multiplied with V."""
+        axis = 1 if self.on_input else 0
+        norm = torch.linalg.vector_norm(whole, dim=[n for n in range(whole.dim()) if n != axis], keepdim=True)
+        ratio = like(self.magnitude, whole).reshape(norm.shape) / norm
+        return torch.where(norm > 0, ratio, torch.ones_like(ratio))
 
     def truncated(self, rank: int) -> Dora:
         return replace(self, inner=self.inner.truncated(rank))

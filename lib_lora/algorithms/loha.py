@@ -19,6 +19,8 @@ from lib_lora.algorithms.base import (
     wrong_shape,
 )
 
+SLICE = {True: 1 << 17, False: 1 << 22}  # entries at a time: on a CPU what its cache holds, else fewer calls
+
 
 @dataclass(frozen=True, eq=False)
 class Loha(Delta):
@@ -69,8 +71,23 @@ class Loha(Delta):
         return left.mul_(self.scale).mul_(right)
 
     def add_to(self, weight: Tensor, multiplier: float) -> None:
-        left, right = self._factors(weight)
-        weight.addcmul_(left, right, value=self.scale * multiplier)
+        self.write(weight, multiplier, weight)
+
+    def write(self, base: Tensor, multiplier: float, out: Tensor) -> None:
+        """In slices of some rows, whose products are still in the cache when they are multiplied."""
+        if base.dtype != out.dtype:
+            out.copy_(base)
+            base = out
+        if self.cores is not None:
+            left, right = self._factors(out)
+            torch.addcmul(base, left, right, value=self.scale * multiplier, out=out)
+            return
+        w1_a, w1_b, w2_a, w2_b = (like(factor, out) for factor in (self.w1_a, self.w1_b, self.w2_a, self.w2_b))
+        rows = max(1, SLICE[out.device.type == "cpu"] // w1_b.shape[1])
+        for begin in range(0, out.shape[0], rows):
+            some = slice(begin, begin + rows)
+            left, right = ((a[some] @ b).reshape(out[some].shape) for a, b in ((w1_a, w1_b), (w2_a, w2_b)))
+            torch.addcmul(base[some], left, right, value=self.scale * multiplier, out=out[some])
 
     def _factors(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         w1_a, w1_b, w2_a, w2_b = (like(factor, weight) for factor in (self.w1_a, self.w1_b, self.w2_a, self.w2_b))

@@ -6,12 +6,15 @@ is not a scale here: alpha * o limits the norm of the generator Q.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from lib_lora.algorithms.base import Delta, Parts, Shape, like, precise, require, show
+
+Turns = dict[tuple[torch.device, torch.dtype], Tensor]  # R - I where it was needed last
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,7 @@ class Oft(Delta):
     constraint: float | None  # largest norm of the generator
     rescale: Tensor | None  # (o,): a factor for each output
     is_rotation: bool = False
+    turns: Turns = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_parts(cls, parts: Parts) -> Oft | None:
@@ -45,10 +49,18 @@ class Oft(Delta):
         return misfit_outputs(self.blocks.shape[0] * self.blocks.shape[1], self.rescale, shape)
 
     def value(self, weight: Tensor) -> Tensor:
-        turn = like(self._turn(weight), weight)
         rows = weight.reshape(*self.blocks.shape[:2], -1)
-        delta = torch.bmm(turn.mT, rows).reshape(weight.shape)
+        delta = torch.bmm(turn_once(self.turns, self._turn, weight).mT, rows).reshape(weight.shape)
         return delta if self.rescale is None else rescaled(delta, weight, self.rescale)
+
+    def write(self, base: Tensor, multiplier: float, out: Tensor) -> None:
+        if self.rescale is not None:
+            super().write(base, multiplier, out)
+            return
+        shape = (*self.blocks.shape[:2], -1)
+        rows = base.to(out.dtype).reshape(shape)
+        turn = turn_once(self.turns, self._turn, out).mT
+        torch.baddbmm(rows, turn, rows, alpha=multiplier, out=out.view(rows.shape))
 
     def _turn(self, weight: Tensor) -> Tensor:
         """R - I, (k, n, n)."""
@@ -58,6 +70,15 @@ class Oft(Delta):
         if blocks.diagonal(dim1=1, dim2=2).mean() < 0.5:  # the days before LyCORIS 2.0.0: stored without the identity
             return blocks
         return blocks - torch.eye(blocks.shape[1], dtype=blocks.dtype, device=blocks.device)
+
+
+def turn_once(known: Turns, make: Callable[[Tensor], Tensor], weight: Tensor) -> Tensor:
+    """What `make` gives, for the device and the dtype of `weight`; kept, because no multiplier changes it."""
+    place = weight.device, weight.dtype
+    if place not in known:
+        known.clear()
+        known[place] = like(make(weight), weight)
+    return known[place]
 
 
 def take_constraint(parts: Parts, outputs: int) -> float | None:

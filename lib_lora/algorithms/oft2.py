@@ -6,14 +6,14 @@ of Q by some terms of a Neumann series: I + 2Q + 2Q² + 2Q³ + Q⁴ for the usua
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isqrt
 
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts, Shape, like, precise, require, show
-from lib_lora.algorithms.oft import cayley
+from lib_lora.algorithms.base import Delta, Parts, Shape, precise, require, show
+from lib_lora.algorithms.oft import Turns, cayley, turn_once
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,7 @@ class Oft2(Delta):
     is_scaled: bool  # OneTrainer's "scaled OFT"
     turns_back: bool  # OneTrainer's orientation in convolutions
     terms: int  # of the Neumann series; 0: the whole Cayley transform
+    turns: Turns = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_parts(cls, parts: Parts) -> Oft2 | None:
@@ -51,7 +52,7 @@ class Oft2(Delta):
         return f"made for {count * self.size} inputs, the model has {show(shape)}"
 
     def value(self, weight: Tensor) -> Tensor:
-        turn = like(self._turn(weight), weight)  # (k, n, n)
+        turn = turn_once(self.turns, self._turn, weight)  # (k, n, n)
         columns = weight.reshape(weight.shape[0], -1, self.size).transpose(0, 1)  # (blocks, o, n)
         turned = columns @ (turn if self.turns_back and weight.dim() == 4 else turn.mT)
         return turned.transpose(0, 1).reshape(weight.shape)
