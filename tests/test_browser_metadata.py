@@ -14,7 +14,7 @@ from tests.adapter_files import SMALL, write, write_raw
 FIRST = ("ss_sd_model_name", "ss_resolution", "ss_clip_skip", "ss_num_train_images", "ss_tag_frequency")
 VARIED = {
     "nothing": {},
-    "plain": {"ss_steps": "5", "empty": "", "quote\"s": 'a "b" \\ /'},
+    "plain": {"ss_steps": "5", "empty": "", 'quote"s': 'a "b" \\ /'},
     "control characters": {"a": "x\x00y\x1f\n\t", "{": "\u2028\x7f"},
     "any letters": {"größe": "水彩 🖌", "nested": '{"größe": "水彩", "\\u00e9": "\\ud83d\\ude00"}'},
     "a lone surrogate in nested text": {"nested": '{"x": "\\ud800"}'},

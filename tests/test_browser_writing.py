@@ -76,9 +76,16 @@ def test_saved_notes_stand_in_the_file_and_in_the_listing_at_once(client, folder
     given = {"digest": before["digest"], "notes": "Größe <b>", "preferred_weight": -0.5, "activation_text": "ink, wash"}
     told = post(client, f"adapters/{number}/notes", given).json()
     assert json.loads((folder / "ink.json").read_bytes()) == {
-        "modelId": 7, "notes": "Größe <b>", "preferred weight": -0.5, "activation text": "ink, wash"}
+        "modelId": 7,
+        "notes": "Größe <b>",
+        "preferred weight": -0.5,
+        "activation text": "ink, wash",
+    }
     assert (told["editable"]["notes"], told["weight"], told["notes_digest"]) == (
-        "Größe <b>", -0.5, told["editable"]["digest"])
+        "Größe <b>",
+        -0.5,
+        told["editable"]["digest"],
+    )
     shown = card(client, "ink")
     assert (shown["id"], shown["weight"], shown["activation_text"]) == (number, -0.5, "ink, wash")
     assert listed(client, q="old") == []

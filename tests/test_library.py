@@ -426,8 +426,10 @@ def test_marks_do_not_go_to_a_copy_nor_away_with_an_unplugged_drive(folder, inde
     assert [entry.favorite for entry in library.entries()] == [False]
     (tmp_path / "unplugged").rename(folder)
     library.refresh()
-    assert [(entry.folder, entry.favorite) for entry in library.entries()] == [(folder, True),
-                                                                              (tmp_path / "two", False)]
+    assert [(entry.folder, entry.favorite) for entry in library.entries()] == [
+        (folder, True),
+        (tmp_path / "two", False),
+    ]
 
 
 # the index on disk

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request, responses
 
+from lib_lora.browser.writing import ChangedError
+from lib_lora.errors import LoraError, NotFoundError
+
+MAX_JSON = 4 * 1024 * 1024  # bytes of a body
 SIMPLE = {"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"}
 
 
@@ -33,3 +38,40 @@ def refuse_foreign(request: Request) -> None:
         return
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() in SIMPLE:
         raise HTTPException(403, "this came from another page; open the listing itself")
+
+
+def answered(answer: Callable[[], dict[str, Any]]) -> JSONResponse:
+    """What `answer` returns, or its error as a sentence."""
+    try:
+        return JSONResponse(answer())
+    except NotFoundError:
+        return error(404, "no such adapter; it may have been removed")
+    except ChangedError as problem:
+        return JSONResponse({"error": str(problem), "current": problem.current}, status_code=409)
+    except LoraError as problem:
+        return error(400, str(problem))
+
+
+async def body(request: Request, most: int) -> bytes | None:
+    """The body, or None if it is larger than `most` bytes; no more than that is ever held."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def json_object(request: Request) -> dict[str, Any] | None:
+    """The body as JSON, or None if it is no object."""
+    try:
+        value = json.loads(await body(request, MAX_JSON) or b"")
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def error(status: int, sentence: str) -> JSONResponse:
+    """{"error": sentence}"""
+    return JSONResponse({"error": sentence}, status_code=status)

@@ -28,19 +28,18 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
-from lib_lora.browser.answers import JSONResponse, refuse_foreign
+from lib_lora.browser.answers import JSONResponse, answered, body, error, json_object, refuse_foreign
 from lib_lora.browser.dry_run import MAX_PROMPT, dry_run
 from lib_lora.browser.listing import Checkpoint, Shelf
 from lib_lora.browser.search import FACETS, MAX_PAGE, Query, Scene, ids, search
 from lib_lora.browser.thumbnail import MAX_BYTES, original, thumbnail
-from lib_lora.browser.writing import ChangedError, RefusedError, save_fields, save_preview, texts_of
-from lib_lora.errors import LoraError, NotFoundError
+from lib_lora.browser.writing import RefusedError, save_fields, save_preview, texts_of
+from lib_lora.errors import NotFoundError
 from lib_lora.library import Entry, Library
 from lib_lora.library.duplicates import groups
 from lib_lora.library.hashing import Hasher
 
 PREFIX = "/lora/v1"
-MAX_JSON = 4 * 1024 * 1024  # bytes of a body
 PICTURE_HEADERS = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
 
 
@@ -92,7 +91,7 @@ class Routes:
         try:
             offset, limit = int(given.get("offset", 0)), int(given.get("limit", 100))
         except ValueError:
-            return _error(400, "offset and limit are whole numbers")
+            return error(400, "offset and limit are whole numbers")
         chosen = {name: given.getlist(name) for name in FACETS}
         query = Query(given.get("q", "")[:1000], given.get("sort", "name"), given.get("reverse", "") in ("1", "true"),
                       chosen, max(offset, 0), max(limit, 0))  # fmt: skip
@@ -113,41 +112,41 @@ class Routes:
                 more |= {"shorthash": entry.shorthash, "sha256": entry.hashes.sha256}
             return self.shelf.detail(entry) | more
 
-        return _answered(told)
+        return answered(told)
 
     def picture(self, number: str, request: Request) -> Response:
         try:
             entry = self._entry(number)
         except NotFoundError:
-            return _error(404, "no such adapter; it may have been removed")
+            return error(404, "no such adapter; it may have been removed")
         found = original(entry) if request.query_params.get("original") == "1" else thumbnail(entry)
         if found is None:
             return Response(status_code=204, headers={"Cache-Control": "private, max-age=60"})
         return Response(found.content, media_type=found.type, headers=PICTURE_HEADERS)
 
     async def notes(self, number: str, request: Request) -> Response:
-        given = await _json_object(request)
+        given = await json_object(request)
         if given is None:
-            return _error(400, 'the body must be {"digest": text, and the fields to save}')
+            return error(400, 'the body must be {"digest": text, and the fields to save}')
         library = self.shelf.library
         return await run_in_threadpool(
-            _answered, lambda: self.shelf.detail(save_fields(library, self._entry(number), given))
+            answered, lambda: self.shelf.detail(save_fields(library, self._entry(number), given))
         )
 
     async def preview(self, number: str, request: Request) -> Response:
-        content = await _body(request, MAX_BYTES)
+        content = await body(request, MAX_BYTES)
         if content is None:
-            return _error(413, f"the picture is larger than {MAX_BYTES >> 20} MB")
+            return error(413, f"the picture is larger than {MAX_BYTES >> 20} MB")
         library = self.shelf.library
         return await run_in_threadpool(
-            _answered, lambda: self.shelf.card(save_preview(library, self._entry(number), content))
+            answered, lambda: self.shelf.card(save_preview(library, self._entry(number), content))
         )
 
     async def marks(self, request: Request) -> Response:
-        given = await _json_object(request)
+        given = await json_object(request)
         if given is None:
-            return _error(400, 'the body must be {"ids": [numbers], and what to change}')
-        return await run_in_threadpool(_answered, lambda: self._mark(given))
+            return error(400, 'the body must be {"ids": [numbers], and what to change}')
+        return await run_in_threadpool(answered, lambda: self._mark(given))
 
     def duplicates(self) -> Response:
         found = groups(self.shelf.library.entries())
@@ -177,9 +176,9 @@ class Routes:
         return JSONResponse(told | {"problems": list(found.problems)})
 
     async def prompt(self, request: Request) -> Response:
-        prompt = (await _json_object(request) or {}).get("prompt")
+        prompt = (await json_object(request) or {}).get("prompt")
         if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
-            return _error(400, f'the body must be {{"prompt": text}}, at most {MAX_PROMPT} characters')
+            return error(400, f'the body must be {{"prompt": text}}, at most {MAX_PROMPT} characters')
         return JSONResponse(await run_in_threadpool(dry_run, self.shelf, prompt))
 
     def _scanned(self, done: int, total: int) -> None:
@@ -203,38 +202,3 @@ class Routes:
         if not number.isascii() or not number.isdigit() or len(number) > 18:
             raise NotFoundError(number)
         return self.shelf.library.entry(int(number))
-
-
-def _answered(answer: Callable[[], dict[str, Any]]) -> Response:
-    """What `answer` returns, or its error as a sentence."""
-    try:
-        return JSONResponse(answer())
-    except NotFoundError:
-        return _error(404, "no such adapter; it may have been removed")
-    except ChangedError as error:
-        return JSONResponse({"error": str(error), "current": error.current}, status_code=409)
-    except LoraError as error:
-        return _error(400, str(error))
-
-
-async def _body(request: Request, most: int) -> bytes | None:
-    """The body, or None if it is larger than `most` bytes; no more than that is ever held."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            return None
-        parts.append(part)
-    return b"".join(parts)
-
-
-async def _json_object(request: Request) -> dict[str, Any] | None:
-    try:
-        value = json.loads(await _body(request, MAX_JSON) or b"")
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _error(status: int, sentence: str) -> Response:
-    return JSONResponse({"error": sentence}, status_code=status)

@@ -127,9 +127,7 @@ def _columns(stock: Stock, scene: Scene) -> dict[str, Column]:
     return {**fixed, "state": states}
 
 
-def _fitting(
-    found: Sequence[int], columns: Mapping[str, Column], fits: Mapping[str, frozenset[int]]
-) -> Sequence[int]:
+def _fitting(found: Sequence[int], columns: Mapping[str, Column], fits: Mapping[str, frozenset[int]]) -> Sequence[int]:
     for name, kinds in fits.items():
         of = columns[name].of
         found = [place for place in found if of[place] in kinds]

@@ -1,12 +1,12 @@
 """The library: what lies in the adapter folders, indexed without reading a tensor, found by whatever users call it.
 
-    index      Library: scans, finds, answers        entry      Entry: one file, as everybody sees it
-    reading    a file -> the rows of the index       database   the rows on disk (SQLite)
-    lookup     typed names -> entries                helpers    what other tools left beside a file
-    keeper     what is asked of single entries       marks      the user's favourites and tags
-    hashing    all hashes, in the background         duplicates what is there twice
-    readable   headers as they are shown and sent    ahead      headers, read before their turn
-    pickled    names and shapes of .pt files, without torch and without running them
+index      Library: scans, finds, answers        entry      Entry: one file, as everybody sees it
+reading    a file -> the rows of the index       database   the rows on disk (SQLite)
+lookup     typed names -> entries                helpers    what other tools left beside a file
+keeper     what is asked of single entries       marks      the user's favourites and tags
+hashing    all hashes, in the background         duplicates what is there twice
+readable   headers as they are shown and sent    ahead      headers, read before their turn
+pickled    names and shapes of .pt files, without torch and without running them
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 
@@ -45,6 +46,9 @@ class Hasher:
                     time.sleep(REST * self._hash(entry))
                     self._done += 1
             self._library.follow_marks()
+        except sqlite3.ProgrammingError:  # the index was closed in this very moment
+            if not self._library.closed:
+                raise
         finally:
             self._thread = None
 

@@ -248,4 +248,3 @@ class Library:
 
 def _stamp(found: Found) -> Stamp:
     return Stamp(found.size, found.mtime_ns, ascii(found.beside) if found.beside else "")
-

@@ -101,7 +101,8 @@ class Keeper:
             return
         present = [
             Present(path, entry.size, entry.mtime_ns, is_new(entry), self._full_hashes(entry))
-            for path, entry in paths.items() if not self._marks.has(path)
+            for path, entry in paths.items()
+            if not self._marks.has(path)
         ]
         self.changes += self._marks.move(gone, present)
 
