@@ -1,123 +1,235 @@
-"""Hundreds of random things that happen to a model: after each, its bits are those of a model without that history."""
+"""Five hundred random things that happen to a model: after each, its bits are those of a model without that history.
+
+LORA_SOAK=20000 makes it longer, LORA_SEED=7 other things happen.
+"""
 
 from __future__ import annotations
 
 import copy
+import itertools
+import os
 import random
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from lib_lora.algorithms import Delta
-from lib_lora.errors import PatchError
-from lib_lora.plan import Plan
+from lib_lora import patch
+from lib_lora.adapter import AdapterCache
+from lib_lora.diffusers_host import DiffusersHost
+from lib_lora.host import TorchHost
 from lib_lora.session import Session
 from lib_lora.tag import read_prompt
-from tests.support import Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, write_lora
+from tests.support import Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, tiny_pipe, write_lora
 from tests.support_webui import tiny_sd_model, webui_host
 
+STEPS, SEED = int(os.environ.get("LORA_SOAK", 500)), int(os.environ.get("LORA_SEED", 1))
 TAGS = ("<lora:a:1>", "<lora:a:-0.4>", "<lora:b:0.7>", "<lora:b:0.3:0>", "<lora:c:2>", "<lora:nobody:1>", "<lora:a:x>")
+ERRORS = (RuntimeError("CUDA out of memory"), RuntimeError("an accident"), KeyboardInterrupt())
 
 
-class Failing(Delta):
-    """Raises in the middle of the arithmetic: out of memory, or the user's Ctrl-C."""
+@contextmanager
+def failing(number: int, error: BaseException) -> Iterator[None]:
+    """The weight of this number is half written when it fails."""
+    original, calls = patch.fold, itertools.count(1)
 
-    algorithm = "failing"
+    def fold(base, steps, out) -> None:
+        original(base, steps, out)
+        if next(calls) == number:
+            out.view(-1)[out.numel() // 2 :] = 9
+            raise error
 
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-    def misfit(self, shape):
-        return None
-
-    def value(self, weight):
-        raise self.error
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(patch, "fold", fold)
+        yield
 
 
 class Life:
     """A model with adapters, and beside it one that never saw any but otherwise had the same done to it."""
 
-    def __init__(self, make: Callable[[], nn.Module], host_of: Callable, folder: Path, seed: int) -> None:
-        self.random = random.Random(seed)
-        torch.manual_seed(seed)
-        self.model = make()
-        self.pristine = copy.deepcopy(self.model)
-        self.host_of = host_of
-        self.session = Session(host_of(self.model), Folder(folder))
-        self.prompt = ""
+    def __init__(self, made: Any, host_of: Callable[[Any], TorchHost], folder: Path) -> None:
+        self.random = random.Random(SEED)
+        self.noise = torch.Generator().manual_seed(SEED)
+        self.made, self.pristine, self.spare = (copy.deepcopy(made) for _ in range(3))
+        self.first = [{key: tensor.clone() for key, tensor in root.state_dict().items()} for root in roots(made)]
+        self.host_of, self.finder, self.cache = host_of, Folder(folder), AdapterCache()
+        self.prompt, self.keep, self.bypass = "", "device", False
+        self.epoch = 0  # one more each time that the bits of the pristine model change
+        self._untouched = self.epoch, bits(made)
+        self._expected: dict[tuple[int, str, bool], dict[str, str]] = {}
+        self.session = self.new_session(self.made)
+
+    def new_session(self, model: Any) -> Session:
+        return Session(self.host_of(model), self.finder, cache=self.cache)
 
     def activate(self) -> None:
         """Any number of tags, good and bad ones."""
         self.prompt = " ".join(self.random.choices(TAGS, k=self.random.randrange(4)))
-        read = read_prompt(self.prompt)
-        self.session.activate(read.tags, read.errors)
+        self.again()
+
+    def again(self) -> None:
+        """The next picture with the same prompt."""
+        self.say(self.session, self.prompt)
+
+    def say(self, session: Session, prompt: str) -> None:
+        read = read_prompt(prompt)
+        session.host.patcher.keep, session.host.patcher.bypass_all = self.keep, self.bypass
+        session.activate(read.tags, read.errors)
 
     def clear(self) -> None:
         """No tags."""
         self.prompt = ""
         self.session.clear()
 
+    def choose(self) -> None:
+        """Another policy; seldom, everything is bypassed that can be."""
+        self.keep = self.random.choice(get_args(patch.Keep))
+        self.bypass = self.random.random() < 0.2
+        self.again()
+
     def load(self) -> None:
-        """Other weights into the same model: the host activates again afterwards."""
-        weights = {key: torch.randn_like(value) if value.is_floating_point() else value
-                   for key, value in self.pristine.state_dict().items()}
-        for model in (self.model, self.pristine):
-            model.load_state_dict(weights)
-        self.clear()
+        """The weights of a file, or others, into the same model, copied or taken over. The host activates again."""
+        is_first, assign = self.random.random() < 0.5, self.random.random() < 0.3
+        for number, root in enumerate(roots(self.pristine)):
+            weights = {key: tensor if is_first else self._other(tensor) for key, tensor in self.first[number].items()}
+            now = root.state_dict()
+            shared = {key: tensor.to(now[key].dtype) for key, tensor in weights.items()}
+            before = fingerprint(shared.items())
+            for each in (root, roots(self.made)[number]):
+                each.load_state_dict(shared, assign=assign)
+            assert fingerprint(shared.items()) == before
+        self.epoch += 1
+        self.again()
+
+    def _other(self, tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        return (tensor + 0.1 * torch.randn(tensor.shape, generator=self.noise)).half()
 
     def fail(self) -> None:
-        """An error half-way through patching."""
-        error = self.random.choice([RuntimeError("CUDA out of memory"), KeyboardInterrupt()])
-        steps = dict(self.session.host.patcher.planned())
-        if not steps:
-            return
-        key = self.random.choice(list(steps))
-        steps[key] = tuple(replace(step, delta=Failing(error)) for step in steps[key])
-        with pytest.raises((PatchError, KeyboardInterrupt)):
-            self.session.host.apply(Plan(steps))
-        self.prompt = ""
+        """An error or the user half-way through patching; the next picture has no tags."""
+        planned, failed = len(self.session.host.patcher.planned()), False
+        with failing(self.random.randint(1, max(planned, 10)), self.random.choice(ERRORS)):
+            try:
+                self.activate()
+            except KeyboardInterrupt:
+                failed = True
+        if failed or any("could not" in each or "memory" in each for each in self.session.report.sentences()):
+            self.prompt = ""
 
-    def cast(self) -> None:
-        """To half precision, while patched or not; the host activates again afterwards."""
-        for model in (self.model, self.pristine):
-            model.half()
+    def interrupt(self) -> None:
+        """Nothing is told, and other tags come."""
+        self.fail()
         self.activate()
 
-    def expected(self) -> nn.Module:
-        """The pristine model with the tags of now, from scratch."""
-        fresh = copy.deepcopy(self.pristine)
-        read = read_prompt(self.prompt)
-        Session(self.host_of(fresh), self.session.finder).activate(read.tags, read.errors)
-        return fresh
+    def move(self) -> None:
+        """To another device and back; some make new Parameter objects."""
+        torch.__future__.set_overwrite_module_params_on_conversion(self.random.random() < 0.3)
+        for root in (*roots(self.made), *roots(self.pristine)):
+            root._apply(torch.clone)
+        torch.__future__.set_overwrite_module_params_on_conversion(False)
+
+    def cast(self) -> None:
+        """To full precision or to half; while patched, too. The host activates again."""
+        name = self.random.choice(["half", "float"])
+        for root in (*roots(self.made), *roots(self.pristine)):
+            getattr(root, name)()
+        self.epoch += 1
+        self.again()
+
+    def leave(self) -> None:
+        """The user interface is loaded anew: everything is taken out, and a new session begins."""
+        self.session.host.detach()
+        assert self.bits() == self.untouched()
+        self.session = self.new_session(self.made)
+        self.again()
+
+    def bits(self) -> dict[str, str]:
+        return bits(self.made)
+
+    def untouched(self) -> dict[str, str]:
+        """The bits of the pristine model."""
+        if self._untouched[0] != self.epoch:
+            self._untouched = self.epoch, bits(self.pristine)
+        return self._untouched[1]
+
+    def expected(self, prompt: str) -> dict[str, str]:
+        """The bits of the pristine model with these tags, from scratch."""
+        key = (self.epoch, prompt, self.bypass)
+        if key not in self._expected:
+            for mine, other in zip(parameters(self.spare), parameters(self.pristine), strict=True):
+                mine.data = other.data.clone()
+            session = self.new_session(self.spare)
+            self.say(session, prompt)
+            self._expected[key] = bits(self.spare)
+            session.host.detach()
+        return self._expected[key]
 
 
-MODELS = {
-    "three layers": (ThreeLayers, three_layer_host, 400),
-    "webui sd1": (lambda: tiny_sd_model("sd1"), webui_host, 50),
-    "webui sdxl": (lambda: tiny_sd_model("sdxl"), webui_host, 50),
+def roots(model: Any) -> list[nn.Module]:
+    return [model] if isinstance(model, nn.Module) else list(vars(model).values())
+
+
+def parameters(model: Any) -> list[nn.Parameter]:
+    return [parameter for root in roots(model) for parameter in root.parameters()]
+
+
+def bits(model: Any) -> dict[str, str]:
+    return fingerprint((f"{number}.{name}", parameter) for number, root in enumerate(roots(model))
+                       for name, parameter in root.named_parameters())
+
+
+def webui_model(folder: Path) -> nn.Module:
+    model = tiny_sd_model("sd1").half()
+    state = {key.replace(".wrapped", ""): tensor.contiguous() for key, tensor in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    model.sd_checkpoint_info = SimpleNamespace(filename=str(folder / "model.safetensors"))
+    return model
+
+
+def pipeline(folder: Path) -> SimpleNamespace:
+    pipe = tiny_pipe("sd1")
+    for name, part in vars(pipe).items():
+        part.half().save_pretrained(folder / name)
+        setattr(pipe, name, type(part).from_pretrained(folder / name).half())
+    return pipe
+
+
+MODELS: dict[str, tuple[Callable[[Path], Any], Callable[[Any], TorchHost]]] = {
+    "three layers": (lambda folder: ThreeLayers().half(), three_layer_host),
+    "webui": (webui_model, webui_host),
+    "diffusers": (pipeline, DiffusersHost),
 }
+WEIGHTS = {"activate": 8, "again": 2, "clear": 2, "choose": 2, "load": 2, "fail": 3, "interrupt": 1, "move": 2,
+           "cast": 1, "leave": 1}
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_no_history_leaves_a_trace(name, tmp_path):
-    make, host_of, steps = MODELS[name]
-    model = make()
-    shapes = kohya_shapes(host_of(model).targets(), limit=40)
+    make, host_of = MODELS[name]
+    torch.manual_seed(SEED)
+    made = make(tmp_path)
+    shapes = kohya_shapes(host_of(made).targets(), limit=40)
     for seed, adapter in enumerate("abc"):
         write_lora(tmp_path / f"{adapter}.safetensors", shapes, seed=seed, rank=2 + seed)
-    life = Life(make, host_of, tmp_path, seed=len(name))
-    done = []
-    for number in range(steps):
-        happening = life.random.choices([life.activate, life.clear, life.load, life.fail], weights=[6, 2, 1, 2])[0]
-        if number == steps // 2:
-            happening = life.cast
-        happening()
-        done.append(f"{happening.__name__} {life.prompt}")
-        bits = fingerprint(life.model.named_parameters())
-        assert bits == fingerprint(life.expected().named_parameters()), done[-5:]
+    life = Life(made, host_of, tmp_path)
+    done: list[str] = []
+    for _ in range(STEPS):
+        (happening,) = life.random.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))
+        getattr(life, happening)()
+        done.append(f"{happening} {life.keep} {'bypass ' * life.bypass}{life.prompt}")
+        now = life.bits()
+        assert now == life.expected(life.prompt), done[-6:]
         if not life.prompt:
-            assert bits == fingerprint(life.pristine.named_parameters()), done[-5:]
+            assert now == life.untouched(), done[-6:]
+    life.session.host.detach()
+    assert life.bits() == bits(life.pristine)
+    for module in (module for root in roots(life.made) for module in root.modules()):
+        assert not module._forward_hooks
+        assert not module._load_state_dict_pre_hooks

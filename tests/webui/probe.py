@@ -22,6 +22,7 @@ from modules import (
     prompt_parser,
     script_callbacks,
     sd_models,
+    sd_models_config,
     shared,
     ui_extra_networks,
 )
@@ -34,6 +35,13 @@ folds = []  # one item for each weight that was made while something was to fail
 def encode(*args, _original=prompt_parser.get_learned_conditioning, **options):
     encodings.append(None)
     return _original(*args, **options)
+
+
+def configuration(info, _original=sd_models_config.find_checkpoint_config_near_filename):
+    """A checkpoint without a configuration has that of the first: the WebUI loads it into the same modules."""
+    found = _original(info)
+    shared_one = os.path.join(os.path.dirname(getattr(info, "filename", "")), "tiny-sd1.yaml")
+    return shared_one if found is None and os.path.exists(shared_one) else found
 
 
 def move_and_copy(module, *args, _original=torch.nn.Module.to, **options):
@@ -62,6 +70,7 @@ def compute_in_float32() -> None:
 
 
 prompt_parser.get_learned_conditioning = encode
+sd_models_config.find_checkpoint_config_near_filename = configuration
 if "moves copy" in CHANGES and torch.nn.Module.to is not move_and_copy:
     torch.nn.Module.to = move_and_copy
 if "cast" in CHANGES:
@@ -88,6 +97,7 @@ def weights() -> dict:
     convolution = model.model.diffusion_model.out[2].weight
     return {
         "bits": total,
+        "checkpoint": model.sd_checkpoint_info.model_name,
         "types": sorted(kinds),
         "low VRAM": model.lowvram,
         "channels last": convolution.is_contiguous(memory_format=torch.channels_last),
