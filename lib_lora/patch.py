@@ -43,10 +43,6 @@ class Patched:
     memory: StorageWeakRef  # of the patched weight; unlike an address it is never that of another one
     sample: Tensor  # a few values of the patched weight
 
-    def note(self, steps: tuple[Step, ...], written: Tensor) -> None:
-        """From now on the parameter is `written`."""
-        self.steps, self.memory, self.sample = steps, StorageWeakRef(written.untyped_storage()), _sample(written)
-
     def is_same_memory(self, tensor: Tensor) -> bool:
         """True if `tensor` lies where it was written."""
         return StorageWeakRef(tensor.untyped_storage()) == self.memory
@@ -63,8 +59,10 @@ class Patched:
             return True
         if tensor.is_meta:
             return False  # the host has let go of the weights
-        written = self.sample.to(tensor.device).float()
-        return torch.allclose(_sample(tensor).float(), written, rtol=CAST_ERROR, atol=1e-6)
+        written, found = self.sample.to(tensor.device), _sample(tensor).float()
+        if torch.equal(found, written.to(tensor.dtype).float()):
+            return True  # cast, however coarsely
+        return torch.allclose(found, written.float(), rtol=CAST_ERROR, atol=1e-6)
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Patcher:
         self, keep: Keep = "auto", *, find_checkpoint: Callable[[], CheckpointFile | None] = lambda: None
     ) -> None:
         self.keep: Keep = keep
-        self._find_checkpoint = find_checkpoint
+        self.find_checkpoint = find_checkpoint
         self.bypass_all = False
         self._patched: dict[str, Patched] = {}
         self._made: dict[str, Made] = {}
@@ -171,13 +169,13 @@ class Patcher:
     def _policy(self, fresh: list[Slot]) -> tuple[Keep, CheckpointFile | None]:
         """Where the originals of these weights go, and the file if that is where they are."""
         if self.keep != "auto":
-            return self.keep, self._find_checkpoint() if self.keep == "checkpoint" else None
+            return self.keep, self.find_checkpoint() if self.keep == "checkpoint" else None
         device = fresh[0].parameter.device
         needed = sum(slot.parameter.nbytes for slot in fresh if slot.parameter.device == device)
         free = _free_memory(device)
         if free is None or free >= ROOM + needed:
             return "device", None
-        checkpoint = self._find_checkpoint()
+        checkpoint = self.find_checkpoint()
         policy: Keep = "checkpoint" if checkpoint else "cpu" if device.type == "cuda" else "device"
         where = {"checkpoint": f"are read again from {checkpoint}", "cpu": "wait in main memory"}.get(policy)
         if where:
@@ -216,8 +214,11 @@ class Patcher:
             if isinstance(original, Reread) and not is_shared(slot.parameter):
                 out = current
         else:
-            is_right = known.steps == steps and known.is_exact(current)
-            known.memory = StorageWeakRef(current.untyped_storage())  # for `restore`, should the arithmetic fail
+            if not known.is_same_memory(current):
+                is_right = known.steps == steps and known.is_exact(current)
+                known.memory = StorageWeakRef(current.untyped_storage())  # for `restore`, should the arithmetic fail
+            else:
+                is_right = known.steps == steps
             if is_right:
                 return
             base, out = known.original.base(current), current
@@ -225,8 +226,10 @@ class Patcher:
         self._patched[key] = known
         self._watch(key, slot.module)
         fold(slot.base(base), steps, out)
-        known.note(steps, out)
-        slot.parameter.data = out
+        known.steps, known.sample = steps, _sample(out)
+        if out is not current:
+            known.memory = StorageWeakRef(out.untyped_storage())
+            slot.parameter.data = out
 
     def _watch(self, key: str, module: nn.Module) -> None:
         """From now on, whoever loads other weights into `module` finds the base weight in place and nothing kept."""
