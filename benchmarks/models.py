@@ -39,6 +39,20 @@ def random_pipe(size: str, *, dtype: torch.dtype = torch.float32, device: str = 
     return SimpleNamespace(**parts)
 
 
+def step(pipe: SimpleNamespace) -> torch.Tensor:
+    """One pass through the UNet, for one small picture (128x128)."""
+    unet = pipe.unet
+    weight = unet.conv_in.weight
+    known: dict[str, Any] = {}
+    if unet.config.addition_embed_type == "text_time":
+        known["text_embeds"] = torch.zeros(1, 1280, dtype=weight.dtype, device=weight.device)
+        known["time_ids"] = torch.zeros(1, 6, dtype=weight.dtype, device=weight.device)
+    words = torch.zeros(1, 77, unet.config.cross_attention_dim, dtype=weight.dtype, device=weight.device)
+    latents = torch.zeros(1, 4, 16, 16, dtype=weight.dtype, device=weight.device)
+    with torch.no_grad():
+        return unet(latents, 500, encoder_hidden_states=words, added_cond_kwargs=known).sample
+
+
 def attention_layers(index: TargetIndex) -> dict[str, tuple[int, ...]]:
     """kohya's default layers (attention and feed-forward, all encoders) by their kohya name -> weight shape."""
     found: dict[str, tuple[int, ...]] = {}

@@ -23,10 +23,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from benchmarks import models, peers
 from lib_lora.adapter import AdapterCache, read_adapter
 from lib_lora.diffusers_host import DiffusersHost
+from lib_lora.originals import CheckpointFile
 from lib_lora.plan import Plan, plan
 from lib_lora.tag import LoraTag
 
@@ -40,6 +42,9 @@ GOALS = {  # ratio -> (what it is, at most (<) or at least (>) on CPU)
     "extra_memory_vs_touched": ("extra memory while active / bytes of the touched weights", "<= 1.05"),
     "diffusers_vs_ours": ("diffusers set_adapters + fuse_lora / ours, change of weight", ">= 3"),
     "lycoris_vs_ours": ("lycoris-lora onfly_merge / ours, change of weight", ">= 3"),
+    "first_use_in_file": ("first use, originals in the checkpoint's file / reading the adapter + one pass", "<= 1.5"),
+    "extra_memory_in_file": ("extra memory with originals in the file / bytes of the touched weights", "~ 0"),
+    "step_vs_idle": ("a step with adapters merged / without", "1"),
     "removal_vs_change": ("removal / change of weight", "~ 0"),
 }
 
@@ -84,8 +89,8 @@ class Bench:
         return lambda: self.host.apply(self.plan(dict.fromkeys(paths, 0.5 + 0.01 * number)))
 
 
-def measure(bench: Bench, *, with_peers: bool, with_algorithms: bool) -> dict[str, float]:
-    """All times in seconds, and memory in bytes."""
+def measure(bench: Bench, *, thorough: bool) -> dict[str, float]:
+    """All times in seconds, and memory in bytes. `thorough`: other algorithms too, and the cost of a step."""
     times: dict[str, float] = {}
     eight = bench.adapters(8)
     first = eight[:1]
@@ -114,14 +119,52 @@ def measure(bench: Bench, *, with_peers: bool, with_algorithms: bool) -> dict[st
         runs["removal"].append(bench.seconds(lambda: bench.host.apply(Plan())))
     times |= {name: min(measured) for name, measured in runs.items()}
     del into
-    if with_algorithms:
+    times |= _originals_in_file(bench, first[0])
+    if thorough:
         for name, write in ALGORITHMS.items():
             path = bench.written(write, name)
             times[name] = min(_second_of_two(bench, [path], number) for number in range(bench.repeat))
+        times |= _steps(bench, first)
     bench.host.apply(Plan())
-    if with_peers:
-        times |= peers.measure(bench.pipe, first[0], bench.seconds, repeat=max(1, bench.repeat // 2))
+    return times | peers.measure(bench.pipe, first[0], bench.seconds, repeat=max(1, bench.repeat // 2))
+
+
+def _originals_in_file(bench: Bench, path: Path) -> dict[str, float]:
+    """The same with base weights that are not kept but read again from the model's file."""
+    bench.host.apply(Plan())
+    file, patcher = bench.folder / "checkpoint.safetensors", bench.host.patcher
+    keys = bench.plan({path: 1.0}).steps
+    save_file({key: bench.host._slots[key].parameter.data.contiguous() for key in keys}, file)
+    kept = patcher.keep, patcher.find_checkpoint
+    patcher.keep = "checkpoint"
+    patcher.find_checkpoint = lambda: CheckpointFile({key: [(file, key)] for key in keys})
+    gc.collect()
+    before = private_bytes(bench.device)
+    times = {"first_use_in_file": bench.seconds(lambda: _first_use(bench, path))}
+    times["extra_bytes_in_file"] = private_bytes(bench.device) - before
+    bench.host.apply(Plan())
+    times["first_use_in_file"] = min(times["first_use_in_file"], bench.seconds(lambda: _first_use(bench, path)))
+    times["change_in_file"] = min(_second_of_two(bench, [path], number) for number in range(2))
+    times["removal_in_file"] = bench.seconds(lambda: bench.host.apply(Plan()))
+    times["read_adapter_file"] = bench.seconds(path.read_bytes)
+    patcher.keep, patcher.find_checkpoint = kept
+    file.unlink()
     return times
+
+
+def _steps(bench: Bench, paths: list[Path]) -> dict[str, float]:
+    """One pass through the UNet: without adapters, with them merged, and with them beside the weights."""
+    patcher = bench.host.patcher
+    runs: dict[str, list[float]] = {"step_idle": [], "step": [], "step_bypassed": []}
+    for number in range(bench.repeat):
+        for name, bypassed in (("step_idle", False), ("step", False), ("step_bypassed", True)):
+            patcher.bypass_all = bypassed
+            bench.host.apply(Plan())
+            if name != "step_idle":
+                bench.change(paths, number)()
+            runs[name].append(bench.seconds(lambda: models.step(bench.pipe)))
+    patcher.bypass_all = False
+    return {name: min(measured[1:]) for name, measured in runs.items()}
 
 
 def ratios(times: dict[str, float]) -> dict[str, float]:
@@ -132,8 +175,12 @@ def ratios(times: dict[str, float]) -> dict[str, float]:
         "eight_vs_one": times["eight"] / times["one"],
         "first_use_vs_floor": times["first_use"] / times["first_use_floor"],
         "extra_memory_vs_touched": times["extra_bytes"] / times["touched_bytes"],
+        "first_use_in_file": times["first_use_in_file"] / (times["read_adapter_file"] + times["one"]),
+        "extra_memory_in_file": times["extra_bytes_in_file"] / times["touched_bytes"],
         "removal_vs_change": times["removal"] / times["one"],
     }
+    if "step" in times:
+        found["step_vs_idle"] = times["step"] / times["step_idle"]
     for peer in ("diffusers", "lycoris"):
         if peer in times:
             found[f"{peer}_vs_ours"] = times[peer] / times["one"]
@@ -178,7 +225,7 @@ def _second_of_two(bench: Bench, paths: list[Path], number: int) -> float:
 
 def table(times: dict[str, float], found: dict[str, float]) -> str:
     lines = [f"{int(times['layers'])} layers, {times['touched_bytes'] / 1e6:.0f} MB touched", ""]
-    sizes = ("touched_bytes", "layers", "extra_bytes")
+    sizes = ("touched_bytes", "layers", "extra_bytes", "extra_bytes_in_file")
     lines += [f"{name:18} {times[name]:8.3f} s" for name in times if name not in sizes]
     lines += ["", f"{'ratio':26} {'measured':>9}   goal (CPU)"]
     for name, value in found.items():
@@ -194,7 +241,7 @@ def plot(found: dict[str, float], title: str, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = [name for name in found if name != "removal_vs_change"]
+    names = [name for name in found if name[:7] != "removal" and name != "extra_memory_in_file"]
     figure, axes = plt.subplots(figsize=(8, 0.45 * len(names) + 1.2))
     goals = [GOALS.get(name, ("", "<= 3"))[1] for name in names]
     axes.barh(names, [found[name] for name in names], color="#4f7cac")
@@ -220,7 +267,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         dtype = getattr(torch, options.dtype)
         bench = Bench(options.size, dtype, options.device, Path(folder), 3 if options.quick else 7)
-        times = measure(bench, with_peers=True, with_algorithms=not options.quick)
+        times = measure(bench, thorough=not options.quick)
     found = ratios(times)
     machine = {"machine": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__,
                "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else "cpu",
