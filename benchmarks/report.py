@@ -37,7 +37,7 @@ def plot_bars(groups: Mapping[str, Sequence[float]], names: Sequence[str], title
     figure, axes = plt.subplots(figsize=(9, 0.3 * len(names) * len(groups) + 1.2))
     for place, (name, color) in enumerate(zip(names, ("#b5b5b5", "#4f7cac", "#2f9e77"), strict=False)):
         rows = [row + place * height for row in range(len(groups))]
-        bars = axes.barh(rows, [max(values[place], 0) for values in groups.values()], height, label=name, color=color)
+        bars = axes.barh(rows, [values[place] for values in groups.values()], height, label=name, color=color)
         axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     axes.set_yticks([row + height * (len(names) - 1) / 2 for row in range(len(groups))], list(groups))
     axes.invert_yaxis()
