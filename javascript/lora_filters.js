@@ -62,6 +62,9 @@
         showChips() {
             const {element, icon} = lib.dom;
             const all = Object.entries(this.chosen).flatMap(([facet, values]) => values.map((value) => [facet, value]));
+            const state = JSON.stringify(all.map(([facet, value]) => [facet, value, this.label(facet, value)]));
+            if (state === this.shownChips) return;  // a chip under the mouse stays the one it was
+            this.shownChips = state;
             const chips = all.map(([facet, value]) => {
                 const text = this.label(facet, value);
                 return element("button", {
