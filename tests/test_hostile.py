@@ -360,6 +360,7 @@ HOME = {"Origin": "http://testserver"}
         {**OTHER, "Content-Type": "text/plain; charset=utf-8"},
         {**OTHER, "Content-Type": "application/x-www-form-urlencoded"},
         {**OTHER, "Content-Type": "multipart/form-data; boundary=x"},
+        {**OTHER, "Content-Type": "application/json"},  # Gradio tells some browsers that it may be sent
         OTHER,
         {"Origin": "null", "Content-Type": "text/plain"},  # a page in a sandbox, or a file
         {"Origin": "http://testserver.evil.test", "Content-Type": "TEXT/PLAIN"},
@@ -383,9 +384,8 @@ def test_another_page_in_the_users_browser_changes_nothing(client, app, folder, 
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Content-Type": "application/json"},  # a browser asks first whether another page may send this
-        {**OTHER, "Content-Type": "application/json"},  # so somebody allowed it
-        {"Content-Type": "text/plain"},  # no browser
+        {"Content-Type": "application/json"},  # no browser
+        {"Content-Type": "text/plain"},
         {},
         {**HOME, "Content-Type": "text/plain"},
         {"Sec-Fetch-Site": "same-origin", "Origin": "http://behind.a.proxy", "Content-Type": "text/plain"},

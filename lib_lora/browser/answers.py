@@ -13,7 +13,6 @@ from lib_lora.browser.writing import ChangedError
 from lib_lora.errors import LoraError, NotFoundError
 
 MAX_JSON = 4 * 1024 * 1024  # bytes of a body
-SIMPLE = {"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"}
 
 
 class JSONResponse(responses.JSONResponse):
@@ -28,16 +27,15 @@ class JSONResponse(responses.JSONResponse):
 def refuse_foreign(request: Request) -> None:
     """A dependency of the routes that change something: another page in the user's browser must not call them.
 
-    Such a page may send, without the browser asking us first, a body of one of the SIMPLE types. Programs that are no
-    browser send neither of the two headers, and pages that the WebUI's `--cors-allow-origins` names can send JSON.
+    What kind of body was sent says nothing: when a browser asks whether another page may send JSON, Gradio answers for
+    our routes below it, and lets in more than it should. Programs that are no browser send neither header.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site in ("same-origin", "none") or (site is None and origin is None):
         return
-    if origin and urlsplit(origin).netloc == request.headers.get("host"):
-        return
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() in SIMPLE:
-        raise HTTPException(403, "this came from another page; open the listing itself")
+    if site is None and origin and urlsplit(origin).netloc == request.headers.get("host"):
+        return  # an address without https has no such header
+    raise HTTPException(403, "this came from another page, or through a proxy that does not pass the Host header on")
 
 
 def answered(answer: Callable[[], dict[str, Any]]) -> JSONResponse:
