@@ -80,11 +80,11 @@ def _floor(folder: Path, _: Path) -> None:
 def _scan(folder: Path, database: Path) -> None:
     from lib_lora.library import Library
 
-    before, started = memory(), time.perf_counter()
+    before, started, busy = memory(), time.perf_counter(), time.process_time()
     library = Library([folder], database=database)
     found = library.refresh()
-    seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "added": found.added, "broken": found.broken, "bytes": memory() - before}))
+    told = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - busy, "bytes": memory() - before}
+    print(json.dumps({**told, "added": found.added, "broken": found.broken}))
 
 
 def _serve(folder: Path, database: Path) -> None:
