@@ -21,16 +21,18 @@
     // One page of cards; a new one when the WebUI writes it anew.
     class Pane {
         constructor(tab, box) {
-            Object.assign(this, {tab, box, isSeen: false, base: [], records: new Map()});
+            Object.assign(this, {tab, box, isSeen: false, isStale: true, base: [], records: new Map()});
             this.chips = lib.dom.element("div", {class: "lora-chips", role: "group", "aria-label": lib.t("Filter")});
             this.say = lib.dom.element("span", {class: "lora-say", role: "status", "aria-live": "polite"});
             this.bar = lib.dom.element("div", {class: "lora-card-bar"}, this.chips, this.say);
             (box.closest(".extra-network-pane") ?? box).prepend(this.bar);
-            this.changes = new MutationObserver(() => this.read());
+            this.changes = new MutationObserver(() => {
+                this.isStale = true;
+                if (this.isSeen) this.show();
+            });
             this.sight = new IntersectionObserver(([each]) => this.see(each.isIntersecting));
             this.sight.observe(box);
             this.changes.observe(box, {childList: true});
-            this.read();
         }
 
         leave() {
@@ -42,7 +44,7 @@
         see(isSeen) {
             this.isSeen = isSeen;
             if (!isSeen) return;
-            this.show();
+            if (last) this.show();  // else it is known in a moment what fits
             ask();
         }
 
@@ -59,11 +61,12 @@
             }
             this.records = fresh;
             this.names = null;
-            if (this.isSeen || one) this.show();
+            this.isStale = false;
         }
 
         show() {
             if (!this.isSeen) return;
+            if (this.isStale) this.read();
             const all = [...this.records.values()];
             const kinds = lib.cardRules.families(all.map((card) => card.facts));
             const wanted = chosen.filter((each) => each === lib.cardRules.FAVORITE || kinds.some(({value}) => value === each));
@@ -108,6 +111,7 @@
 
         // The card that a tag's name means.
         find(name) {
+            if (this.isStale) this.read();
             this.names ??= new Map([...this.records.values()].flatMap((card) => card.facts.names.map((each) => [each, card])));
             return this.names.get(name) ?? [...this.records.values()].find((card) => lib.cardRules.means(card.facts, name));
         }
@@ -195,7 +199,7 @@
             const answer = await api().cards();
             if (changes === before) take(answer);  // else it is older than what the user did meanwhile
         } catch {
-            // the server is away or busy: what is shown stays, and the next look comes soon
+            if (!last) showAll();  // else what is shown stays; the next look comes soon
         } finally {
             asking = false;
         }
@@ -255,6 +259,7 @@
         }
         addEventListener("visibilitychange", look);
         onOptionsChanged(look);
+        ask();
         setInterval(look, PAUSE);
     }
 })();

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -24,6 +25,7 @@ VERSIONS = {family: version for version, families in CHOICES.items() for family 
 REFINER = "sdxl-refiner"
 ACTIONS = '<div class="actions">'  # in the WebUI's template: the texts at the card's lower end
 SLOT = "{lora_facts}"
+TITLE = re.compile(r'title="([^"]*)"')
 
 
 def marks(entry: Entry, names: Iterable[str], shorthash: str, choice: str) -> dict[str, str]:
@@ -100,9 +102,11 @@ def _badge(facts: dict[str, Any]) -> str:
 
 def _star(is_favorite: bool) -> str:
     pressed = "true" if is_favorite else "false"
-    return f'<button type="button" class="lora-star card-button" title="Favourite" aria-pressed="{pressed}"></button>'
+    named = 'title="Favourite" aria-label="Favourite"'
+    return f'<button type="button" class="lora-star card-button" {named} aria-pressed="{pressed}"></button>'
 
 
 def _reachable(button: str) -> str:
-    """A button of the WebUI's, with the keyboard too."""
-    return button.replace("<div ", '<div role="button" tabindex="0" ', 1)
+    """A button of the WebUI's, with the keyboard too; named by its title, not by the sign that it shows."""
+    named = TITLE.sub(r'\g<0> aria-label="\1"', button, count=1)
+    return named.replace("<div ", '<div role="button" tabindex="0" ', 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 
 from tests.webui.instance import difference
@@ -37,6 +39,29 @@ def test_the_options_of_the_built_in_are_there(webui):
     assert options["sd_lora"] == "None"
     assert options["lora_preferred_name"] == "Alias from file"
     assert options["lora_add_hashes_to_infotext"] is True
+    assert options["lora_other_base_models"] == "dim"
+
+
+def test_a_card_is_what_scripts_and_other_extensions_look_for(webui, plain):
+    """Beside the built-in's card for the same file: the same attributes and parts, and more."""
+    path = "/sd_extra_networks/get-single-card?page=lora&tabname=txt2img&name=second"
+    ours, theirs = (ElementTree.fromstring(f"<p>{ui.request(path)['html']}</p>")[0] for ui in (webui, plain))
+    assert ours.attrib["class"] == theirs.attrib["class"] == "card"
+    assert ours.attrib["onclick"] == theirs.attrib["onclick"]
+    assert set(ours.attrib) >= set(theirs.attrib)
+    for kind in ("name", "description", "actions", "additional", "button-row", "copy-path-button card-button"):
+        ours_of_kind, theirs_of_kind = (found.findall(f".//*[@class='{kind}']") for found in (ours, theirs))
+        assert len(ours_of_kind) == len(theirs_of_kind) == 1, kind
+    terms, their_terms = (
+        {each.text for each in found.iter() if "search_terms" in each.get("class", "")} for found in (ours, theirs)
+    )
+    assert terms >= their_terms
+
+
+def test_the_page_of_cards_asks_what_fits(webui):
+    told = webui.request("/lora/v1/cards")
+    assert told["checkpoint"] == {"label": "SD 1.5", "possible": ["sd1"]}
+    assert (told["others"], told["unknown"], told["favorites"]) == ("dim", False, [])
 
 
 def test_an_option_adds_an_adapter_to_every_prompt(webui):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from PIL import Image
 
 from tests.webui.browser import PROMPT, card, cards, open_page, prompt, refreshed
 from tests.webui.instance import difference
@@ -74,6 +75,31 @@ def test_the_editor_refuses_to_save_over_what_another_window_wrote(notes, webui,
     box.get_by_role("button", name="Save").click()
     page.get_by_text("open it again").first.wait_for()
     assert (webui.loras / "second.json").read_text() == other
+
+
+def test_a_preview_is_replaced_by_the_picture_just_drawn(notes, webui, page):
+    """Also one of an ending that the WebUI would not look at first."""
+    picture = webui.loras / "second.preview.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    try:
+        refreshed(page, "two, ")
+        before = card(page, "second").locator("img").get_attribute("src")
+        page.locator("#txt2img_extra_tabs > .tab-nav button", has_text="Generation").click()
+        for field, value in (("steps", "1"), ("width", "64"), ("height", "64")):
+            page.locator(f"#txt2img_{field} input[type=number]").fill(value)
+        page.locator("#txt2img_generate").click()
+        page.locator("#txt2img_gallery img").first.wait_for()
+        cards(page)
+        card(page, "second").hover()
+        card(page, "second").locator(".edit-button").click()
+        page.locator("#txt2img_lora_edit_user_metadata").get_by_role("button", name="Replace preview").click()
+        drawn = "document.querySelector('#txt2img_lora_cards .card[data-name=second] img').getAttribute('src')"
+        page.wait_for_function(f"before => {drawn} !== before", arg=before)
+        with Image.open(picture) as saved:
+            assert saved.size == (64, 64)
+        assert not (webui.loras / "second.png").exists()
+    finally:
+        picture.unlink()
 
 
 def test_the_metadata_button_shows_the_header(page):
