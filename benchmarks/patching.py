@@ -123,7 +123,7 @@ def measure(bench: Bench, *, thorough: bool) -> dict[str, float]:
     if thorough:
         for name, write in ALGORITHMS.items():
             path = bench.written(write, name)
-            times[name] = min(_second_of_two(bench, [path], number) for number in range(bench.repeat))
+            times[name] = min(_second_of_two(bench, [path], number) for number in range(1, bench.repeat + 1))
         times |= _steps(bench, first)
     bench.host.apply(Plan())
     return times | peers.measure(bench.pipe, first[0], bench.seconds, repeat=max(1, bench.repeat // 2))
@@ -144,7 +144,7 @@ def _originals_in_file(bench: Bench, path: Path) -> dict[str, float]:
     times["extra_bytes_in_file"] = private_bytes(bench.device) - before
     bench.host.apply(Plan())
     times["first_use_in_file"] = min(times["first_use_in_file"], bench.seconds(lambda: _first_use(bench, path)))
-    times["change_in_file"] = min(_second_of_two(bench, [path], number) for number in range(2))
+    times["change_in_file"] = min(_second_of_two(bench, [path], number) for number in (1, 2))
     times["removal_in_file"] = bench.seconds(lambda: bench.host.apply(Plan()))
     times["read_adapter_file"] = bench.seconds(path.read_bytes)
     patcher.keep, patcher.find_checkpoint = kept
