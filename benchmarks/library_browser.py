@@ -13,19 +13,22 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FIRST = 20  # cards
 PATIENCE = 300_000  # milliseconds
 CARDS = ".lora-card:not(.lora-ghost)"
-SCROLL = """async ([selector, seconds]) => {
+SCROLL = """async ([selector, seconds, speed]) => {
     const list = document.querySelector(selector);
+    list.scrollTop = 0;
+    const all = list.scrollHeight - list.clientHeight;
+    const way = speed ? Math.min(all, speed * seconds) : all;
     const frames = [];
     const frame = () => new Promise(requestAnimationFrame);
     let ghosts = 0;
     const start = await frame();
     for (let last = start, now = start; now - start < 1000 * seconds; last = now) {
-        list.scrollTop = (list.scrollHeight - list.clientHeight) * (now - start) / (1000 * seconds);
+        list.scrollTop = way * (now - start) / (1000 * seconds);
         now = await frame();
         frames.push(now - last);
         ghosts += document.querySelector('.lora-ghost') ? 1 : 0;
     }
-    list.scrollTop = list.scrollHeight;
+    list.scrollTop = way;
     return {frames, ghosts};
 }"""
 
@@ -78,13 +81,13 @@ def _when(page: Any, condition: str, arguments: list[Any]) -> float:
     return now.json_value() / 1000
 
 
-def scroll(page: Any, seconds: float) -> dict[str, float]:
-    """From the first to the last card at a steady pace: how long frames took."""
-    told = page.evaluate(SCROLL, [".lora-window", seconds])
+def scroll(page: Any, seconds: float, *, speed: int = 0) -> dict[str, float]:
+    """Down at `speed` pixels a second, else to the last card: how long frames took, in how many a card was missing."""
+    told = page.evaluate(SCROLL, [".lora-window", seconds, speed])
     page.wait_for_function("([cards]) => document.querySelector(cards) && !document.querySelector('.lora-ghost')",
                            arg=[CARDS])
     last = page.evaluate("Math.max(...[...document.querySelectorAll('.lora-card')].map("
                          "(card) => Number(card.getAttribute('aria-posinset'))))")
     frames = told["frames"]
     return {"frames": len(frames), "median": median(frames) / 1000, "longest": max(frames) / 1000,
-            "over_50_ms": sum(frame > 50 for frame in frames), "last_card": last}  # fmt: skip
+            "over_50_ms": sum(frame > 50 for frame in frames), "ghosts": told["ghosts"], "last_card": last}  # fmt: skip
