@@ -42,7 +42,7 @@ def failing(number: int, error: BaseException) -> Iterator[None]:
     def fold(base, steps, out) -> None:
         original(base, steps, out)
         if next(calls) == number:
-            out.view(-1)[out.numel() // 2 :] = 9
+            out[: out.shape[0] // 2 + 1] = 9
             raise error
 
     with pytest.MonkeyPatch.context() as patched:

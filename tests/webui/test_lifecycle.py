@@ -115,6 +115,7 @@ def start(models: Path, adapters: Path, tmp_path_factory: pytest.TempPathFactory
 
     def launch(kind: str, **options: Any) -> WebUI:
         settings = {"probe": "moves copy", **KINDS[kind], **options}
+        settings["options"] = {"live_previews_enable": False, **settings.get("options", {})}
         webui = WebUI(tmp_path_factory.mktemp("life"), models, **settings)
         shutil.copytree(adapters, webui.loras, dirs_exist_ok=True)
         write_vae(models / f"{FIRST}.safetensors", webui.data / "models" / "VAE" / "other.safetensors")
@@ -136,6 +137,7 @@ def started(request: pytest.FixtureRequest, start: Callable[..., WebUI]) -> Iter
             pair.switch(name)
             pair.forget_models()
             pair.fresh[name] = pair.tagged()
+            assert difference(pair.fresh[name].drawn.picture, pair.plain.draw(PROMPT).picture) > 8
         pair.switch(FIRST)
         yield pair
     finally:
@@ -355,8 +357,8 @@ def test_fp8_is_switched_on_and_off(pair):
             assert pair.is_clean(), (storage, name)
             seen, fresh = pair.tagged(), pair.fresh[name]
             is_small = storage == "Enable" or (storage, name) == ("Enable for SDXL", OTHER_FAMILY)
-            assert any("float8" in each for each in seen.weights["types"]) == is_small
-            assert (seen.weights["hooks"] > 0) == is_small
+            assert any("float8" in each for each in seen.weights["types"]) == is_small, (storage, name)
+            assert (seen.weights["hooks"] > 0) == is_small, (storage, name, seen.drawn.text)
             if is_small:
                 assert difference(seen.drawn.picture, pair.plain.draw(PROMPT).picture) > 8
             else:
