@@ -72,6 +72,7 @@ class Bypass:
 
         def add(layer: nn.Module, args: Sequence[Any], named: Mapping[str, Any], output: Tensor) -> Tensor:
             x = args[0] if args else named["input"]
+            x = x.to(output.dtype) if x.is_floating_point() else x  # as the layer did: some cast what they get
             return output + addition(layer, x).to(output.dtype)
 
         self._hooked[key] = Hooked(slot, steps, slot.module.register_forward_hook(add, with_kwargs=True))

@@ -157,7 +157,9 @@ class Patcher:
         merged = {}
         for key, steps in plan.steps.items():
             slot = slots[steps[0].target.beside or key]
-            if slot.can_hold_sums and not (self.bypass_all and can_bypass(slot)):
+            is_bypassed = can_bypass(slot) and (self.bypass_all or not slot.can_hold_sums)
+            # What cannot be bypassed, such as OpenCLIP's projections in fp8, is rounded once.
+            if slot.may_be_written and not is_bypassed:
                 self._bypass.remove(key)
                 merged[key] = steps
             else:

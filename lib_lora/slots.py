@@ -48,8 +48,12 @@ class Slot:
 
         False for weights in 8 bits or fewer, for those of a quantising library, and for inference tensors.
         """
-        parameter = self.parameter
-        return is_plain(parameter) and parameter.element_size() > 1 and not parameter.is_inference()
+        return self.may_be_written and self.parameter.element_size() > 1
+
+    @property
+    def may_be_written(self) -> bool:
+        """True if the parameter may be written to and holds the numbers themselves, coarse ones perhaps."""
+        return is_plain(self.parameter) and not self.parameter.is_inference()
 
 
 def is_plain(parameter: Tensor) -> bool:

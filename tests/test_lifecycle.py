@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from lib_lora import bypass, patch
 from lib_lora.adapter import AdapterCache
@@ -395,6 +396,34 @@ def test_in_fp8_what_happens_to_the_model_leaves_no_trace(small):
         assert not small.say(TAGS)
         agree(put_out(small.model, torch.float32), expected(small, TAGS), 1e-4)
         assert small.is_clean()
+
+
+@pytest.mark.parametrize("finer", [False, True])
+def test_in_fp8_attention_that_never_calls_its_projection_is_merged_and_rounded_once(made, finer):
+    """The WebUI makes OpenCLIP's output projections small, too; the other layers carry the adapters as ever."""
+    life = Life(made("sdxl"), "device")
+    layers = {name: module for name, module in life.model.named_modules()
+              if isinstance(module, nn.Linear | nn.Conv2d) and "first_stage" not in name}
+    bases = {name: layer.weight.data.clone() for name, layer in layers.items() if name.endswith("out_proj")
+             and isinstance(layer, NonDynamicallyQuantizableLinear)}
+    assert bases
+    for model in life.both():
+        for name, layer in model.named_modules():
+            if name in layers:
+                if finer:
+                    layer.fp16_weight = layer.weight.data.clone()
+                layer.to(FP8)
+    assert not life.say(TAGS)
+    assert hooks(life.model) > 20
+    with life.fresh("") as exact:
+        for name, base in bases.items():
+            exact.get_submodule(name).weight.data = (base if finer else base.to(FP8)).float()
+        life.say(TAGS, exact)
+        for name in bases:
+            merged = exact.get_submodule(name).weight
+            assert torch.equal(life.model.get_submodule(name).weight.float(), merged.to(FP8).float())
+            assert not torch.equal(merged.to(FP8).float(), life.pristine.get_submodule(name).weight.float())
+    assert life.is_clean()
 
 
 @pytest.mark.parametrize("finer", [False, True])
