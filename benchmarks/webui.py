@@ -1,7 +1,7 @@
 """What adapters add to a picture in the real WebUI: its built-in Lora extension and ours, in one run.
 
     python -m benchmarks.webui --webui-root PATH --webui-python PATH --checkpoint FILE.safetensors
-                               [--quick] [--threads N] [--json OUT] [--plot OUT.png]
+                               [--quick] [--turns N] [--threads N] [--json OUT] [--plot OUT.png]
 
 Every contestant is started, measured and stopped in turn, several times over. A figure is the median of how many
 seconds a picture of one step took longer than one without tags; text encoding is a part of it. Needs a WebUI v1.10.1
@@ -28,6 +28,7 @@ import numpy as np
 from safetensors import safe_open
 
 from benchmarks import models
+from benchmarks.memory import private_bytes, warm
 from benchmarks.report import Table, plot_bars
 from lib_lora.targets import index_checkpoint
 from tests.webui.instance import WebUI, difference
@@ -41,6 +42,7 @@ CONTESTANTS: dict[str, dict[str, Any] | None] = {  # name -> its options; None: 
     "ours, originals in the file": {OPTION: "checkpoint"},
 }
 BUILT_IN, OURS, REREAD = CONTESTANTS
+ENOUGH = 6 << 30  # bytes for a first use
 GOALS = {  # case -> what ours may take of the built-in's seconds; and with the originals in the file
     "first use": (1 / 4, 1 / 10),
     "change": (1 / 2.5, 1 / 2.5),
@@ -90,13 +92,18 @@ class Turn:
         if not prompt and not cases:
             self.into.plain.append(seconds)
 
+    def fresh(self, name: str, seed: int) -> None:
+        """An adapter that was never used, and memory for whoever uses it."""
+        self.write(name, seed)
+        warm(ENOUGH)
+
     def run(self, repeat: int) -> None:
         """All cases. No weight comes twice except where that is the case."""
         for _ in range(3):
             self.webui.draw(PROMPT, **SIZE)
         for _ in range(repeat):
             self.draw("")
-        self.write("a", 0)
+        self.fresh("a", 0)
         before = private_bytes(self.webui.pid)
         self.draw("<lora:a:1>", "first use")
         self.into.memory.append(private_bytes(self.webui.pid) - before)
@@ -104,13 +111,13 @@ class Turn:
             self.draw(f"<lora:a:0.{50 + number}>", "change")
             self.draw(f"<lora:a:0.{50 + number}:0.3>", "unet")
             self.draw(f"<lora:a:0.{50 + number}>", "back")
-        self.write("b", 1)
+        self.fresh("b", 1)
         self.draw("<lora:b:1>", "next first use")
         for number in range(repeat):
             self.draw(f"<lora:{'ab'[number % 2]}:0.{70 + number}>", "swap")
             self.draw("", "removal")
             self.draw("")
-        self.write("c", 2)
+        self.fresh("c", 2)
         self.draw("<lora:a:0.2><lora:b:0.4><lora:c:0.6>")
         for number in range(repeat):
             self.draw(f"<lora:a:0.2><lora:b:0.{41 + number}><lora:c:0.6>", "one of three")
@@ -166,13 +173,6 @@ def agreement(measured: dict[str, Measured]) -> int:
                for each in measured.values() for prompt, picture in each.pictures.items())
 
 
-def private_bytes(pid: int) -> int:
-    """Memory of a process that is not a file's; 0 where the system does not say."""
-    status = Path(f"/proc/{pid}/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")), 0)
-
-
 def _set(webui: WebUI, options: dict[str, Any]) -> bool:
     """False if this version does not have one of `options`."""
     if missing := options.keys() - webui.request("/sdapi/v1/options").keys():
@@ -203,6 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--webui-python", required=True, help="the Python that runs it")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="one turn, few repetitions")
+    parser.add_argument("--turns", type=int, default=3, help="how often each is started")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
@@ -214,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
                      root=options.webui_root.resolve(), python=options.webui_python, threads=threads).start()
 
     layers = layers_of(checkpoint)
-    turns, repeat = (1, 3) if options.quick else (3, 5)
+    turns, repeat = (1, 3) if options.quick else (options.turns, 5)
     measured = measure(start, layers, turns=turns, repeat=repeat)
     seconds = {name: each.medians() for name, each in measured.items()}
     plain = {name: median(each.plain) for name, each in measured.items()}

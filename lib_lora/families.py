@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from lib_lora.family_rules import (
     FLAVOUR_RULES,
@@ -21,10 +21,12 @@ from lib_lora.family_rules import (
     ROLES,
     SHAPE_RULES,
     TELLING,
+    TELLING_TAGS,
+    TELLING_TITLE,
     UNKNOWN,
     Rule,
 )
-from lib_lora.metadata import parsed
+from lib_lora.metadata import parsed, tag_counts
 from lib_lora.survey import Grouped, group
 
 Shape = tuple[int, ...]
@@ -93,8 +95,13 @@ def narrow(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Na
 
 def conclude(narrowed: Narrowed, metadata: Mapping[str, str], civitai_base: str | None) -> Family:
     """Shape evidence, refined by the metadata."""
+    return _concluded(narrowed, tuple(_metadata_clues(metadata, civitai_base)))
+
+
+@lru_cache(maxsize=512)  # thousands of files have one of a few bases
+def _concluded(narrowed: Narrowed, stated: tuple[str, ...]) -> Family:
     clues: dict[str, list[str]] = {}
-    for clue in _metadata_clues(metadata, civitai_base):
+    for clue in stated:
         clues.setdefault(clue.partition("=")[0], []).append(clue)
 
     def found(pattern: str) -> bool:
@@ -175,9 +182,12 @@ def _input_width(parts: Mapping[str, Shape]) -> int | None:
 def _metadata_clues(metadata: Mapping[str, str], civitai_base: str | None) -> Iterator[str]:
     for clue, key, lower in METADATA_CLUES:
         if value := metadata.get(key):
-            if not value.isprintable() or "  " in value:  # seldom, and tag counts are long
-                value = " ".join(value.split())
-            yield f"{clue}={value.lower() if lower else value}"
+            value = " ".join(value.split())
+            value = value.lower() if lower else value
+            if clue != "title" or TELLING_TITLE.search(value):  # every file has another one
+                yield f"{clue}={value}"
+    for counts in tag_counts(metadata).values():
+        yield from (f"tag={tag}" for tag in TELLING_TAGS if tag in counts or f" {tag}" in counts)
     if civitai_base:
         yield f"civitai={' '.join(civitai_base.split())}"
     config = parsed(metadata, "ot_config")

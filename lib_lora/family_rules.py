@@ -132,6 +132,9 @@ FLAVOURS = {  # flavour -> (name for people, families that have it)
     "lightning": ("Lightning", ("sd1", "sdxl")), "hyper": ("Hyper", ("sd1", "sdxl", "flux")),
     "schnell": ("Schnell", ("flux",)), "kontext": ("Kontext", ("flux",)), "krea": ("Krea", ("flux",)),
 }  # fmt: skip
+TITLE_WORDS = ("noobai", "illustrious", "pony", "animagine")
+TELLING_TITLE = re.compile(rf"\b(?:{'|'.join(TITLE_WORDS)})")
+TELLING_TAGS = ("score_9", "score_8_up", "source_anime", "rating_explicit")
 FLAVOUR_RULES: tuple[tuple[str, str, str], ...] = (  # (pattern, flavour, why), strongest evidence first
     (r"civitai=Pony$", "pony", "Civitai says Pony"),
     (r"civitai=Illustrious", "illustrious", "Civitai says Illustrious"),
@@ -158,11 +161,8 @@ FLAVOUR_RULES: tuple[tuple[str, str, str], ...] = (  # (pattern, flavour, why), 
     (r"name=.*hyper[-_ ]?sd", "hyper", "its base checkpoint is a Hyper one"),
     (r"name=.*(?:^|[-_ .=])lcm(?:[-_ .]|$)", "lcm", "its base checkpoint is an LCM"),
     (r"name=.*schnell", "schnell", "its base checkpoint is Flux.1 schnell"),
-    (r"tags=.*\"\s*(?:score_9|score_8_up|source_anime|rating_explicit)\"", "pony", "it was trained with Pony's tags"),
-    (r"title=.*noobai", "noobai", "its title says NoobAI"),
-    (r"title=.*illustrious", "illustrious", "its title says Illustrious"),
-    (r"title=.*\bpony", "pony", "its title says Pony"),
-    (r"title=.*animagine", "animagine", "its title says Animagine"),
+    *((rf"tag={tag}$", "pony", "it was trained with Pony's tags") for tag in TELLING_TAGS),
+    *((rf"title=.*\b{word}", word, f"its title says {FLAVOURS[word][0]}") for word in TITLE_WORDS),
 )  # fmt: skip
 
 
@@ -172,7 +172,7 @@ TELLING = re.compile(  # the part of a name that tells families apart; what foll
 METADATA_CLUES = (  # (clue, metadata key, in lower case)
     ("base", "ss_base_model_version", False), ("arch", "modelspec.architecture", False),
     ("module", "ss_network_module", False), ("v2", "ss_v2", False),
-    ("name", "ss_sd_model_name", True), ("title", "modelspec.title", True), ("tags", "ss_tag_frequency", True),
+    ("name", "ss_sd_model_name", True), ("title", "modelspec.title", True),
     ("hash", "ss_new_sd_model_hash", True), ("hash", "ss_sd_model_hash", True),
 )  # fmt: skip
 ROLES = (  # (what a module's input width tells, pattern of its name)

@@ -89,13 +89,21 @@ def low_rank_product(run: Sequence[Step], like: Tensor) -> tuple[Tensor, Tensor]
 
     In the dtype and on the device of `like`; None if there is none.
     """
-    ups, downs = [], []
-    for step in run:
-        factors = step.meant.low_rank()
-        if factors is not None:
-            up, down, scale = factors
-            ups.append(up.to(like.device, like.dtype) * (scale * step.multiplier))
-            downs.append(down.to(like.device, like.dtype))
-    if not ups:
+    factors = [(*pair, step.multiplier) for step in run if (pair := step.meant.low_rank()) is not None]
+    if not factors:
         return None
-    return (ups[0], downs[0]) if len(ups) == 1 else (torch.cat(ups, dim=1), torch.cat(downs))
+    ranks = [down.shape[0] for _, down, _, _ in factors]
+    ups = like.new_empty((factors[0][0].shape[0], sum(ranks)))
+    downs = like.new_empty((sum(ranks), factors[0][1].shape[1]))
+    for (up, down, _, _), into_up, into_down in zip(factors, ups.split(ranks, 1), downs.split(ranks), strict=True):
+        into_up.copy_(up.to(like.device))  # first moved, then cast: half the bytes on the way
+        into_down.copy_(down.to(like.device))
+    scales = [scale * multiplier for _, _, scale, multiplier in factors]
+    ups.mul_(scales[0] if len(scales) == 1 else _spread(scales, ranks, ups))
+    return ups, downs
+
+
+def _spread(values: Sequence[float], counts: Sequence[int], like: Tensor) -> Tensor:
+    """Each of `values` as often as `counts` says."""
+    spread = [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
+    return torch.tensor(spread, dtype=like.dtype).to(like.device, non_blocking=True)

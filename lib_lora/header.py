@@ -12,19 +12,23 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import orjson
+
 from lib_lora.errors import AdapterFileError
 
 MAX_HEADER = 100 * 1024 * 1024  # bytes; the largest real ones have a few hundred thousand
 MAX_DIMENSIONS = 16
-METADATA = re.compile(r'\s*\{\s*"__metadata__"\s*:\s*')
-COMMA = re.compile(r"\s*,?")
+METADATA = re.compile(rb'\s*\{\s*"__metadata__"\s*:\s*')
+COMMA = re.compile(rb"\s*,?")
+BLANKS = b" \t\r\n"
+BACKSLASH = ord("\\")
 AGAIN = "download it again, or take it out of the folder"
 
 BITS = {
@@ -50,6 +54,34 @@ class Listing(NamedTuple):
     end: int  # bytes of tensors that the file must have
 
 
+class RawHeader(NamedTuple):
+    """A header as it stands in its file."""
+
+    name: str  # of the file
+    content: bytes
+    data_size: int  # bytes of tensors behind it
+
+
+class Layouts(dict[str, Listing]):
+    """Listings by `Header.layout`. Adapters of one trainer and rank have the very same one: a scan reads it once."""
+
+    MOST = 64  # texts that are kept to be compared: that is ten times as fast as hashing a quarter of a megabyte
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._texts: dict[tuple[int, bytes], tuple[bytes, str]] = {}  # {(length, end): (text, name)}
+
+    def name(self, listing: bytes) -> str:
+        """What two listings have in common if they are the same, and nothing else has."""
+        alike = len(listing), listing[-100:]
+        text, name = self._texts.get(alike, (b"", ""))
+        if not name or text != listing:
+            name = hashlib.sha256(listing).hexdigest()
+            if len(self._texts) < self.MOST:
+                self._texts[alike] = listing, name
+        return name
+
+
 @dataclass(frozen=True)
 class Header:
     """What the header says, checked."""
@@ -66,63 +98,96 @@ class Header:
 
 
 def read_header(
-    path: str | os.PathLike[str], *, layouts: MutableMapping[str, Listing] | None = None
+    path: str | os.PathLike[str], *, layouts: Layouts | None = None
 ) -> Header:
-    """Read and check the header of `path`. Raises AdapterFileError.
+    """Read and check the header of `path`. Raises AdapterFileError; `layouts` as for `check_header`."""
+    return check_header(read_raw(path), layouts=layouts)
 
-    `layouts` remembers tensor listings by `Header.layout`: adapters of one trainer and rank have the very same listing,
-    so that the scan of a folder reads it once.
-    """
+
+def read_raw(path: str | os.PathLike[str], *, most: int = MAX_HEADER) -> RawHeader:
+    """The header of `path`, unread, if it has no more than `most` bytes. Raises AdapterFileError."""
     name = Path(path).name
-    text, data_start, data_size = _read_text(path, name)
-    metadata, metadata_json, listing = _split_metadata(text, name)
-    layout = hashlib.sha256(listing.encode()).hexdigest()  # quarter of a megabyte each; processors help with this one
-    known = layouts.get(layout) if layouts is not None else None
-    if known is None:
-        known = _read_listing(listing, name)
-        if layouts is not None:
-            layouts[layout] = known
-    if known.end > data_size:
-        missing = known.end - data_size
-        raise AdapterFileError(f"{name}: {missing} bytes are missing at its end, the download broke off: {AGAIN}")
-    return Header(known.tensors, MappingProxyType(metadata), data_start, metadata_json, layout)
-
-
-def _read_text(path: str | os.PathLike[str], name: str) -> tuple[str, int, int]:
-    """`(header text, offset of the tensors, bytes of tensors)`."""
     try:
         with open(path, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
-            if size < 10 or not 2 <= length <= min(MAX_HEADER, size - 8):
+            if size < 10 or not 2 <= length <= min(most, size - 8):
                 raise AdapterFileError(f"{name} is not a safetensors file, or the download broke off: {AGAIN}")
-            text = file.read(length).decode("utf-8")
+            content = file.read(length)
     except OSError as error:
         reason = error.strerror or error
         raise AdapterFileError(f"{name} cannot be read ({reason}): check the file and its rights") from error
-    except UnicodeDecodeError as error:
-        raise AdapterFileError(f"{name}: its header is not text: {AGAIN}") from error
-    return text, 8 + length, size - 8 - length
+    return RawHeader(name, content, size - 8 - length)
 
 
-def _split_metadata(text: str, name: str) -> tuple[dict[str, str], str, str]:
-    """`(metadata, metadata as JSON, the rest as JSON)`; the usual writers put the metadata first or leave it out."""
-    if first := METADATA.match(text):
-        value, end = _decode(text, first.end(), name)
-        start = COMMA.match(text, end).end()  # type: ignore[union-attr]
-        return *_clean(value, text[first.end() : end]), "{" + text[start:].rstrip()
-    if '"__metadata__"' not in text:
-        return {}, "{}", text.rstrip()
-    everything, _ = _decode(text, 0, name)
-    value = everything.pop("__metadata__", None) if isinstance(everything, dict) else None
-    return *_clean(value, ""), json.dumps(everything)
+def check_header(raw: RawHeader, *, layouts: Layouts | None = None) -> Header:
+    """What `raw` says. Raises AdapterFileError. `layouts` remembers the listings that were read before."""
+    name, content, data_size = raw
+    metadata, metadata_json, listing = _split_metadata(content, name)
+    layouts = Layouts() if layouts is None else layouts
+    layout = layouts.name(listing)
+    known = layouts.get(layout)
+    if known is None:
+        known = layouts[layout] = _read_listing(listing, name)
+    if known.end > data_size:
+        missing = known.end - data_size
+        raise AdapterFileError(f"{name}: {missing} bytes are missing at its end, the download broke off: {AGAIN}")
+    return Header(known.tensors, MappingProxyType(metadata), 8 + len(content), metadata_json, layout)
 
 
-def _decode(text: str, start: int, name: str) -> tuple[Any, int]:
+def read_json(text: str | bytes) -> Any:
+    """JSON as Python reads it, only faster. Raises ValueError (UnicodeDecodeError is one) and RecursionError."""
     try:
-        return json.JSONDecoder().raw_decode(text, start)
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # or it is NaN or half a character, which Python writes and reads
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+
+
+def _split_metadata(content: bytes, name: str) -> tuple[dict[str, str], str, bytes]:
+    """`(metadata, metadata as JSON, the rest without its brace)`; the usual writers put metadata first or leave it out.
+    """
+    stop = len(content)
+    while stop and content[stop - 1] in BLANKS:
+        stop -= 1
+    if first := METADATA.match(content):
+        value, end = _object(content, first.end(), name)
+        start = COMMA.match(content, end).end()  # type: ignore[union-attr]
+        return *_clean(value, content[first.end() : end].decode()), content[start:stop]
+    brace = content.find(b"{") + 1
+    if b'"__metadata__"' not in content and not content[: brace - 1].strip():
+        return {}, "{}", content[brace:stop]
+    everything = _json(content, name)
+    value = everything.pop("__metadata__", None) if isinstance(everything, dict) else None
+    return *_clean(value, ""), json.dumps(everything).encode()[1:]
+
+
+def _object(content: bytes, start: int, name: str) -> tuple[Any, int]:
+    """The JSON value at `start`, and where it ends."""
+    end = content.find(b'"}', start) + 2  # as every map of strings does; inside of strings, `"` has a backslash
+    while end > 1 and content[end - 3] == BACKSLASH:
+        end = content.find(b'"}', end) + 2
+    try:
+        return orjson.loads(memoryview(content)[start:end]), end
+    except orjson.JSONDecodeError:
+        pass  # empty, with spaces in it, or no map of strings
+    try:
+        text = content[start:].decode()
+        value, length = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError) as error:
-        raise AdapterFileError(f"{name}: its header is broken: {AGAIN}") from error
+        raise _broken(name, error) from error
+    return value, start + len(text[:length].encode())
+
+
+def _json(content: bytes, name: str) -> Any:
+    try:
+        return read_json(content)
+    except (ValueError, RecursionError) as error:
+        raise _broken(name, error) from error
+
+
+def _broken(name: str, error: Exception | None = None) -> AdapterFileError:
+    what = "not text" if isinstance(error, UnicodeDecodeError) else "broken"
+    return AdapterFileError(f"{name}: its header is {what}: {AGAIN}")
 
 
 def _clean(value: Any, text: str) -> tuple[dict[str, str], str]:
@@ -141,10 +206,10 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _read_listing(listing: str, name: str) -> Listing:
-    everything, end = _decode(listing, 0, name)
-    if not isinstance(everything, dict) or listing[end:].strip():
-        raise AdapterFileError(f"{name}: its header is broken: {AGAIN}")
+def _read_listing(listing: bytes, name: str) -> Listing:
+    everything = _json(b"{" + listing, name)
+    if not isinstance(everything, dict):
+        raise _broken(name)
     tensors = {key: _tensor(key, entry, name) for key, entry in everything.items()}
     end = max((tensor.end for tensor in tensors.values()), default=0)
     if sum(tensor.end - tensor.begin for tensor in tensors.values()) > end:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from lib_lora.header import encodable
+from lib_lora.header import encodable, read_json
 
 MAX_COVER = 8 * 1024 * 1024  # bytes of one embedded picture
 MAX_TAGS = 2000  # most frequent trained tags that are kept
@@ -59,23 +58,24 @@ def read_facts(metadata: Mapping[str, str], stem: str) -> Facts:
 
 def trained_tags(metadata: Mapping[str, str], *, limit: int = MAX_TAGS) -> tuple[tuple[str, int], ...]:
     """(trained tag, number of pictures), most frequent first."""
-    stated: Counter[str] = Counter()
-    for counts in _tag_frequency(metadata).values():
-        is_sound = set(map(type, counts.values())) == {int}
-        stated.update(counts if is_sound else {tag: n for tag, n in counts.items() if type(n) is int})
-    tags = list(map(str.strip, stated))
-    if tags != list(stated) or "" in stated:  # seldom; a scan does this for thousands of tags of each file
-        total: Counter[str] = Counter()
-        for tag, count in zip(tags, stated.values(), strict=True):
-            total[tag] += count
-        del total[""]
-        stated = total
-    least = sorted(stated.values(), reverse=True)[limit - 1] if len(stated) > limit else 0  # numbers are soon sorted
-    often = [item for item in stated.items() if item[1] >= least] if least else stated.items()
-    ranked = sorted(often, key=itemgetter(1), reverse=True)[:limit]
+    folders = list(tag_counts(metadata).values())
+    stated = folders[0] if len(folders) == 1 else _total(folders)
+    ranked = sorted(stated.items(), key=itemgetter(1), reverse=True)[:limit]
+    tags = list(map(itemgetter(0), ranked))
+    if list(map(str.strip, tags)) != tags or "" in tags:  # seldom
+        stated = _total([{tag.strip(): count} for tag, count in stated.items()])
+        stated.pop("", None)
+        ranked = sorted(stated.items(), key=itemgetter(1), reverse=True)[:limit]
     if (ranked and ranked[0][1] > MAX_COUNT) or not "".join(map(itemgetter(0), ranked)).isascii():
         return tuple((encodable(tag), min(count, MAX_COUNT)) for tag, count in ranked)
     return tuple(ranked)
+
+
+def _total(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return total
 
 
 def training_facts(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -93,14 +93,18 @@ def cover(metadata: Mapping[str, str]) -> bytes | None:
 
 def parsed(metadata: Mapping[str, str], key: str) -> Any:
     """The value of `key` as JSON if it looks like an object or a list and is one, else None."""
-    text = metadata.get(key, "").lstrip()
+    return _parsed(metadata.get(key, ""))
+
+
+def _parsed(text: str) -> Any:
+    text = text.lstrip()
     return _loaded(text) if text.startswith(("{", "[")) else None
 
 
 @lru_cache(maxsize=4)  # a scan asks for the same few again and again while it looks at one file
 def _loaded(text: str) -> Any:
     try:
-        return json.loads(text)
+        return read_json(text)
     except (ValueError, RecursionError):
         return None
 
@@ -133,22 +137,45 @@ def _trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
     stated = _first(metadata, "modelspec.trigger_phrase", "ssmd_keywords")
     if stated:
         return tuple(dict.fromkeys(word for part in stated[:MAX_PHRASE].split(",") if (word := part.strip())))
-    images, folders = _images_by_folder(metadata), _tag_frequency(metadata)
+    images, folders = _images_by_folder(metadata), tag_counts(metadata)
     everywhere: list[str] = []
     for folder, counts in folders.items():
         wanted = {images[folder]} if folder in images else _images_if_alone(metadata, folder, len(folders))
-        if set(map(type, counts.values())) != {int}:
-            counts = {tag: count for tag, count in counts.items() if type(count) is int}
-        everywhere += [tag for tag, count in counts.items() if count in wanted and count > 1]
+        everywhere += _with_count(counts, wanted - {0, 1})
     tags = (encodable(tag.strip()) for tag in everywhere)
     return tuple(dict.fromkeys(tag for tag in tags if tag))[:MAX_TRIGGERS]
 
 
-def _tag_frequency(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """{folder: {tag: number of pictures}}; that they are numbers is for the caller to check."""
-    folders = parsed(metadata, "ss_tag_frequency")
+def _with_count(counts: Mapping[str, int], wanted: set[int]) -> list[str]:
+    """The tags that have one of these counts, in order."""
+    values = list(counts.values())
+    places = []
+    for count in wanted:
+        place = -1
+        for _ in range(values.count(count)):
+            place = values.index(count, place + 1)
+            places.append(place)
+    tags = list(counts)
+    return [tags[place] for place in sorted(places)]
+
+
+def tag_counts(metadata: Mapping[str, str]) -> Mapping[str, Mapping[str, int]]:
+    """{folder: {trained tag: number of pictures}}, as far as they are numbers."""
+    text = metadata.get("ss_tag_frequency")
+    return _counts(text) if text else {}
+
+
+@lru_cache(maxsize=1)  # a scan does this for thousands of tags of each file, and asks three times
+def _counts(text: str) -> Mapping[str, Mapping[str, int]]:
+    folders = _parsed(text)
     found = folders.items() if isinstance(folders, dict) else ()
-    return {folder: counts for folder, counts in found if isinstance(counts, dict)}
+    return {folder: _numbers(counts) for folder, counts in found if isinstance(counts, dict)}
+
+
+def _numbers(counts: dict[str, Any]) -> dict[str, int]:
+    if set(map(type, counts.values())) == {int}:
+        return counts
+    return {tag: count for tag, count in counts.items() if type(count) is int}
 
 
 def _images_by_folder(metadata: Mapping[str, str]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lib_lora.errors import AdapterFileError
-from lib_lora.header import MAX_HEADER, read_header
+from lib_lora.header import MAX_HEADER, Layouts, read_header
 from tests.adapter_files import SMALL, write, write_raw
 from tests.support import SHARED
 
@@ -120,7 +120,7 @@ def test_metadata_may_stand_last_be_missing_or_be_nonsense(tmp_path):
 
 
 def test_files_with_the_same_tensors_share_a_layout_whatever_their_metadata(tmp_path):
-    layouts = {}
+    layouts = Layouts()
     one = read_header(write(tmp_path / "a.safetensors", metadata={"k": "1"}), layouts=layouts)
     two = read_header(write(tmp_path / "b.safetensors", metadata={"other": "2"}), layouts=layouts)
     assert one.layout == two.layout

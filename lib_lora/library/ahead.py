@@ -1,45 +1,39 @@
-"""Headers are read by a second thread a little before their turn, so that a scan does not wait for the disk."""
+"""Other threads read what comes next and write what is done, while this one is busy: a scan waits for no disk."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
-AHEAD = 64  # files
-ENOUGH = 32  # fewer are not worth a thread
-MOST = 4 * 1024 * 1024  # bytes of one header
+DEPTH = 4  # items that are fetched before their turn, for each thread
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-def ahead(files: Sequence[tuple[Path, T]]) -> Iterator[tuple[Path, T]]:
-    """The same `files`, while those that come next are read into the system's cache."""
-    if len(files) < ENOUGH:
-        yield from files
-        return
-    free, ended = threading.Semaphore(AHEAD), threading.Event()
-
-    def read() -> None:
-        for path, _ in files:
-            free.acquire()
-            if ended.is_set():
+def ahead(items: Iterable[T], fetch: Callable[[T], R], *, threads: int = 1) -> Iterator[tuple[T, R]]:
+    """Each item with what `fetch` gives for it, in order, fetched by other threads a little before its turn."""
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    source = iter(items)
+    with ThreadPoolExecutor(threads, thread_name_prefix="lib_lora reads ahead") as pool:
+        while True:
+            waiting.extend((item, pool.submit(fetch, item)) for item in islice(source, DEPTH * threads - len(waiting)))
+            if not waiting:
                 return
-            _touch(path)
-
-    thread = threading.Thread(target=read, name="lib_lora headers", daemon=True)
-    thread.start()
-    try:
-        for each in files:
-            yield each
-            free.release()
-    finally:
-        ended.set()
-        free.release()
-        thread.join()
+            item, fetched = waiting.popleft()
+            yield item, fetched.result()
 
 
-def _touch(path: Path) -> None:
-    with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:  # whose turn it is will tell
-        file.read(min(int.from_bytes(file.read(8), "little"), MOST))
+def behind(items: Iterable[T], work: Callable[[T], R]) -> Iterator[R]:
+    """What `work` gives for each item, in order, done by a second thread while the next item is being made."""
+    with ThreadPoolExecutor(1, thread_name_prefix="lib_lora writes") as thread:
+        previous: Future[R] | None = None
+        for item in items:
+            current = thread.submit(work, item)
+            if previous is not None:
+                yield previous.result()
+            previous = current
+        if previous is not None:
+            yield previous.result()

@@ -24,6 +24,7 @@ MAX_WORDS = 100
 LICENSE = (("allowNoCredit", "credit the author"), ("allowDerivatives", "no merges"),
            ("allowDifferentLicense", "same licence for merges"))  # fmt: skip
 COMMERCIAL = ("Image", "RentCivit", "Rent", "Sell")
+READ = (CIVITAI, MANAGER, *TEXTS)
 HASH_NAMES = ("SHA256", "AutoV3", "AutoV2", "AutoV1")
 
 
@@ -52,6 +53,8 @@ def preview(adapter: Path, beside: Collection[str]) -> Path | None:
 
 def read_helpers(adapter: Path, beside: Collection[str]) -> Helpers:
     """Read what lies beside `adapter`. Never raises: a file that cannot be read is named in `problems`."""
+    if not any(name.lower().endswith(READ) for name in beside):
+        return Helpers()
     problems: list[str] = []
     version = _object(adapter, CIVITAI, beside, problems)
     manager = _object(adapter, MANAGER, beside, problems)

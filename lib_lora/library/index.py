@@ -18,13 +18,14 @@ from pathlib import Path
 from lib_lora.errors import NotFoundError
 from lib_lora.files import Found, Walked, look_again, walk
 from lib_lora.hashes import Hashes
-from lib_lora.library.ahead import ahead
+from lib_lora.library.ahead import behind
 from lib_lora.library.database import Database, Row, Stamp
 from lib_lora.library.entry import Entry
 from lib_lora.library.keeper import Keeper, is_current
 from lib_lora.library.lookup import Lookup
 from lib_lora.library.marks import Change, clean_tags
-from lib_lora.library.reading import Layouts, make_entry, read_texts
+from lib_lora.library.reading import make_entry
+from lib_lora.library.workers import read_all
 
 BATCH = 250  # files a transaction
 Progress = Callable[[int, int], None]  # (files read, files to read)
@@ -121,7 +122,7 @@ class Library:
             stale = [path for path, (_, stamp) in found.items() if path not in known or known[path][0].stamp != stamp]
             added = sum(1 for path in stale if path not in known)
             gone = self._forget(found.keys())
-            self._read([found[path] for path in stale], progress)
+            self._read([found[path][0] for path in stale], progress)
             entries = [self._entry(each) for each, _ in found.values()]
             new = set(stale)
             self._keeper.follow(entries, lambda entry: str(entry.path) in new, self._tops())
@@ -151,14 +152,13 @@ class Library:
             self._keeper.load()
         return self._known
 
-    def _read(self, files: Sequence[tuple[Found, Stamp]], progress: Progress | None) -> None:
-        known, layouts, done = self._load(), Layouts(), 0
-        waiting = ahead([(each.path, (each, stamp)) for each, stamp in files])
-        while batch := [(str(path), stamp, read_texts(each, layouts))
-                        for path, (each, stamp) in islice(waiting, BATCH)]:  # fmt: skip
-            rows = self._database.put(batch)
+    def _read(self, files: Sequence[Found], progress: Progress | None) -> None:
+        known, done = self._load(), 0
+        read = ((str(each.path), _stamp(each), texts) for each, texts in read_all(files))
+        batches = iter(lambda: list(islice(read, BATCH)), [])
+        for rows in behind(batches, self._database.put):
             known.update((row.path, (row, None)) for row in rows)
-            done += len(batch)
+            done += len(rows)
             if progress:
                 progress(done, len(files))
 
@@ -226,9 +226,9 @@ class Library:
             known, state = self._load(), self._state()
             alike = [each for each in state.entries if (each.name, each.folder) == (entry.name, entry.folder)]
             found = [look_again(each.path, each.folder, each.name) for each in alike]
-            stamps = [(each, _stamp(each)) for each in found if each is not None]
-            self._read(stamps, None)
-            for each, _ in stamps:
+            present = [each for each in found if each is not None]
+            self._read(present, None)
+            for each in present:
                 row, _ = known[str(each.path)]
                 new = make_entry(row.id, each, row.entry, self._keeper)
                 known[row.path] = (row, new)

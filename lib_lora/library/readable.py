@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]
+from json.encoder import encode_basestring_ascii as quoted  # json.dumps of a string
 from typing import Any
 
 from lib_lora.metadata import parsed
@@ -23,7 +24,7 @@ def readable(metadata: Mapping[str, str]) -> tuple[str, bool]:
     keys = [key for key in FIRST if key in metadata]
     keys += [key for key in metadata if key not in FIRST]
     values = {key: _value(metadata, key) for key in keys}
-    text = ",".join(f"{json.dumps(key)}:{value}" for key, (value, _) in values.items())
+    text = ",".join(f"{quoted(key)}:{value}" for key, (value, _) in values.items())
     return f"{{{text}}}", all(is_same for _, is_same in values.values())
 
 
@@ -44,7 +45,7 @@ def original(text: str) -> dict[str, str]:
 def _value(metadata: Mapping[str, str], key: str) -> tuple[str, bool]:
     text = metadata[key]
     if not text.startswith("{") or (value := parsed(metadata, key)) is None or _is_deep(text, value):
-        return json.dumps(text), True
+        return quoted(text), True
     if any(word in text for word in NO_JSON):
         return json.dumps(json.loads(text, parse_constant=str)), False
     return text, text.endswith("}")

@@ -5,10 +5,12 @@ All three are JSON texts; ours are in ASCII, so that the database takes whatever
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ from lib_lora import families
 from lib_lora.errors import AdapterFileError
 from lib_lora.files import Found
 from lib_lora.hashes import stated_hashes
-from lib_lora.header import Listing, encodable, read_header
+from lib_lora.header import Layouts, Listing, RawHeader, check_header, encodable, read_json, read_raw
 from lib_lora.library.entry import Details, Entry, Store
 from lib_lora.library.helpers import Helpers, preview, read_helpers
 from lib_lora.library.pickled import read_shapes
@@ -26,6 +28,8 @@ from lib_lora.metadata import Facts, read_facts, trained_tags
 from lib_lora.sidecar import Notes, SidecarError, read_notes
 from lib_lora.survey import Survey, group, survey
 
+HEADED = ".safetensors"
+MAX_AHEAD = 4 << 20  # bytes of a header that is read before its turn
 MAX_UNKNOWN = 50
 MAX_SEARCH = 3000  # characters of one file that are searched besides names and words; 30 MB for 10,000 files
 
@@ -41,15 +45,23 @@ class Texts(NamedTuple):
 
 
 @dataclass
-class Layouts:
+class Learnt:
     """What one scan has learnt about tensor listings; many files share one."""
 
-    listings: dict[str, Listing] = field(default_factory=dict)  # without their tensors: those are 300 kB each
+    layouts: Layouts = field(default_factory=Layouts)  # without their tensors: those are 300 kB each
     results: dict[str, tuple[Survey, families.Narrowed]] = field(default_factory=dict)
 
 
-def read_texts(found: Found, layouts: Layouts) -> Texts:
-    """Read the header and the sidecars of `found`. Never raises for a broken file: the entry says why."""
+def fetch(found: Found) -> RawHeader | None:
+    """The header of `found`, to be read before its turn; None if that is for its turn, to fail in perhaps."""
+    if found.path.suffix.lower() == HEADED:
+        with contextlib.suppress(AdapterFileError):
+            return read_raw(found.path, most=MAX_AHEAD)
+    return None
+
+
+def read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
+    """What `raw`, the header, and the sidecars of `found` say. Never raises for a broken file: the entry says why."""
     beside = frozenset(name for name, _ in found.beside)
     helpers = read_helpers(found.path, beside)
     warnings = list(helpers.problems)
@@ -61,7 +73,7 @@ def read_texts(found: Found, layouts: Layouts) -> Texts:
     metadata: Mapping[str, str] = {}
     metadata_json, content, narrowed, broken = "{}", Survey(), families.Narrowed((), ()), ""
     try:
-        metadata, metadata_json, content, narrowed = _read_file(found.path, layouts)
+        metadata, metadata_json, content, narrowed = _read_file(found.path, raw, learnt)
         broken = f"{found.path.name} is {content.refused}" if content.refused else ""
     except AdapterFileError as error:
         broken = str(error)
@@ -76,15 +88,17 @@ def read_texts(found: Found, layouts: Layouts) -> Texts:
     return Texts(json.dumps(entry), search_text(details, metadata), json.dumps(vars(details)), shown, header)
 
 
-def _read_file(path: Path, layouts: Layouts) -> tuple[Mapping[str, str], str, Survey, families.Narrowed]:
-    if path.suffix.lower() != ".safetensors":
+def _read_file(
+    path: Path, raw: RawHeader | None, learnt: Learnt
+) -> tuple[Mapping[str, str], str, Survey, families.Narrowed]:
+    if path.suffix.lower() != HEADED:
         return {}, "{}", *_look(read_shapes(path))
-    header = read_header(path, layouts=layouts.listings)
-    if header.layout not in layouts.results:
-        layouts.results[header.layout] = _look(header.shapes)
-        end = layouts.listings[header.layout].end
-        layouts.listings[header.layout] = Listing(MappingProxyType({}), end)  # all else that it said is in the results
-    return header.metadata, header.metadata_json, *layouts.results[header.layout]
+    header = check_header(raw or read_raw(path), layouts=learnt.layouts)
+    if header.layout not in learnt.results:
+        learnt.results[header.layout] = _look(header.shapes)
+        end = learnt.layouts[header.layout].end
+        learnt.layouts[header.layout] = Listing(MappingProxyType({}), end)  # all else that it said is in the results
+    return header.metadata, header.metadata_json, *learnt.results[header.layout]
 
 
 def _look(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Survey, families.Narrowed]:
@@ -133,13 +147,13 @@ def _details(facts: Facts, helpers: Helpers, notes: Notes, content: Survey) -> D
 def search_text(details: Details, metadata: Mapping[str, str]) -> str:
     """Notes, description and trained tags, the most frequent first, as far as MAX_SEARCH reaches."""
     texts = (details.notes[: MAX_SEARCH // 2], details.description[: MAX_SEARCH // 4], details.author, *details.tags)
-    tags = (tag for tag, _ in trained_tags(metadata, limit=MAX_SEARCH // 10))  # shorter ones are seldom
+    tags = map(itemgetter(0), trained_tags(metadata, limit=MAX_SEARCH // 10))  # shorter ones are seldom
     return encodable("\n".join((*texts, *tags)).casefold()[:MAX_SEARCH])
 
 
 def make_entry(number: int, found: Found, text: str, store: Store) -> Entry:
     """The entry of `found`, from what `read_texts` wrote."""
-    value: dict[str, Any] = json.loads(text)
+    value: dict[str, Any] = read_json(text)
     picture = value.pop("preview")
     family = _frozen(value.pop("family"))
     return Entry(
