@@ -35,7 +35,6 @@ from lib_lora.tag import LoraTag
 ALGORITHMS = {"LoHa": models.write_loha, "LoKr": models.write_lokr, "OFT": models.write_oft,
               "DoRA": lambda path, layers, *, seed: models.write_adapter(path, layers, seed=seed, dora=True)}
 PRODUCTS = {"one": 1, "three": 3, "eight": 8}  # adapters
-ENOUGH = 4 << 30  # bytes for a first use
 GOALS = {  # ratio -> (what it is, at most (<) or at least (>) on CPU)
     "change_vs_copy": ("change of weight, 1 adapter / plain copy of the touched weights", "<= 2.2"),
     "three_vs_one": ("change of weight, 3 adapters / 1", "<= 2.0"),
@@ -136,12 +135,10 @@ def _first_uses(bench: Bench, path: Path) -> dict[str, float]:
     uses, floors, extra = [], [], []
     for _ in range(3):
         gc.collect()
-        memory.warm(ENOUGH)
         before = private_bytes(bench.device)
         uses.append(bench.seconds(lambda: _first_use(bench, path)))
         extra.append(private_bytes(bench.device) - before)
         bench.host.apply(Plan())
-        memory.warm(ENOUGH)
         floors.append(bench.seconds(lambda: _first_use_floor(bench, path)))
     return {"first_use": min(uses), "first_use_floor": min(floors), "extra_bytes": max(extra)}
 

@@ -5,7 +5,7 @@
 
 Every contestant is started, measured and stopped in turn, several times over. A figure is the median of how many
 seconds a picture of one step took longer than one without tags; text encoding is a part of it. Needs a WebUI v1.10.1
-that starts by itself, about 10 GB of memory, and an SD1 checkpoint of any content.
+that starts by itself, about 10 GB of memory, and an SD1 checkpoint of any content; on Linux libtcmalloc, as webui.sh.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import argparse
 import json
 import os
 import platform
+import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -197,6 +199,15 @@ def layers_of(checkpoint: Path) -> dict[str, tuple[int, ...]]:
     return models.attention_layers(index_checkpoint(shapes))
 
 
+def allocator() -> str:
+    """The library that the WebUI's own starter, webui.sh, puts before the C library's `malloc` where it finds it."""
+    if sys.platform != "linux":
+        return ""
+    known = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"libtcmalloc(?:_minimal)?\.so\.\d+", known)
+    return found[0] if found else ""
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--webui-root", type=Path, required=True)
@@ -215,13 +226,17 @@ def main(argv: list[str] | None = None) -> int:
                      root=options.webui_root.resolve(), python=options.webui_python, threads=threads).start()
 
     layers = layers_of(checkpoint)
+    if preloaded := allocator():
+        os.environ["LD_PRELOAD"] = preloaded
+    else:
+        print("no tcmalloc: pictures take longer and times vary more than with webui.sh", file=sys.stderr)
     turns, repeat = (1, 3) if options.quick else (options.turns, 5)
     measured = measure(start, layers, turns=turns, repeat=repeat)
     seconds = {name: each.medians() for name, each in measured.items()}
     plain = {name: median(each.plain) for name, each in measured.items()}
     found, differs = ratios(seconds), agreement(measured)
     title = f"{len(layers)} layers of {checkpoint.stem}, rank {models.RANK}, fp32, {threads} threads"
-    print(f"{title}, {platform.platform()}\n\n{table(measured, seconds)}\n")
+    print(f"{title}, {preloaded or 'no tcmalloc'}, {platform.platform()}\n\n{table(measured, seconds)}\n")
     print(f"A picture without tags: {', '.join(f'{name} {value:.2f} s' for name, value in plain.items())}.")
     print(f"Largest difference between the pictures: {differs} of 255.")
     if options.json:

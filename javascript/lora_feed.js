@@ -20,8 +20,9 @@
         }
 
         // Put another question; what it told with its first page, or null if there was a newer question or an error.
-        async ask({q = "", sort = "name", chosen = {}}) {
+        async ask({q = "", sort = "name", reverse = false, chosen = {}}) {
             const question = new URLSearchParams({q, sort});
+            if (reverse) question.set("reverse", "1");
             for (const [facet, values] of Object.entries(chosen)) values.forEach((value) => question.append(facet, value));
             const generation = this.generation += 1;
             const told = await this.fetch(question, 0, generation);

@@ -5,7 +5,6 @@
     "use strict";
 
     const PAUSE = 120;     // milliseconds without typing before a search
-    const SORTS = {name: "Name", newest: "Newest first", family: "Base model", size: "Largest first", rank: "Highest rank", path: "Folder"};
     const MEMORY = "lora-listing";
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
@@ -65,9 +64,7 @@
                 "aria-label": lib.t("Search the adapters"), autocomplete: "off", spellcheck: "false",
                 oninput: () => this.searchSoon(), onkeydown: (event) => this.searchKey(event),
             });
-            this.sort = element("select", {class: "lora-select", "aria-label": lib.t("Order"), onchange: () => this.search()},
-                ...Object.entries(SORTS).map(([value, text]) => element("option", {value, text: lib.t(text)})));
-            this.sort.value = this.remembered.sort in SORTS ? this.remembered.sort : "name";
+            this.order = new lib.Order(this.remembered, () => this.search());
             this.target = element("select", {class: "lora-select", "aria-label": lib.t("Prompt to write into"), onchange: () => this.mark()},
                 ...this.targets.map(([text, value]) => element("option", {value, text: lib.t(text)})));
             this.target.hidden = this.targets.length < 2;
@@ -75,8 +72,8 @@
             this.viewButton = iconButton("list", lib.t("List or grid"), () => this.turn());
             this.pickButton = iconButton("pick", lib.t("Select several"), () => this.selection.turn());
             this.copiesButton = iconButton("copies", lib.t("Duplicates"), () => this.showDuplicates(!this.duplicates.isOpen));
-            return element("div", {class: "lora-bar"}, this.field, this.target, this.sort,
-                element("div", {class: "lora-bar-buttons"}, this.viewButton, this.pickButton, this.copiesButton, this.scan.button,
+            return element("div", {class: "lora-bar"}, this.field, this.target, this.order.select,
+                element("div", {class: "lora-bar-buttons"}, this.order.button, this.viewButton, this.pickButton, this.copiesButton, this.scan.button,
                     iconButton("help", lib.t("Keys"), () => this.help.showModal())));
         }
 
@@ -103,7 +100,7 @@
         }
 
         async search({keepPlace = false} = {}) {
-            const told = await this.feed.ask({q: this.field.value, sort: this.sort.value, chosen: this.filters.chosen});
+            const told = await this.feed.ask({q: this.field.value, ...this.order.asked, chosen: this.filters.chosen});
             if (!told) return;
             if (!keepPlace) {
                 this.grid.cursor = -1;
@@ -173,7 +170,7 @@
         }
 
         memorize() {
-            remember({sort: this.sort.value, view: this.grid.view});
+            remember({...this.order.asked, view: this.grid.view});
         }
 
         say(sentence) {

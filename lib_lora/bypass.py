@@ -1,8 +1,9 @@
 """Bypass: add the delta to what a layer puts out, and leave its weight alone.
 
-For weights that cannot hold a sum: in 8 bits or fewer, quantised, inference tensors. `layer(x) + delta(x)` is the same
-number as with the delta merged, and costs a little in every step. A hook on this very module does it, as long as the
-adapter is active; low-rank deltas stay two small matrices, all others are built anew in every call.
+For weights that cannot hold a sum: in 8 bits or fewer, quantised, inference tensors; and for batches in which every
+picture has adapters of its own. `layer(x) + delta(x)` is the same number as with the delta merged, and costs a little
+in every step. A hook on this very module does it, as long as the adapter is active; low-rank deltas stay two small
+matrices, all others are built anew in every call.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ Through = Callable[[Any, Tensor, Tensor], Tensor]  # (layer, x, weight) -> what 
 CONVOLUTIONS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
 # Attention modules use the weight of their output projection without calling it.
 NEVER_CALLED = (NonDynamicallyQuantizableLinear,)
+Rows = tuple[tuple[Step, ...], ...]  # the steps of each row of a batch in turn; only one: of all rows
 THROUGH: Mapping[type[nn.Module], Through] = {  # without the bias
     nn.Linear: lambda layer, x, weight: F.linear(x, weight),
     **{kind: lambda layer, x, weight: layer._conv_forward(x, weight, None) for kind in CONVOLUTIONS},
@@ -39,7 +41,7 @@ class Hooked:
     """One parameter whose layer adds something."""
 
     slot: Slot
-    steps: tuple[Step, ...]
+    rows: Rows
     handle: Any
 
 
@@ -50,32 +52,40 @@ class Bypass:
         self._hooked: dict[str, Hooked] = {}
 
     def planned(self) -> dict[str, tuple[Step, ...]]:
-        """The steps by parameter."""
-        return {key: hooked.steps for key, hooked in self._hooked.items()}
+        """The steps by parameter, of all rows."""
+        return {key: tuple(step for steps in hooked.rows for step in steps) for key, hooked in self._hooked.items()}
 
-    def show(self, key: str, steps: tuple[Step, ...], slot: Slot) -> None:
-        """Make the layer of `slot` (a bias that it lacks: the layer of the weight) add `steps` from now on.
+    def show(self, key: str, rows: Rows, slot: Slot) -> None:
+        """Make the layer of `slot` (a bias that it lacks: the layer of the weight) add `rows` from now on.
 
-        Raises PatchError if it is no layer for that.
+        Of several rows, the first is for every first of as many pictures in a batch, and so on. Raises PatchError if it
+        is no layer for that.
         """
         known = self._hooked.get(key)
-        if known is not None and known.slot == slot and known.steps == steps:
+        if known is not None and known.slot == slot and known.rows == rows:
             return
         self.remove(key)
         if not can_bypass(slot):
             kind = type(slot.module).__name__
-            raise PatchError(
-                f"{key} is quantised, and nothing can be added to a {kind} that is; use another checkpoint"
-            )
-        is_bias = slot.attribute == "bias" or steps[0].target.beside is not None
-        addition = Vector(slot, steps) if is_bias else _of_weight(slot, steps)
+            why = (f"{key} is quantised, and nothing can be added to a {kind} that is; use another checkpoint"
+                   if len(rows) == 1 else f"{key} cannot be another one for each picture of a batch, in a {kind}")
+            raise PatchError(why)
+        additions = [_addition(slot, steps) if steps else None for steps in rows]
 
         def add(layer: nn.Module, args: Sequence[Any], named: Mapping[str, Any], output: Tensor) -> Tensor:
             x = args[0] if args else named["input"]
             x = x.to(output.dtype) if x.is_floating_point() else x  # as the layer did: some cast what they get
-            return output + addition(layer, x).to(output.dtype)
+            if len(additions) == 1 and additions[0] is not None:
+                return output + additions[0](layer, x).to(output.dtype)
+            if len(x) % len(additions):
+                raise PatchError(f"a batch of {len(x)} cannot be told apart into {len(additions)} pictures")
+            total = output.clone()
+            for row, addition in enumerate(additions):
+                if addition is not None:
+                    total[row :: len(additions)] += addition(layer, x[row :: len(additions)]).to(output.dtype)
+            return total
 
-        self._hooked[key] = Hooked(slot, steps, slot.module.register_forward_hook(add, with_kwargs=True))
+        self._hooked[key] = Hooked(slot, rows, slot.module.register_forward_hook(add, with_kwargs=True))
 
     def remove(self, key: str) -> None:
         """The layer as it is."""
@@ -151,6 +161,11 @@ class Vector:
         if isinstance(layer, nn.GroupNorm):
             return self.vector.reshape(-1, *[1] * (x.dim() - 2))
         return self.vector
+
+
+def _addition(slot: Slot, steps: tuple[Step, ...]) -> LowRank | Whole | Vector:
+    is_bias = slot.attribute == "bias" or steps[0].target.beside is not None
+    return Vector(slot, steps) if is_bias else _of_weight(slot, steps)
 
 
 def _of_weight(slot: Slot, steps: tuple[Step, ...]) -> LowRank | Whole:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lib_lora.embeddings import PromptWords
-from lib_lora.errors import PatchError, TagError
+from lib_lora.errors import PatchError
 from lib_lora.host import TorchHost
 from lib_lora.library import Library
 from lib_lora.originals import CheckpointFile
 from lib_lora.patch import Keep
-from lib_lora.plan import Plan
+from lib_lora.plan import Plan, split
 from lib_lora.session import Report, Session
 from lib_lora.slots import Slot, slots_of
-from lib_lora.tag import LoraTag, Prompt, read_prompt
+from lib_lora.tag import read_prompt
 from lib_lora.targets import TargetIndex, index_diffusers
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
@@ -42,15 +42,29 @@ class DiffusersHost(TorchHost):
 
     def apply(self, plan: Plan) -> None:
         """See Host. The words that the adapters bring come and go with them."""
-        same = self.words.shown.keys() == plan.embeddings.keys() and all(
-            self.words.shown[word] is parts for word, parts in plan.embeddings.items())  # fmt: skip
-        if same and not any("token_embedding" in key for key in (*plan.steps, *self.patcher.patched)):
-            super().apply(plan)
+        self._with_words([plan], plan.embeddings, lambda: super(DiffusersHost, self).apply(plan))
+
+    def apply_each(self, plans: Sequence[Plan], *, pictures: int = 1) -> None:
+        """See BatchHost. A word that one adapter brings is known to all prompts of the batch."""
+        embeddings = split(plans)[0].embeddings
+        self._with_words(
+            plans, embeddings, lambda: super(DiffusersHost, self).apply_each(plans, pictures=pictures)
+        )
+
+    def _with_words(
+        self, plans: Sequence[Plan], embeddings: Mapping[str, Mapping[str, Tensor]], apply: Callable[[], None]
+    ) -> None:
+        """`apply` on the matrices as the pipeline knows them, then the longer ones of the adapters' words."""
+        same = self.words.shown.keys() == embeddings.keys() and all(
+            self.words.shown[word] is parts for word, parts in embeddings.items())  # fmt: skip
+        keys = {*self.patcher.patched, *(key for plan in plans for key in plan.steps)}
+        if same and not any("token_embedding" in key for key in keys):
+            apply()
             return
         self.words.remove()
-        super().apply(plan)
+        apply()
         try:
-            self.problems = self.words.show(plan.embeddings)
+            self.problems = self.words.show(embeddings)
         except RuntimeError as error:
             self.patcher.restore()
             raise PatchError(
@@ -89,20 +103,27 @@ class Attached:
         """What became of the tags of the last call."""
         return self.session.report
 
-    def activate(self, prompt: str | Sequence[str]) -> str | list[str]:
+    def activate(self, prompt: str | Sequence[str], *, pictures: int = 1) -> str | list[str]:
         """Make the pipeline carry the tags of `prompt`, and return the prompt without them.
 
-        Of several prompts (a batch) all must have the same tags: one model makes all pictures of a batch.
+        Several prompts (a batch) may have different tags: what they do not share is added to the layers' outputs, for
+        each picture its own, which costs a little in every step. `pictures` are made of each prompt.
         """
         prompts = [read_prompt(text) for text in ([prompt] if isinstance(prompt, str) else prompt)]
-        report = self.session.activate(_common_tags(prompts), [error for read in prompts for error in read.errors])
+        tags = [read.tags for read in prompts]
+        errors = [error for read in prompts for error in read.errors]
+        if all(each == tags[0] for each in tags):
+            report = self.session.activate(tags[0] if tags else (), errors)
+        else:
+            report = self.session.activate_each(tags, errors, pictures=pictures)
         self.session.report = replace(report, problems=(*report.problems, *self.host.problems))
         texts = [" ".join(read.text.split()) for read in prompts]
         return texts[0] if isinstance(prompt, str) else texts
 
     def __call__(self, prompt: str | Sequence[str], *args: Any, **options: Any) -> Any:
         """`pipe(prompt, ...)` with the tags of `prompt` active; they stay so until the next call or `clear`."""
-        return self.pipe(self.activate(prompt), *args, **options)
+        pictures = options.get("num_images_per_prompt") or 1
+        return self.pipe(self.activate(prompt, pictures=pictures), *args, **options)
 
     def clear(self) -> None:
         """The untouched pipeline."""
@@ -119,15 +140,6 @@ def attach(pipe: Any, folder: str | Path | Sequence[str | Path], *, keep: Keep =
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     return Attached(pipe, Library([Path(each) for each in folders]), keep=keep)
-
-
-def _common_tags(prompts: Sequence[Prompt]) -> tuple[LoraTag, ...]:
-    first = prompts[0].tags if prompts else ()
-    if any(read.tags != first for read in prompts):
-        raise TagError(
-            "the prompts of one batch have different <lora:...> tags; give all the same, or call once for each"
-        )
-    return first
 
 
 def _index(shapes: Mapping[str, tuple[int, ...]]) -> TargetIndex:

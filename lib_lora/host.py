@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from lib_lora.originals import CheckpointFile
 from lib_lora.patch import Patcher
-from lib_lora.plan import Plan
+from lib_lora.plan import Plan, split
 from lib_lora.slots import Slot
 from lib_lora.targets import TargetIndex
 
@@ -21,6 +21,18 @@ class Host(Protocol):
 
     def apply(self, plan: Plan) -> None:
         """Make the weights what `plan` says. Raises PatchError, with every base weight back in place."""
+        ...
+
+
+@runtime_checkable
+class BatchHost(Host, Protocol):
+    """A host that can carry other adapters for each picture of a batch."""
+
+    def apply_each(self, plans: Sequence[Plan], *, pictures: int = 1) -> None:
+        """`apply` for a batch in which every prompt has a plan of its own, and `pictures` pictures are made of each.
+
+        Raises PatchError, with every base weight back in place.
+        """
         ...
 
 
@@ -61,6 +73,15 @@ class TorchHost:
     def apply(self, plan: Plan) -> None:
         """See Host."""
         self.patcher.apply(plan, self._slots)
+
+    def apply_each(self, plans: Sequence[Plan], *, pictures: int = 1) -> None:
+        """See BatchHost.
+
+        What all plans have in common is merged into the weights, the rest stands beside them. A batch that the UNet
+        gets holds all pictures in order, once or several times over; one that a text encoder gets holds the prompts.
+        """
+        common, rows = split(plans, pictures)
+        self.patcher.apply(common, self._slots, rows=rows)
 
     def detach(self) -> None:
         """The base weights, and no hook left."""

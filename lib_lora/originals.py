@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 IN_FLIGHT = 256 << 20  # bytes that may be on their way to main memory, and take room on the GPU as long
+PIECE = 1 << 20  # values
 INTEGERS = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}
 
 
@@ -28,7 +29,7 @@ class Original(ABC):
 
     @abstractmethod
     def base(self, current: Tensor) -> Tensor:
-        """The base weight on the device and in the dtype of `current`; not to be written to."""
+        """The base weight on the device of `current`, with the values it has in that dtype; not to be written to."""
 
     @abstractmethod
     def put_back(self, parameter: Tensor) -> None:
@@ -76,10 +77,15 @@ class Reread(Original):
     dtype: torch.dtype  # in which it was compared
 
     def base(self, current: Tensor) -> Tensor:
-        return self.stored.to(device=current.device, dtype=self.dtype).to(current.dtype)
+        moved = self.stored.to(current.device)
+        return moved if self._is_exact(current) else moved.to(self.dtype).to(current.dtype)
 
     def put_back(self, parameter: Tensor) -> None:
-        parameter.data.copy_(self.stored.to(self.dtype))
+        parameter.data.copy_(self.stored if self._is_exact(parameter) else self.stored.to(self.dtype))
+
+    def _is_exact(self, current: Tensor) -> bool:
+        """True if what is stored becomes the base weight in whatever computes with it, without a copy of its own."""
+        return current.dtype == self.dtype == torch.promote_types(self.stored.dtype, self.dtype)
 
 
 class CheckpointFile:
@@ -105,10 +111,8 @@ class CheckpointFile:
         for path, name in self._places.get(key, ()):
             if name in self._names.get(path, ()):
                 stored = self._files[path].get_tensor(name)
-                if stored.shape == current.shape and stored.is_floating_point():
-                    cast = stored.to(device=current.device, dtype=current.dtype)
-                    if same_bits(cast, current):
-                        return Reread(stored, current.dtype)
+                if stored.shape == current.shape and stored.is_floating_point() and _becomes(stored, current):
+                    return Reread(stored, current.dtype)
         return None
 
 
@@ -143,6 +147,18 @@ def _pinned_like(original: Tensor) -> Tensor | None:
         with contextlib.suppress(RuntimeError):
             return torch.empty_like(original, device="cpu", pin_memory=True)
     return None
+
+
+def _becomes(stored: Tensor, current: Tensor) -> bool:
+    """True if the host's cast of `stored` is `current`, bit for bit.
+
+    On a CPU in pieces: temporaries of many sizes would stay with the process as holes in its memory.
+    """
+    rows = stored.shape[0] if stored.dim() else 1
+    if not current.is_cuda and stored.dtype != current.dtype:
+        rows = max(1, PIECE * rows // max(1, stored.numel()))
+    pieces = (stored.split(rows), current.split(rows)) if stored.dim() else ((stored,), (current,))
+    return all(same_bits(one.to(other.device).to(other.dtype), other) for one, other in zip(*pieces, strict=True))
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:

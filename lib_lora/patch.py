@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from lib_lora.bypass import Bypass, can_bypass
+from lib_lora.bypass import Bypass, Rows, can_bypass
 from lib_lora.errors import PatchError, is_out_of_memory
 from lib_lora.fold import fold
+from lib_lora.fresh import Fresh
 from lib_lora.originals import CheckpointFile, Kept, Original, Outbox, Reread, is_shared
 from lib_lora.plan import Plan, Step
 from lib_lora.slots import Slot
@@ -116,23 +117,29 @@ class Patcher:
         patched = {key: known.steps for key, known in self._patched.items()}
         return patched | {key: made.steps for key, made in self._made.items()} | self._bypass.planned()
 
-    def apply(self, plan: Plan, slots: Mapping[str, Slot]) -> None:
+    def apply(self, plan: Plan, slots: Mapping[str, Slot], *, rows: Mapping[str, Rows] | None = None) -> None:
         """Make every parameter what `plan` says, starting from its base weight.
 
-        Raises PatchError if that fails, with every weight its base weight again.
+        `rows`: parameters that `plan` does not name, and that shall be another one for each picture of a batch. Raises
+        PatchError if that fails, with every weight its base weight again.
         """
+        rows = rows or {}
         try:
             with _exact_arithmetic():
-                for key in [key for key in self.planned() if key not in plan.steps]:
+                for key in [key for key in self.planned() if key not in plan.steps and key not in rows]:
                     self._restore(key)
+                for key, of_key in rows.items():
+                    first = next(steps[0] for steps in of_key if steps)
+                    self._show_beside(key, of_key, slots[first.target.beside or key])
                 merged = self._bypass_others(plan, slots)
                 fresh = [slots[key] for key in merged if key in slots and key not in self._patched]
                 keep, checkpoint = self._policy(fresh) if fresh else ("device", None)
+                memory = Fresh()
                 for key, steps in merged.items():
                     if steps[0].target.beside is not None:
                         self._make_bias(key, steps, slots[steps[0].target.beside])
                     else:
-                        self._patch(key, steps, slots[key], keep, checkpoint)
+                        self._patch(key, steps, slots[key], keep, checkpoint, memory)
         except RuntimeError as error:
             self.restore()
             raise PatchError(_explain(error)) from error
@@ -163,10 +170,13 @@ class Patcher:
                 self._bypass.remove(key)
                 merged[key] = steps
             else:
-                if key in self._patched or key in self._made:
-                    self._restore(key)
-                self._bypass.show(key, steps, slot)
+                self._show_beside(key, (steps,), slot)
         return merged
+
+    def _show_beside(self, key: str, rows: Rows, slot: Slot) -> None:
+        if key in self._patched or key in self._made:
+            self._restore(key)
+        self._bypass.show(key, rows, slot)
 
     def _policy(self, fresh: list[Slot]) -> tuple[Keep, CheckpointFile | None]:
         """Where the originals of these weights go, and the file if that is where they are."""
@@ -202,7 +212,13 @@ class Patcher:
             log.warning("Lora: %s", sentence)
 
     def _patch(
-        self, key: str, steps: tuple[Step, ...], slot: Slot, keep: Keep, checkpoint: CheckpointFile | None
+        self,
+        key: str,
+        steps: tuple[Step, ...],
+        slot: Slot,
+        keep: Keep,
+        checkpoint: CheckpointFile | None,
+        memory: Fresh,
     ) -> None:
         current = slot.parameter.data
         known = self._patched.get(key)
@@ -212,9 +228,8 @@ class Patcher:
         if known is None:
             original = self._original(key, current, keep, checkpoint)
             known = Patched(slot, original, (), StorageWeakRef(current.untyped_storage()), _sample(current))
-            base, out = current, torch.empty_like(current)
-            if isinstance(original, Reread) and not is_shared(slot.parameter):
-                out = current
+            is_written_over = isinstance(original, Reread) and not is_shared(slot.parameter)
+            base, out = current, current if is_written_over else memory.like(current)
         else:
             if not known.is_same_memory(current):
                 is_right = known.steps == steps and known.is_exact(current)

@@ -109,6 +109,27 @@ def plan(active: Sequence[tuple[LoraTag, Adapter]], index: TargetIndex) -> Plan:
     return Plan({key: tuple(of_key) for key, of_key in steps.items()}, tuple(reports), embeddings)
 
 
+def split(plans: Sequence[Plan], pictures: int = 1) -> tuple[Plan, dict[str, tuple[tuple[Step, ...], ...]]]:
+    """`(what all plans have in common, {parameter: the steps of each row of a batch} of the rest)`.
+
+    `pictures` are made of each prompt, one after another: that many rows in the UNet, one in a text encoder.
+    """
+    common: dict[str, tuple[Step, ...]] = {}
+    rows: dict[str, tuple[tuple[Step, ...], ...]] = {}
+    embeddings: dict[str, Mapping[str, Tensor]] = {}
+    for key in dict.fromkeys(key for each in plans for key in each.steps):
+        of_key = [each.steps.get(key, ()) for each in plans]
+        component = next(steps[0] for steps in of_key if steps).target.component
+        if all(steps == of_key[0] for steps in of_key):
+            common[key] = of_key[0]
+        else:
+            repeat = pictures if component == "unet" else 1
+            rows[key] = tuple(steps for steps in of_key for _ in range(repeat))
+    for each in plans:
+        embeddings = {**each.embeddings, **embeddings}
+    return Plan(common, embeddings=embeddings), rows
+
+
 def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step], AdapterReport]:
     steps: list[Step] = []
     unmatched: list[str] = []

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from lib_lora.adapter import Adapter, AdapterCache
 from lib_lora.errors import LoraError, PatchError
-from lib_lora.host import Host
+from lib_lora.host import BatchHost, Host
 from lib_lora.plan import AdapterReport, Plan, plan
 from lib_lora.tag import LoraTag
 
@@ -64,7 +64,40 @@ class Session:
         Never raises for a bad adapter: it is left out, its report says why, and the others work. `errors` are tags that
         could not be read; they go into the report.
         """
-        read: dict[int, tuple[LoraTag, Adapter]] = {}  # by place in the prompt
+        read, reports = self._read(tags)
+        reports |= self._apply(read)
+        self.report = Report(tuple(reports[place] for place in sorted(reports)), tuple(str(error) for error in errors))
+        return self.report
+
+    def activate_each(
+        self, prompts: Sequence[Sequence[LoraTag]], errors: Sequence[LoraError] = (), *, pictures: int = 1
+    ) -> Report:
+        """The same for a batch whose prompts have tags of their own; `pictures` pictures are made of each prompt.
+
+        Raises TypeError if the host cannot do that. If the arithmetic of one adapter fails, none is applied.
+        """
+        if not isinstance(self.host, BatchHost):
+            raise TypeError(f"{type(self.host).__name__} makes all pictures of a batch with the same adapters")
+        plans, told = [], {}
+        for tags in prompts:
+            read, reports = self._read(tags)
+            made = plan(list(read.values()), self.host.targets()) if read else Plan()
+            reports |= dict(zip(read, made.reports, strict=True))
+            plans.append(made)
+            told.update({reports[place].tag: reports[place] for place in sorted(reports)})
+        problems = [str(error) for error in errors]
+        try:
+            self.host.apply_each(plans, pictures=pictures)
+        except PatchError as error:
+            told = {tag: replace(each, problem=each.problem or str(error)) for tag, each in told.items()}
+        self.report = Report(tuple(told.values()), tuple(problems))
+        return self.report
+
+    def _read(
+        self, tags: Sequence[LoraTag]
+    ) -> tuple[dict[int, tuple[LoraTag, Adapter]], dict[int, AdapterReport]]:
+        """`(what can be applied, the reports of what cannot)`, by place in the prompt."""
+        read: dict[int, tuple[LoraTag, Adapter]] = {}
         reports: dict[int, AdapterReport] = {}
         for place, tag in enumerate(tags):
             try:
@@ -73,9 +106,7 @@ class Session:
                 reports[place] = AdapterReport(tag, problem=str(error))
             else:
                 _add(read, place, tag, adapter)
-        reports |= self._apply(read)
-        self.report = Report(tuple(reports[place] for place in sorted(reports)), tuple(str(error) for error in errors))
-        return self.report
+        return read, reports
 
     def _apply(self, read: dict[int, tuple[LoraTag, Adapter]]) -> dict[int, AdapterReport]:
         """Apply all of `read`, or those that are left without the ones whose arithmetic fails."""

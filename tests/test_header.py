@@ -132,6 +132,42 @@ def test_files_with_the_same_tensors_share_a_layout_whatever_their_metadata(tmp_
         read_header(cut, layouts=layouts)
 
 
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    metadata=st.dictionaries(st.text(max_size=5), st.text(alphabet='"}\\{:, aö\ud800', max_size=12), max_size=3),
+    indent=st.sampled_from([None, 0, 1]),
+    separators=st.sampled_from([(",", ":"), (", ", ": ")]),
+    is_ascii=st.booleans(),
+)
+def test_metadata_are_what_json_says_however_they_are_written(
+    tmp_path_factory, metadata, indent, separators, is_ascii
+):
+    header = {"__metadata__": metadata, "x": entry()}
+    text = json.dumps(header, indent=indent, separators=separators, ensure_ascii=is_ascii)
+    path = tmp_path_factory.mktemp("metadata") / "a.safetensors"
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:  # half a character can only be written with a backslash
+        raw = json.dumps(header, indent=indent, separators=separators).encode()
+    read = read_header(write_raw(path, raw, bytes(8)))
+    assert set(read.tensors) == {"x"}
+    expected = {key: text.encode("utf-8", "replace").decode() for key, text in metadata.items()}
+    assert read.metadata == json.loads(read.metadata_json, strict=False) == expected or "\ud800" in str(metadata)
+    assert list(read.metadata.values()) == list(expected.values())
+
+
+def test_layouts_are_told_apart_also_when_no_more_are_kept(tmp_path):
+    layouts = Layouts()
+    layouts.MOST = 1
+    tensors = [{f"x{number}": entry()} for number in range(3)]
+    paths = [write_raw(tmp_path / f"{number}.safetensors", json.dumps(each).encode(), bytes(8))
+             for number, each in enumerate(tensors)]
+    first, again = ([read_header(path, layouts=layouts) for path in paths] for _ in range(2))
+    assert [set(each.tensors) for each in again] == [{"x0"}, {"x1"}, {"x2"}]
+    assert [each.layout for each in first] == [each.layout for each in again]
+    assert len({each.layout for each in first}) == 3
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(junk=st.binary(max_size=60), place=st.integers(0, 400))
 def test_a_damaged_file_is_read_or_refused_but_nothing_else(tmp_path_factory, junk, place):

@@ -113,7 +113,7 @@ def _find(
     if len(kept) < len(ordered):
         wanted_places = frozenset(kept)
         ordered = [place for place in ordered if place in wanted_places]
-    if not query.reverse and stock.favorites:
+    if stock.favorites:
         favorites = stock.favorites
         ordered = [n for n in ordered if n in favorites] + [n for n in ordered if n not in favorites]
     return Answer(ordered, facets)

@@ -18,12 +18,12 @@ from typing import BinaryIO
 
 from lib_lora.files import Found
 from lib_lora.library.ahead import ahead
-from lib_lora.library.reading import Learnt, Texts, fetch, read_texts
+from lib_lora.library.reading import Learnt, Texts, announce, fetch, read_texts
 
 ROOT = Path(__file__).parents[2]
 ENOUGH = 1000  # files; fewer are read before the workers have started
 MOST = 4  # processes; then the disk and the database are what takes time
-CHUNK = 32  # files
+CHUNK = 16  # files
 
 
 class Workers:
@@ -108,6 +108,8 @@ def _serve(asked: BinaryIO, answers: BinaryIO) -> None:
             files = pickle.load(asked)
         except EOFError:
             return
+        for each in files:
+            announce(each)
         pickle.dump([read_texts(each, fetch(each), learnt) for each in files], answers)
         answers.flush()
 

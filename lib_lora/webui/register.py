@@ -117,8 +117,11 @@ class Room:
             print(f"lib_lora: {problem}; another extension is in the way")
 
     def model_loaded(self, sd_model: nn.Module) -> None:
-        """New weights, perhaps in a model that we know: nothing is applied, but its layers have names and a session."""
-        session_of(sd_model, self.catalogue, self.network.cache)
+        """New weights, perhaps in a model that we know: nothing is applied, but its layers have names and a session.
+
+        They are listed now, so that the first picture with a tag need not wait for that.
+        """
+        session_of(sd_model, self.catalogue, self.network.cache).host.targets()
         legacy.name_layers(sd_model)
 
     def _following(self, reload: Callable[..., Any]) -> Callable[..., Any]:

@@ -33,6 +33,8 @@ test("the first page comes with the question, the others when they are in sight"
     await made.ask({q: "a", sort: "newest", chosen: {family: ["sd1", "sdxl"], tag: []}});
     assert.equal(api.asked[0], "q=a&sort=newest&family=sd1&family=sdxl&offset=0&limit=100");
     assert.deepEqual([made.count, made.card(7).id, made.card(99).id], [250, 7, 99]);
+    await made.ask({q: "a", reverse: true});
+    assert.equal(api.asked.pop(), "q=a&sort=name&reverse=1&offset=0&limit=100");
     made.sight = {first: 150, last: 180};
     assert.equal(made.card(150), null);
     await pause(80);

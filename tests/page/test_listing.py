@@ -172,6 +172,21 @@ def test_order_and_kind_of_view_are_remembered(page):
     assert page.locator(CARDS).first.bounding_box()["height"] < 80
 
 
+def test_the_order_can_be_turned_round_and_stays_so(page):
+    open_listing(page)
+    titles = page.locator(f"{CARDS} .lora-title")
+    forward = titles.all_inner_texts()
+    page.get_by_label("The other way round").click()
+    page.wait_for_function(
+        "last => document.querySelector('.lora-listing .lora-title')?.innerText === last", arg=forward[-1]
+    )
+    assert titles.all_inner_texts() == forward[::-1]
+    page.reload()
+    open_listing(page)
+    assert titles.all_inner_texts() == forward[::-1]
+    assert page.get_by_label("The other way round").get_attribute("aria-pressed") == "true"
+
+
 def test_a_long_search_for_files_shows_how_far_it_is(page):
     open_listing(page)
     asked = []
