@@ -17,7 +17,7 @@ from tests.support import Folder, fingerprint, kohya_shapes, write_lora
 from tests.test_bypass import dora, lora
 
 SIZE = dict(num_inference_steps=2, width=32, height=32, output_type="np")
-NEAR = 2e-5  # of 1: rounding, in the other order
+NEAR = 5e-4  # of 1: rounding, which seven times the guidance makes larger
 
 
 @pytest.fixture(scope="module", params=["sd1", "sdxl"])
@@ -59,7 +59,7 @@ def test_each_picture_is_the_one_that_it_would_be_alone(drawing, each, guidance)
     assert not drawing.host.patcher.bypassed
     assert np.abs(together - np.concatenate(alone)).max() < NEAR
     plain = draw(drawing, ["a cat", "a dog", "a bird"], 3 * each, each=each, guidance_scale=guidance)
-    assert np.abs(together - plain).reshape(3 * each, -1).max(axis=1).min() > 1000 * NEAR
+    assert np.abs(together - plain).reshape(3 * each, -1).max(axis=1).min() > 40 * NEAR
 
 
 def test_an_algorithm_that_needs_the_weight_can_be_one_pictures_own(drawing):
