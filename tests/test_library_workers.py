@@ -78,6 +78,12 @@ def test_what_a_dead_worker_leaves_is_read_here(folder, many, monkeypatch):
     assert list(workers.read_all(files)) == here(files)
 
 
+def test_what_a_worker_says_that_is_no_answer_is_read_here(folder, many, monkeypatch):
+    monkeypatch.setattr(workers, "PROGRAM", "print('hello'); import sys; sys.stdin.read()")
+    files = list(walk([folder]))
+    assert list(workers.read_all(files)) == here(files)
+
+
 @pytest.mark.parametrize("executable", ["", "/opt/painter/painter", "/nowhere/python"])
 def test_where_no_python_can_be_started_files_are_read_here(folder, many, monkeypatch, executable):
     monkeypatch.setattr(sys, "executable", executable)

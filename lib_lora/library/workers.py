@@ -1,6 +1,6 @@
 """Many files are read by several processes: what Python does with a header, it does on one core a process.
 
-A worker is this module run as a program. It is asked over its standard input for some files at a time and answers with
+A worker is a Python that runs `serve`. It is asked over its standard input for some files at a time and answers with
 their texts, and it ends with the program that started it.
 """
 
@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import BinaryIO
 
 from lib_lora.files import Found
 from lib_lora.library.ahead import ahead
@@ -24,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 ENOUGH = 1000  # files; fewer are read before the workers have started
 MOST = 4  # processes; then the disk and the database are what takes time
 CHUNK = 16  # files
+PROGRAM = f"from {__name__} import serve; serve()"
+LOST = (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, LookupError, ValueError)  # no answer
 
 
 class Workers:
@@ -50,7 +51,7 @@ class Workers:
         try:
             if worker is not None:
                 return _ask(worker, files)
-        except (OSError, EOFError, pickle.UnpicklingError):
+        except LOST:
             worker = None
         finally:
             self._idle.put(worker)
@@ -81,7 +82,7 @@ def _start() -> subprocess.Popen[bytes] | None:
         return None
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-c", PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -101,18 +102,15 @@ def _ask(worker: subprocess.Popen[bytes], files: Sequence[Found]) -> list[Texts]
     return answer
 
 
-def _serve(asked: BinaryIO, answers: BinaryIO) -> None:
+def serve() -> None:
+    """Answer until nobody asks any more."""
     learnt = Learnt()
     while True:
         try:
-            files = pickle.load(asked)
+            files = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
         for each in files:
             announce(each)
-        pickle.dump([read_texts(each, fetch(each), learnt) for each in files], answers)
-        answers.flush()
-
-
-if __name__ == "__main__":
-    _serve(sys.stdin.buffer, sys.stdout.buffer)
+        pickle.dump([read_texts(each, fetch(each), learnt) for each in files], sys.stdout.buffer)
+        sys.stdout.buffer.flush()
