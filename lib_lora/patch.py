@@ -95,6 +95,7 @@ class Patcher:
         self._bypass = Bypass()
         self._watched: dict[str, tuple[nn.Module, Any]] = {}  # the handle of the hook on this module
         self._outbox = Outbox()
+        self._fresh = Fresh()
         self._told: set[str] = set()
 
     @property
@@ -128,18 +129,18 @@ class Patcher:
             with _exact_arithmetic():
                 for key in [key for key in self.planned() if key not in plan.steps and key not in rows]:
                     self._restore(key)
+                self._fresh.release()
                 for key, of_key in rows.items():
                     first = next(steps[0] for steps in of_key if steps)
                     self._show_beside(key, of_key, slots[first.target.beside or key])
                 merged = self._bypass_others(plan, slots)
                 fresh = [slots[key] for key in merged if key in slots and key not in self._patched]
                 keep, checkpoint = self._policy(fresh) if fresh else ("device", None)
-                memory = Fresh()
                 for key, steps in merged.items():
                     if steps[0].target.beside is not None:
                         self._make_bias(key, steps, slots[steps[0].target.beside])
                     else:
-                        self._patch(key, steps, slots[key], keep, checkpoint, memory)
+                        self._patch(key, steps, slots[key], keep, checkpoint)
         except RuntimeError as error:
             self.restore()
             raise PatchError(_explain(error)) from error
@@ -151,6 +152,7 @@ class Patcher:
         """Put every base weight back, bit for bit."""
         for key in self.planned():
             self._restore(key)
+        self._fresh.release()
 
     def release(self) -> None:
         """Put every base weight back and leave the model: no hook stays."""
@@ -212,13 +214,7 @@ class Patcher:
             log.warning("Lora: %s", sentence)
 
     def _patch(
-        self,
-        key: str,
-        steps: tuple[Step, ...],
-        slot: Slot,
-        keep: Keep,
-        checkpoint: CheckpointFile | None,
-        memory: Fresh,
+        self, key: str, steps: tuple[Step, ...], slot: Slot, keep: Keep, checkpoint: CheckpointFile | None
     ) -> None:
         current = slot.parameter.data
         known = self._patched.get(key)
@@ -229,7 +225,7 @@ class Patcher:
             original = self._original(key, current, keep, checkpoint)
             known = Patched(slot, original, (), StorageWeakRef(current.untyped_storage()), _sample(current))
             is_written_over = isinstance(original, Reread) and not is_shared(slot.parameter)
-            base, out = current, current if is_written_over else memory.like(current)
+            base, out = current, current if is_written_over else self._fresh.like(current)
         else:
             if not known.is_same_memory(current):
                 is_right = known.steps == steps and known.is_exact(current)

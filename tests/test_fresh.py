@@ -9,9 +9,14 @@ import pytest
 import torch
 
 from lib_lora import fresh
-from lib_lora.fresh import BLOCK, Fresh
+from lib_lora.fresh import PAGE, Fresh
 
-SHAPES = [(3,), (320, 320), (16, 4, 3, 3), (1,), (BLOCK // 8, 3)]  # the last is larger than a block
+LARGE = (PAGE, 3)
+SHAPES = [(3,), (1024, 1100), (1024, 1100), (64, 64, 32, 33), (0, 4), LARGE]
+
+
+def large(value: float = 0.0) -> torch.Tensor:
+    return torch.full(LARGE, value)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
@@ -21,35 +26,50 @@ def test_pieces_hold_what_is_written_and_do_not_overlap(dtype):
     pieces = [memory.like(each) for each in wanted]
     for piece, each in zip(pieces, wanted, strict=True):
         assert (piece.shape, piece.dtype, piece.stride()) == (each.shape, each.dtype, each.stride())
-        assert piece.data_ptr() % 64 == 0
         piece.copy_(each)
     assert all(torch.equal(piece, each) for piece, each in zip(pieces, wanted, strict=True))
-
-
-def test_each_piece_has_a_storage_of_its_own():
-    memory = Fresh()
-    one, two = memory.like(torch.empty(64)), memory.like(torch.empty(64))
-    assert one.untyped_storage().nbytes() == 64 * 4
-    assert one.untyped_storage().data_ptr() != two.untyped_storage().data_ptr()
+    storages = {piece.untyped_storage().data_ptr() for piece in pieces if piece.numel()}
+    assert len(storages) == len(SHAPES) - 1
+    assert all(piece.untyped_storage().nbytes() == piece.nbytes for piece in pieces)
 
 
 def test_strides_that_are_not_contiguous_are_kept():
-    weight = torch.empty(8, 4, 3, 3).contiguous(memory_format=torch.channels_last)
+    weight = torch.empty(640, 640, 3, 3).contiguous(memory_format=torch.channels_last)
     assert Fresh().like(weight).stride() == weight.stride()
-    assert Fresh().like(torch.empty(0, 4)).shape == (0, 4)
 
 
 @pytest.mark.skipif(fresh.LARGE_PAGES is None, reason="this system has no large pages to ask for")
-def test_memory_goes_back_with_its_last_piece():
+def test_memory_is_handed_out_again_only_when_nobody_holds_it():
     memory = Fresh()
-    one, two = memory.like(torch.empty(64)), memory.like(torch.empty(64))
-    block = weakref.ref(memory._block)
-    del memory, one
+    one = memory.like(large())
+    address, alias = one.data_ptr(), one.view(-1)[5:]
+    assert address % PAGE == 0
+    one.fill_(7)
+    del one
+    memory.release()
+    other = memory.like(large())
+    assert other.data_ptr() != address  # `alias` lies there
+    assert alias.eq(7).all()
+    del alias
+    memory.release()
+    again = memory.like(large())
+    assert again.data_ptr() == address
+    again.copy_(large(3))
+    memory.release()
+    assert again.eq(3).all()
+    assert other.data_ptr() != again.data_ptr()
+
+
+@pytest.mark.skipif(fresh.LARGE_PAGES is None, reason="this system has no large pages to ask for")
+def test_memory_outlives_its_maker_and_goes_with_its_last_tensor():
+    memory = Fresh()
+    one, two = memory.like(large()), memory.like(large())
+    one.fill_(1)
+    gone = weakref.ref(memory._pieces[one.nbytes][1].memory)
+    del memory, two
     gc.collect()
-    assert block() is not None
-    del two
-    gc.collect()
-    assert block() is None
+    assert gone() is None
+    assert one.eq(1).all()
 
 
 def test_where_the_system_gives_none_torch_is_asked(monkeypatch):
@@ -57,6 +77,6 @@ def test_where_the_system_gives_none_torch_is_asked(monkeypatch):
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(fresh.mmap, "mmap", refuse)
-    assert Fresh().like(torch.empty(5, 7)).shape == (5, 7)
+    assert Fresh().like(large()).shape == LARGE
     monkeypatch.setattr(fresh, "LARGE_PAGES", None)
-    assert Fresh().like(torch.empty(5, 7)).shape == (5, 7)
+    assert Fresh().like(large()).shape == LARGE
