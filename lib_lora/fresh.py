@@ -49,10 +49,10 @@ class Fresh:
         pieces = self._pieces.setdefault(size, [])
         free = next((piece for piece in pieces if not piece.is_used), None)
         try:
-            memory = free.memory if free else _mapped(size + PAGE)
+            memory = free.memory if free else _mapped(size)
         except OSError:  # no memory, which torch says better; or a kernel without large pages
             return torch.empty_like(tensor)
-        to_page = -np.frombuffer(memory, np.uint8).ctypes.data % PAGE
+        to_page = _to_page(memory)
         user = np.frombuffer(memory, np.uint8, size, to_page)
         if free:
             pieces.remove(free)
@@ -69,7 +69,15 @@ class Fresh:
 
 
 def _mapped(size: int) -> mmap.mmap:
-    """Raises OSError."""
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(LARGE_PAGES)  # type: ignore[arg-type]
+    """At least `size` bytes from a large page on, of which the last, if they fill none, lie in small ones.
+
+    Raises OSError.
+    """
+    memory = mmap.mmap(-1, size + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(LARGE_PAGES, _to_page(memory), size // PAGE * PAGE)  # type: ignore[arg-type]
     return memory
+
+
+def _to_page(memory: mmap.mmap) -> int:
+    """Bytes before the first large page."""
+    return int(-np.frombuffer(memory, np.uint8).ctypes.data % PAGE)
