@@ -1,5 +1,6 @@
 // What a click on a card of the WebUI's page "Lora" does, and a key. The first click is the WebUI's own; the second finds the
-// adapter's tag also where it was changed since. Elsewhere than in the WebUI this does nothing.
+// adapter's tag also where it was changed since. The card of a broken file only says why. Elsewhere than in the WebUI this
+// does nothing.
 
 (function () {
     "use strict";
@@ -9,7 +10,7 @@
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
     const builtIn = globalThis.cardClicked;
     globalThis.cardClicked = function (tab, text, negative, ...more) {
-        if (takeOut(tab, text, negative)) return;
+        if (takeOut(tab, text, negative) || lib.cards.refuse(tab, lib.tags.find(text)[0]?.name ?? "")) return;
         try {
             builtIn(tab, text, negative, ...more);
         } catch (error) {  // the WebUI reads the text as a pattern, and this one is none

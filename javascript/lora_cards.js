@@ -248,7 +248,14 @@
         return panes.get(tab)?.find(name)?.facts;
     }
 
-    lib.cards = {find, mark};
+    // Whether the file of that card cannot be used; then it is said why.
+    function refuse(tab, name) {
+        const broken = find(tab, name)?.broken;
+        if (broken) panes.get(tab).say.textContent = broken;
+        return Boolean(broken);
+    }
+
+    lib.cards = {find, mark, refuse};
     lib.dom ? start() : addEventListener("DOMContentLoaded", start);
     function start() {
         for (const tab of TABS) {

@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from lib_lora.sidecar import PREVIEWS, SIDECARS
@@ -20,12 +21,16 @@ PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
 class Found:
     """A file that may be an adapter."""
 
-    path: Path
+    location: str  # its path as text, of which there are thousands
     folder: Path  # the configured folder below which it was found
     name: str  # path below `folder` with "/" and without the extension: "styles/ink"
     size: int
     mtime_ns: int
     beside: tuple[tuple[str, int], ...] = ()  # (name, mtime_ns) of its sidecars and previews
+
+    @cached_property
+    def path(self) -> Path:
+        return Path(self.location)
 
 
 @dataclass
@@ -122,7 +127,7 @@ def _found(entry: os.DirEntry[str], entries: dict[str, os.DirEntry[str]], folder
         beside = tuple(_beside(stem.lower(), entries))
     except OSError:  # it vanished while we looked
         return None
-    return Found(Path(entry.path), folder, f"{below}{stem}", stat.st_size, stat.st_mtime_ns, beside)
+    return Found(entry.path, folder, f"{below}{stem}", stat.st_size, stat.st_mtime_ns, beside)
 
 
 def _beside(stem: str, entries: dict[str, os.DirEntry[str]]) -> Iterator[tuple[str, int]]:

@@ -230,7 +230,7 @@ def many(tmp_path_factory):
     write_lora(folder / "ink.safetensors", SD1)
     only = Library([folder]).find("ink")
     entries = [
-        replace(only, id=n, name=f"{n % 50}/style {n}", path=folder / f"{n % 50}" / f"style {n}.safetensors")
+        replace(only, id=n, name=f"{n % 50}/style {n}", location=str(folder / f"{n % 50}" / f"style {n}.safetensors"))
         for n in range(10_000)
     ]
     texts = [(entry, f"{'some words that stand in every note ' * 80}{entry.name}") for entry in entries]

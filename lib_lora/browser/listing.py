@@ -157,7 +157,7 @@ def detail(entry: Entry) -> dict[str, Any]:
     details = entry.details
     return {
         "evidence": list(entry.family.evidence),
-        "path": str(entry.path),
+        "path": entry.location,
         "description": details.description,
         "notes": details.notes,
         "editable": editable_now(entry),

@@ -200,7 +200,7 @@ def _told(report: Report) -> list[dict[str, Any]]:
 def _listed(entry: Entry) -> dict[str, Any]:
     return {
         "name": entry.name,
-        "path": str(entry.path),
+        "path": entry.location,
         "alias": entry.alias,
         "title": entry.title,
         "base_model": entry.family.label,

@@ -7,6 +7,7 @@ until somebody asks. A file that cannot be used is an entry too: `broken` says w
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -61,7 +62,7 @@ class Entry:
     """Equal to itself only; a changed file gets a new one with the same id."""
 
     id: int
-    path: Path
+    location: str  # its path as text
     folder: Path  # the configured folder
     name: str  # path below it, "/" and no extension: "styles/ink"
     size: int
@@ -77,7 +78,7 @@ class Entry:
     activation_text: str  # the user's own
     negative_text: str
     preferred_weight: float | None  # the user's, else Lora-Manager's; None: not set
-    preview: Path | None
+    preview_name: str | None  # of the picture beside the file
     stated_hashes: tuple[str, ...]  # by the header and by sidecars, not checked
     stated_favorite: bool  # by other tools' sidecars
     license: str
@@ -86,10 +87,24 @@ class Entry:
     broken: str | None  # a sentence: why the file cannot be used
     _store: Store = field(repr=False)
 
-    @property
+    @cached_property
+    def path(self) -> Path:
+        return Path(self.location)
+
+    @cached_property
     def stem(self) -> str:
         """The file's name without its extension."""
-        return self.path.stem
+        return self.name.rpartition("/")[2]
+
+    @property
+    def extension(self) -> str:
+        """".safetensors", as it is written."""
+        return os.path.splitext(self.location)[1]
+
+    @property
+    def preview(self) -> Path | None:
+        """The picture beside the file."""
+        return self.path.with_name(self.preview_name) if self.preview_name else None
 
     @property
     def prompt_text(self) -> str:

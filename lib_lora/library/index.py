@@ -121,7 +121,7 @@ class Library:
         with self._scanning:
             known, walked, started = self._load(), Walked(), time.monotonic()
             with _no_collection():
-                found = {str(each.path): (each, _stamp(each)) for each in walk(self.folders, walked)}
+                found = {each.location: (each, _stamp(each)) for each in walk(self.folders, walked)}
             stale = [path for path, (_, stamp) in found.items() if path not in known or known[path][0].stamp != stamp]
             added = sum(1 for path in stale if path not in known)
             gone = self._forget(found.keys())
@@ -129,7 +129,7 @@ class Library:
             with _no_collection():
                 entries = [self._entry(each) for each, _ in found.values()]
             new = set(stale)
-            self._keeper.follow(entries, lambda entry: str(entry.path) in new, self._tops())
+            self._keeper.follow(entries, lambda entry: entry.location in new, self._tops())
             self._walked, self._scanned = walked, started
             if self._lookup is None or not self._lookup.holds(entries):
                 self._show(Lookup(entries, self.folders))
@@ -158,7 +158,7 @@ class Library:
 
     def _read(self, files: Sequence[Found], progress: Progress | None) -> None:
         known, done = self._load(), 0
-        read = ((str(each.path), _stamp(each), texts) for each, texts in read_all(files))
+        read = ((each.location, _stamp(each), texts) for each, texts in read_all(files))
         batches = iter(lambda: list(islice(read, BATCH)), [])
         for rows in behind(batches, self._database.put):
             known.update((row.path, (row, None)) for row in rows)
@@ -176,7 +176,7 @@ class Library:
 
     def _entry(self, found: Found) -> Entry:
         known = self._load()
-        row, entry = known[str(found.path)]
+        row, entry = known[found.location]
         if entry is None or (entry.folder, entry.name) != (found.folder, found.name):
             entry = make_entry(row.id, found, row.entry, self._keeper)
             known[row.path] = (row, entry)
@@ -209,7 +209,7 @@ class Library:
     def with_hash(self, start: str) -> set[int]:
         """Ids of the entries with a computed hash that begins like this."""
         paths = self._keeper.paths_with_hash(start)
-        return {entry.id for entry in self._state().entries if str(entry.path) in paths} if paths else set()
+        return {entry.id for entry in self._state().entries if entry.location in paths} if paths else set()
 
     # what the user changes
 
@@ -233,7 +233,7 @@ class Library:
             present = [each for each in found if each is not None]
             self._read(present, None)
             for each in present:
-                row, _ = known[str(each.path)]
+                row, _ = known[each.location]
                 new = make_entry(row.id, each, row.entry, self._keeper)
                 known[row.path] = (row, new)
                 state = state.replaced(new)

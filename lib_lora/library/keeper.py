@@ -56,7 +56,7 @@ class Keeper:
             if is_current(entry):
                 self._hashes[_key(entry)] = known
                 self.database.put_hashes(_key(entry), known)
-                self._marks.learn(str(entry.path), known.sha256)
+                self._marks.learn(entry.location, known.sha256)
         return known
 
     def shorthash(self, entry: Entry) -> str:
@@ -82,7 +82,7 @@ class Keeper:
     # marks
 
     def mark(self, entry: Entry) -> Mark:
-        return self._marks.of(str(entry.path))
+        return self._marks.of(entry.location)
 
     def change_marks(self, entries: Iterable[Entry], change: Change) -> int:
         """How many marks are different now."""
@@ -96,7 +96,7 @@ class Keeper:
         """Move marks of files that were moved or renamed; `tops`: {folder: whether it is there}."""
         if not len(self._marks):
             return
-        paths = {str(entry.path): entry for entry in entries}
+        paths = {entry.location: entry for entry in entries}
         if not (gone := self._marks.gone(paths, tops)):
             return
         present = [
@@ -115,11 +115,11 @@ class Keeper:
 def is_current(entry: Entry) -> bool:
     """The file is still the one that was indexed."""
     try:
-        stat = os.stat(entry.path)
+        stat = os.stat(entry.location)
     except OSError:
         return False
     return (stat.st_size, stat.st_mtime_ns) == (entry.size, entry.mtime_ns)
 
 
 def _key(entry: Entry) -> Key:
-    return str(entry.path), entry.size, entry.mtime_ns
+    return entry.location, entry.size, entry.mtime_ns

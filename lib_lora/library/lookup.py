@@ -21,7 +21,7 @@ from lib_lora.library.entry import Entry
 
 HASH = re.compile(r"[0-9a-f]{8,64}")
 KINDS: tuple[Callable[[Entry], str], ...] = (  # how a file can be named, the surest first
-    lambda entry: f"{entry.name}{entry.path.suffix}",
+    lambda entry: f"{entry.name}{entry.extension}",
     lambda entry: entry.name,
     lambda entry: entry.stem,
     lambda entry: entry.alias,
@@ -37,13 +37,14 @@ class Lookup:
         places = {folder: place for place, folder in enumerate(folders)}
 
         def order(entry: Entry) -> tuple[bool, int, int, str, str, int]:
-            extension = EXTENSIONS.index(entry.path.suffix.lower())
+            extension = EXTENSIONS.index(entry.extension.lower())
             place = places.get(entry.folder, len(places))
             name = entry.name
             return bool(entry.broken), name.count("/"), place, name.casefold(), name, extension
 
         self.entries = sorted(entries, key=order)
         self.by_id = {entry.id: entry for entry in self.entries}
+        self._by_name: dict[tuple[Callable[..., str], Callable[[str], str]], dict[str, list[Entry]]] = {}
 
     def holds(self, entries: Sequence[Entry]) -> bool:
         """Whether it was made of exactly these."""
@@ -61,9 +62,10 @@ class Lookup:
     def fits(self, name: str, hashes: Callable[[Entry], Hashes | None]) -> list[Entry]:
         """Every entry that `name` may mean, in the surest sense in which any does; the best first."""
         typed = _normal(name)
-        for names, wanted in ((self._exact, typed), (self._folded, typed.casefold())):
-            for kind in names:
-                if found := kind.get(wanted) or kind.get(stem_of(wanted)):
+        for spell, wanted in ((_normal, typed), (_folded, typed.casefold())):
+            for kind in KINDS:
+                names = self._names(kind, spell)
+                if found := names.get(wanted) or names.get(stem_of(wanted)):
                     return found
         return self._by_hash(typed.lower().removeprefix("0x"), hashes)
 
@@ -87,13 +89,15 @@ class Lookup:
                 found.append(entry)
         return found
 
-    @cached_property
-    def _exact(self) -> list[Mapping[str, list[Entry]]]:
-        return [_by_name(self.entries, kind, _normal) for kind in KINDS]
-
-    @cached_property
-    def _folded(self) -> list[Mapping[str, list[Entry]]]:
-        return [_by_name(self.entries, kind, _folded) for kind in KINDS]
+    def _names(self, kind: Callable[[Entry], str], spell: Callable[[str], str]) -> Mapping[str, list[Entry]]:
+        """{name of that kind, so spelt: its entries}, made when somebody asks."""
+        known = self._by_name.get((kind, spell))
+        if known is None:
+            known = {}
+            for entry in self.entries:
+                known.setdefault(spell(kind(entry)), []).append(entry)
+            self._by_name[kind, spell] = known
+        return known
 
     @cached_property
     def _shown(self) -> dict[str, str]:
@@ -105,15 +109,6 @@ class Lookup:
             for kind in KINDS[1:]:
                 shown.setdefault(_normal(kind(entry)).casefold(), typed)
         return shown
-
-
-def _by_name(
-    entries: Iterable[Entry], name: Callable[[Entry], str], spell: Callable[[str], str]
-) -> dict[str, list[Entry]]:
-    found: dict[str, list[Entry]] = {}
-    for entry in entries:
-        found.setdefault(spell(name(entry)), []).append(entry)
-    return found
 
 
 def _normal(name: str) -> str:

@@ -79,7 +79,7 @@ class Marks:
         with self._lock:
             rows = []
             for entry in entries:
-                path = str(entry.path)
+                path = entry.location
                 before = self._parsed.get(path, NO_MARK)
                 after = change.applied(before)
                 if after != before:

@@ -123,19 +123,26 @@ def _entry(
     return {
         "alias": facts.alias,
         "title": facts.title or helpers.title,
+        "kind": json.dumps(_kind_of(family, content)),
+        "trigger_words": helpers.trigger_words or facts.trigger_words,
+        "activation_text": notes.activation_text,
+        "negative_text": notes.negative_text,
+        "preferred_weight": notes.preferred_weight or helpers.preferred_weight,
+        "preview_name": picture.name if picture else None,
+        "stated_favorite": helpers.favorite,
+        "license": facts.license or helpers.license,
+        "notes_digest": notes.digest,
+    }
+
+
+def _kind_of(family: families.Family, content: Survey) -> dict[str, Any]:
+    """What thousands of entries have alike."""
+    return {
         "family": (family.id, family.flavour, family.evidence, family.possible),
         "algorithms": content.algorithms,
         "rank": content.ranks,
         "modules": content.modules,
         "components": content.components,
-        "trigger_words": helpers.trigger_words or facts.trigger_words,
-        "activation_text": notes.activation_text,
-        "negative_text": notes.negative_text,
-        "preferred_weight": notes.preferred_weight or helpers.preferred_weight,
-        "preview": picture.name if picture else None,
-        "stated_favorite": helpers.favorite,
-        "license": facts.license or helpers.license,
-        "notes_digest": notes.digest,
     }
 
 
@@ -163,34 +170,34 @@ def search_text(details: Details, metadata: Mapping[str, str]) -> str:
 def make_entry(number: int, found: Found, text: str, store: Store) -> Entry:
     """The entry of `found`, from what `read_texts` wrote."""
     value: dict[str, Any] = read_json(text)
-    picture = value.pop("preview")
-    family = _frozen(value.pop("family"))
+    kind = _kind(value.pop("kind"))
+    for name, item in value.items():
+        if type(item) is list:
+            value[name] = tuple(item)
     return Entry(
         id=number,
-        path=found.path,
+        location=found.location,
         folder=found.folder,
         name=found.name,
         size=found.size,
         mtime_ns=found.mtime_ns,
-        family=_family(*family),
-        preview=found.path.with_name(picture) if picture else None,
         _store=store,
-        **{name: _shared(_frozen(item)) if type(item) is list else item for name, item in value.items()},
+        **kind,
+        **value,
     )
 
 
-@lru_cache(maxsize=512)  # thousands of entries have one of a few families
+@lru_cache(maxsize=512)
+def _kind(text: str) -> dict[str, Any]:
+    """What `_kind_of` told: the same objects for all entries of a kind."""
+    kind = {name: _frozen(item) for name, item in read_json(text).items()}
+    return {**kind, "family": _family(*kind["family"])}
+
+
+@lru_cache(maxsize=512)  # kinds have one of a few families
 def _family(number: str, flavour: str | None, evidence: tuple[str, ...], possible: tuple[str, ...]) -> families.Family:
     return families.Family(number, flavour, evidence, possible)
 
 
-@lru_cache(maxsize=512, typed=True)
-def _shared(value: Any) -> Any:
-    """One object for all entries that hold an equal one."""
-    return value
-
-
 def _frozen(value: Any) -> Any:
-    if type(value) is not list:
-        return value
-    return tuple(map(_frozen, value)) if list in map(type, value) else tuple(value)
+    return tuple(map(_frozen, value)) if type(value) is list else value

@@ -47,7 +47,7 @@ def list_of_loras(catalogue: Catalogue) -> bytes:
     names = {entry.id: name for name, entry in catalogue.by_name.items()}
     parts = []
     for entry, metadata in catalogue.library.readable_parts(catalogue.by_name.values()):
-        told = json.dumps({"name": names[entry.id], "alias": entry.alias, "path": str(entry.path)})
+        told = json.dumps({"name": names[entry.id], "alias": entry.alias, "path": entry.location})
         parts.append(b'%s, "metadata": %s}' % (told[:-1].encode(), metadata))
     return b"[%s]" % b", ".join(parts)
 

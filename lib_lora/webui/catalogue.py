@@ -87,7 +87,7 @@ class Catalogue:
         names = Counter(entry.name for entry in entries)
         named: dict[str, Entry] = {}
         for entry in entries:
-            full = entry.name if names[entry.name] == 1 else f"{entry.name}{entry.path.suffix}"
+            full = entry.name if names[entry.name] == 1 else f"{entry.name}{entry.extension}"
             named.setdefault(entry.stem if stems[entry.stem] == 1 else full, entry)
         self._names = {entry.id: name for name, entry in named.items()}
         self._plain_aliases = frozenset(_plain_aliases(entries))

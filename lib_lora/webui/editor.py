@@ -143,7 +143,7 @@ def _state(entry: Entry, notes: Notes) -> str:
 
 def facts(entry: Entry) -> Iterator[tuple[str, str]]:
     """(label, value) of everything that the upper part of the window tells."""
-    yield "Filename", f"{entry.name}{entry.path.suffix}"
+    yield "Filename", f"{entry.name}{entry.extension}"
     yield "File size", sysinfo.pretty_bytes(entry.size)
     yield "Hash", entry.shorthash
     yield "Modified", datetime.fromtimestamp(entry.mtime_ns / 1e9).strftime("%Y-%m-%d %H:%M")

@@ -52,9 +52,9 @@ class NetworkOnDisk:
 
     def __init__(self, name: str, entry: Entry, catalogue: Catalogue) -> None:
         self.name = name
-        self.filename = str(entry.path)
+        self.filename = entry.location
         self.alias = entry.alias
-        self.is_safetensors = entry.path.suffix.lower() == ".safetensors"
+        self.is_safetensors = entry.extension.lower() == ".safetensors"
         self.sd_version = SdVersion.of(entry)
         self.entry = entry
         self._catalogue = catalogue

@@ -70,14 +70,14 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         header = entry.readable_json
         return {
             "name": name,
-            "filename": str(entry.path),
+            "filename": entry.location,
             "shorthash": known[:12],
             "preview": self.link_preview(picture) if picture else _cover_link(name, entry, header),
             "description": notes.description or self.find_description(path),
             "search_terms": [html.escape(term) for term in self._search_terms(entry, known)],
             "local_preview": picture or f"{path}.{shared.opts.samples_format}",
             "metadata": Metadata(entry, is_empty=header in ("", "{}")),
-            "sort_keys": self.get_sort_keys(str(entry.path)),
+            "sort_keys": self.get_sort_keys(entry.location),
             "sd_version": self.version(entry, notes),
             "prompt": " + ".join(prompt),
             "negative_prompt": json_text(f"({notes.negative_text}:1)" if notes.negative_text else ""),
@@ -154,7 +154,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         return LoraEditor(ui, tabname, self)
 
     def _search_terms(self, entry: Entry, known: str) -> Iterator[str]:
-        yield os.path.join(entry.folder.name, f"{entry.name}{entry.path.suffix}".replace("/", os.sep))
+        yield os.path.join(entry.folder.name, f"{entry.name}{entry.extension}".replace("/", os.sep))
         if known:
             yield known
         if entry.alias != entry.stem:
