@@ -5,6 +5,7 @@
 
     const PAGE = 100;    // cards a request
     const FLOWN_OVER = 40;  // milliseconds in sight before a page is asked for
+    const AHEAD = 40;    // cards below those in sight that are asked for, too
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
@@ -46,6 +47,17 @@
             }
         }
 
+        // These cards are in sight now.
+        look({first, last}) {
+            this.sight = {first, last};
+            if (!this.pages.has(Math.floor(this.end / PAGE))) this.fetchSoon();
+        }
+
+        // The last card that is wanted.
+        get end() {
+            return Math.max(0, Math.min(this.count, this.sight.last + AHEAD) - 1);
+        }
+
         // The n-th card; null where it is not here yet (then it comes).
         card(n) {
             const cards = this.pages.get(Math.floor(n / PAGE));
@@ -57,8 +69,7 @@
         fetchSoon() {
             this.waiting ??= setTimeout(() => {
                 this.waiting = null;
-                const {first, last} = this.sight;
-                for (let page = Math.floor(first / PAGE); page * PAGE < last; page += 1) if (!this.pages.has(page)) this.fetchPage(page);
+                for (let page = Math.floor(this.sight.first / PAGE); page * PAGE <= this.end; page += 1) if (!this.pages.has(page)) this.fetchPage(page);
             }, FLOWN_OVER);
         }
 

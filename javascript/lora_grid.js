@@ -4,6 +4,8 @@
 (function () {
     "use strict";
 
+    const PLACES = ["count", "columns", "width", "height"];  // of a shape: where one differs, every card has another place
+
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
     class Grid {
@@ -37,38 +39,45 @@
             const shape = lib.view.geometry({
                 view: this.view, count: this.feed.count, width, top: this.window.scrollTop, visible: this.window.clientHeight,
             });
+            const isOther = !this.shape || PLACES.some((name) => shape[name] !== this.shape[name]);
             this.shape = shape;
-            this.feed.sight = shape;
-            this.spacer.style.height = `${shape.total}px`;
+            this.feed.look(shape);
             for (const [n, node] of this.nodes) {
                 if (n < shape.first || n >= shape.last) {
                     node.remove();
                     this.nodes.delete(n);
                 }
             }
-            for (let n = shape.first; n < shape.last; n += 1) this.put(n, shape);
+            if (isOther) {  // else a frame of scrolling touches only what it brings into sight
+                this.spacer.style.height = `${shape.total}px`;
+                for (const [n, node] of this.nodes) this.place(n, node);
+            }
+            for (let n = shape.first; n < shape.last; n += 1) this.put(n);
             this.showCursor();
         }
 
-        put(n, shape) {
+        put(n) {
             const card = this.feed.card(n);
-            let node = this.nodes.get(n);
-            if (!node || node.loraCard !== card) {
-                node?.remove();
-                node = card ? this.make(card, n) : lib.dom.element("div", {class: "lora-card lora-ghost", role: "presentation"});
-                node.loraCard = card;
-                this.nodes.set(n, node);
-                this.spacer.append(node);
-                if (card) {
-                    node.setAttribute("aria-posinset", n + 1);
-                    this.markNode(node);
-                }
+            const old = this.nodes.get(n);
+            if (old && old.loraCard === card) return;
+            old?.remove();
+            const node = card ? this.make(card, n) : lib.dom.element("div", {class: "lora-card lora-ghost", role: "presentation"});
+            node.loraCard = card;
+            this.nodes.set(n, node);
+            this.place(n, node);
+            if (card) {
+                node.setAttribute("aria-posinset", n + 1);
+                this.markNode(node);
             }
-            node.setAttribute("aria-setsize", this.feed.count);
-            const {left, top} = lib.view.place(n, shape);
+            this.spacer.append(node);
+        }
+
+        place(n, node) {
+            const {left, top} = lib.view.place(n, this.shape);
             node.style.transform = `translate(${left}px, ${top}px)`;
-            node.style.width = `${shape.width}px`;
-            node.style.height = `${shape.height}px`;
+            node.style.width = `${this.shape.width}px`;
+            node.style.height = `${this.shape.height}px`;
+            node.setAttribute("aria-setsize", this.feed.count);
         }
 
         clear() {

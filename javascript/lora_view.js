@@ -9,7 +9,7 @@
     const CAPTION = 86;    // below the picture
     const ROW = 64;        // height of a line of the list
 
-    // Where cards lie: {columns, width, height, step, total, first, last}; `first` to `last` (exclusive) are to be shown.
+    // Where cards lie: {count, columns, width, height, step, total, first, last}; `first` to `last` (exclusive) are to be shown.
     function geometry({view, count, width, top, visible, overscan = 2}) {
         const isList = view === "list";
         const columns = isList ? 1 : Math.max(2, Math.floor((width + GAP) / (MIN_CARD + GAP)));
@@ -20,7 +20,7 @@
         const firstRow = Math.max(0, Math.floor(top / step) - overscan);
         const lastRow = Math.min(rows, Math.ceil((top + visible) / step) + overscan);
         return {
-            columns, width: cardWidth, height, step, total: Math.max(0, rows * step),
+            count, columns, width: cardWidth, height, step, total: Math.max(0, rows * step),
             first: Math.min(count, firstRow * columns), last: Math.max(0, Math.min(count, lastRow * columns)),
         };
     }

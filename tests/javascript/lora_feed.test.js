@@ -35,21 +35,38 @@ test("the first page comes with the question, the others when they are in sight"
     assert.deepEqual([made.count, made.card(7).id, made.card(99).id], [250, 7, 99]);
     await made.ask({q: "a", reverse: true});
     assert.equal(api.asked.pop(), "q=a&sort=name&reverse=1&offset=0&limit=100");
-    made.sight = {first: 150, last: 180};
-    assert.equal(made.card(150), null);
+    made.look({first: 110, last: 140});
+    assert.equal(made.card(110), null);
     await pause(80);
-    assert.equal(made.card(150).id, 150);
+    assert.equal(made.card(110).id, 110);
     assert.equal(api.asked.length, 2);
     assert.equal(made.times, 1);
+});
+
+test("the page below comes before it is in sight, and none after the last", async () => {
+    const api = server();
+    const made = feed(api);
+    await made.ask({});
+    made.look({first: 20, last: 50});
+    await pause(80);
+    assert.equal(api.asked.length, 1);
+    made.look({first: 40, last: 70});
+    await pause(80);
+    assert.equal(made.card(100).id, 100);
+    made.look({first: 230, last: 250});
+    await pause(80);
+    made.look({first: 235, last: 250});
+    await pause(80);
+    assert.deepEqual(api.asked.map((query) => new URLSearchParams(query).get("offset")), ["0", "100", "200"]);
 });
 
 test("pages that were only flown over are not asked for", async () => {
     const api = server();
     const made = feed(api);
     await made.ask({});
-    made.sight = {first: 100, last: 130};
+    made.look({first: 100, last: 130});
     made.card(100);
-    made.sight = {first: 200, last: 230};
+    made.look({first: 200, last: 230});
     made.card(200);
     await pause(80);
     assert.deepEqual(api.asked.map((query) => new URLSearchParams(query).get("offset")), ["0", "200"]);

@@ -142,6 +142,22 @@ def answer_with_many(route):
     route.fulfill(json=told | {"total": 10_000, "installed": 10_000, "offset": first, "items": items})
 
 
+def test_no_card_needs_a_layer_of_its_own_so_that_they_scroll_as_one_picture(page):
+    """With such layers a browser without a GPU draws all cards in sight anew in every frame."""
+    open_listing(page)
+    page.locator(".lora-dim").first.wait_for()
+    found = page.evaluate(
+        """selector => [...document.querySelectorAll(selector)].flatMap((card) => [card, ...card.querySelectorAll('*')])
+        .map((node) => [node.className, getComputedStyle(node)])
+        .filter(([, style]) => style.filter !== 'none' || style.backdropFilter !== 'none' || Number(style.opacity) < 1
+            || style.willChange !== 'auto' || style.animationName !== 'none' || parseFloat(style.transitionDuration) > 0)
+        .map(([name]) => name)""",
+        CARDS,
+    )
+    assert found == []
+    assert page.locator(".lora-window").evaluate("node => getComputedStyle(node).willChange") == "scroll-position"
+
+
 def test_ten_thousand_cards_scroll_and_only_those_in_sight_are_elements(page):
     page.route("**/lora/v1/adapters?*", answer_with_many)
     page.route("**/thumbnail", lambda route: route.fulfill(status=204))

@@ -169,7 +169,8 @@ def test_a_picture_is_dropped_on_the_panel_or_pasted(page, studio):
         page.evaluate(give, [selector, kind])
         panel.locator(".lora-status", has_text="This is the preview now").wait_for()
         saved = studio.attached.library.folders[0] / "bend.png"
-        assert Image.open(saved).size == (24, 16)
+        with Image.open(saved) as picture:
+            assert picture.size == (24, 16)
         saved.unlink()
     studio.attached.library.refresh()
 

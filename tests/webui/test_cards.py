@@ -86,6 +86,10 @@ def test_a_broken_file_says_what_is_wrong_with_it(page):
     reason = card(page, "broken").locator(".lora-reason").text_content()
     assert "download" in reason
     assert card(page, "broken").locator(".lora-badge").text_content() == "broken"
+    before = prompt(page)
+    card(page, "broken").click(position={"x": 20, "y": 20})
+    assert page.locator(f"{BAR} [role=status]").inner_text() == reason
+    assert prompt(page) == before
 
 
 def test_the_cards_follow_the_checkpoint_without_being_written_anew(webui, page):
