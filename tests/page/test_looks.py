@@ -150,7 +150,8 @@ def test_no_card_needs_a_layer_of_its_own_so_that_they_scroll_as_one_picture(pag
         """selector => [...document.querySelectorAll(selector)].flatMap((card) => [card, ...card.querySelectorAll('*')])
         .map((node) => [node.className, getComputedStyle(node)])
         .filter(([, style]) => style.filter !== 'none' || style.backdropFilter !== 'none' || Number(style.opacity) < 1
-            || style.willChange !== 'auto' || style.animationName !== 'none' || parseFloat(style.transitionDuration) > 0)
+            || style.willChange !== 'auto' || style.animationName !== 'none'
+            || parseFloat(style.transitionDuration) > 0)
         .map(([name]) => name)""",
         CARDS,
     )
