@@ -4,10 +4,12 @@
 (function () {
     "use strict";
 
+    const BASES = {"": "As the file says", SD1: "SD 1.5", SD2: "SD 2", SDXL: "SDXL"};  // what the WebUI writes -> its name
     const FIELDS = {  // field -> [label, what it is for, lines]
         activation_text: ["Activation text", "Goes into the prompt with the tag", 2],
         preferred_weight: ["Preferred weight", "Empty: 1", 1],
         negative_text: ["Negative prompt", "", 1],
+        sd_version: ["Base model", "", 1],
         notes: ["Notes", "", 4],
         description: ["Description", "", 4],
     };
@@ -64,7 +66,7 @@
             const [label, hint, lines] = FIELDS[field];
             const elsewhere = field === "description" && !this.base.description ? all.description : "";  // from another tool's file
             const common = {class: "lora-input", placeholder: elsewhere || lib.t(hint), spellcheck: "false", oninput: () => this.typed()};
-            const input = lines > 1 ? element("textarea", {...common, rows: lines})
+            const input = field === "sd_version" ? choice(this.base[field]) : lines > 1 ? element("textarea", {...common, rows: lines})
                 : element("input", {...common, type: "text", autocomplete: "off", inputmode: field === "preferred_weight" ? "decimal" : null});
             input.value = written(field, this.base[field]);
             this.inputs[field] = input;
@@ -158,6 +160,13 @@
             mine.focus();
             this.both.scrollIntoView({block: "nearest"});
         }
+    }
+
+    // One of the base models; what the file has and nobody knows stays as it is.
+    function choice(value) {
+        const {element} = lib.dom;
+        const all = value in BASES ? BASES : {...BASES, [value]: value};
+        return element("select", {class: "lora-input"}, ...Object.entries(all).map(([each, name]) => element("option", {value: each, text: lib.t(name)})));
     }
 
     function version(title, text) {

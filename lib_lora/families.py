@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from lib_lora.family_rules import (
+    CHOICES,
     FLAVOUR_RULES,
     FLAVOURS,
     LABELS,
@@ -119,6 +120,18 @@ def _concluded(narrowed: Narrowed, stated: tuple[str, ...]) -> Family:
         if family in FLAVOURS[flavour][1] and found(pattern):
             return Family(family, flavour, (*evidence, why), result.families)
     return Family(family, None, evidence, result.families)
+
+
+def chosen(version: str, family: Family) -> Family:
+    """What the user wrote into the notes ("SD1", "SDXL") is believed; `family`, the file's own, where that is nothing.
+    """
+    families = CHOICES.get(version)
+    if families is None:
+        return family
+    possible = tuple(name for name in family.possible if name in families)
+    if possible:  # then the choice only makes it surer
+        return replace(family, id=family.id if family.id in possible else possible[0], possible=possible)
+    return Family(families[0], evidence=("the notes say so",), possible=families)
 
 
 def _apply(rules: Iterable[Rule], found: Callable[[str], bool], start: Narrowed, *, outvoted: str = "") -> Narrowed:

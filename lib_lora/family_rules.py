@@ -32,6 +32,7 @@ XL = ("sdxl", "sdxl-refiner")
 AT = r"(?:attentions_\d+|middle_block_1|(?:in|out)put_blocks_\d+_1)_transformer_blocks_"
 TE = r"(?:lora_te1?|text_encoder|clip_h_transformer)_(?:text_model_)?encoder_layers_"
 BIG = ("sd3", "flux", "chroma", "hidream")
+CHOICES = {"SD1": ("sd1",), "SD2": ("sd2",), "SDXL": XL}  # what the WebUI's editor writes into the notes -> families
 
 SHAPE_RULES: tuple[Rule, ...] = (
     # other architectures, known by the names of their blocks

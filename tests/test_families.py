@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib_lora.families import Family, compatible, detect, detect_checkpoint
+from lib_lora.families import Family, chosen, compatible, detect, detect_checkpoint
 from lib_lora.header import read_header
 from tests.support import SHARED
 
@@ -220,6 +220,19 @@ def test_a_checkpoint_is_known_by_its_keys_whatever_its_widths(shapes, family):
 def test_the_golden_checkpoints_are_told_apart_though_they_are_partial(family):
     path = SHARED / f"golden/dev/base/{family}.safetensors"
     assert detect_checkpoint(read_header(path).shapes).id == family.removesuffix("_inpaint").replace("_", "-")
+
+
+@pytest.mark.parametrize(("version", "possible", "expected"), [
+    ("SDXL", ("sd1",), ("sdxl", ("sdxl", "sdxl-refiner"), True)),
+    ("SD2", ("sd1", "sd2"), ("sd2", ("sd2",), False)),  # the file says that it may be
+    ("SDXL", ("sdxl",), ("sdxl", ("sdxl",), False)),
+    ("SD1", (), ("sd1", ("sd1",), True)),
+    ("Unknown", ("sd1",), ("sd1", ("sd1",), False)),
+    ("", ("sd1", "sd2"), ("sd1", ("sd1", "sd2"), False)),
+])  # fmt: skip
+def test_what_the_user_says_is_believed(version, possible, expected):
+    family = chosen(version, Family(possible[0] if possible else "unknown", evidence=("e",), possible=possible))
+    assert (family.id, family.possible, family.evidence == ("the notes say so",)) == expected
 
 
 def test_what_fits_is_known_only_where_both_sides_are():

@@ -87,6 +87,16 @@ def test_notes_and_other_tools_files_are_part_of_the_entry(folder):
     assert (entry.details.notes, entry.details.description) == ("mine", "d")
 
 
+def test_the_base_model_that_the_user_chose_is_the_entrys(folder):
+    fill(folder, "ink")
+    library = Library([folder])
+    before = library.find("ink").family
+    (folder / "ink.json").write_text('{"sd version": "SD2"}')
+    library.refresh()
+    assert before.id != "sd2"
+    assert (library.find("ink").family.id, library.find("ink").details.sd_version) == ("sd2", "SD2")
+
+
 def test_a_changed_note_changes_the_entry_and_a_broken_one_is_told(folder):
     fill(folder, "ink")
     library = Library([folder])

@@ -88,6 +88,7 @@ def read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
         broken = str(error)
     facts = read_facts(metadata, found.path.stem)
     family = families.conclude(narrowed, metadata, helpers.base_model or None)
+    family = families.chosen(notes.sd_version, family)
     entry = _entry(found, beside, facts, helpers, notes, content, family)
     entry["stated_hashes"] = (*stated_hashes(metadata), *helpers.hashes)
     entry |= {"warnings": warnings, "broken": broken or None}

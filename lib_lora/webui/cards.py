@@ -16,11 +16,10 @@ from typing import Any
 from modules import shared
 
 from lib_lora.families import Family
-from lib_lora.family_rules import LABELS
+from lib_lora.family_rules import CHOICES, LABELS
 from lib_lora.library import Entry, Library
 from lib_lora.webui import settings
 
-CHOICES = {"SD1": ("sd1",), "SD2": ("sd2",), "SDXL": ("sdxl", "sdxl-refiner")}  # what the user can say -> families
 VERSIONS = {family: version for version, families in CHOICES.items() for family in families}
 REFINER = "sdxl-refiner"
 ACTIONS = '<div class="actions">'  # in the WebUI's template: the texts at the card's lower end
@@ -28,11 +27,9 @@ SLOT = "{lora_facts}"
 TITLE = re.compile(r'title="([^"]*)"')
 
 
-def marks(entry: Entry, names: Iterable[str], shorthash: str, choice: str) -> dict[str, str]:
-    """What an item has for `dressed`. `choice`: the base model that the user wrote into the notes, or nothing."""
-    family, chosen = entry.family, CHOICES.get(choice)
-    if chosen and family.id not in chosen:
-        family = Family(chosen[0])
+def marks(entry: Entry, names: Iterable[str], shorthash: str) -> dict[str, str]:
+    """What an item has for `dressed`."""
+    family = entry.family
     facts = {
         "id": entry.id,
         "names": list(dict.fromkeys(names)),
@@ -40,7 +37,7 @@ def marks(entry: Entry, names: Iterable[str], shorthash: str, choice: str) -> di
         "family": family.id,
         "flavour": family.flavour or "",
         "label": family.label if family.id in LABELS else "unknown",
-        "possible": list(chosen or family.possible),
+        "possible": list(family.possible),
         "broken": entry.broken or "",
     }
     told = html.escape(json.dumps(facts, ensure_ascii=False), quote=False).replace("'", "&#x27;")

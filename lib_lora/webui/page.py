@@ -82,7 +82,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
             "prompt": " + ".join(prompt),
             "negative_prompt": json_text(f"({notes.negative_text}:1)" if notes.negative_text else ""),
             "user_metadata": dict(notes.everything),
-            **cards.marks(entry, self.catalogue.names(entry), known[:12], notes.sd_version),
+            **cards.marks(entry, self.catalogue.names(entry), known[:12]),
         }
 
     def create_item_html(self, tabname: str, item: dict[str, Any], template: str | None = None) -> Any:

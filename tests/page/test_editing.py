@@ -52,6 +52,21 @@ def test_notes_are_saved_and_shown_and_other_tools_keys_survive(page, sidecar):
     assert text(page) == "<lora:bend:0.7> bent line, curve"
 
 
+def test_the_base_model_is_chosen_where_the_file_does_not_tell_it_right(page, sidecar):
+    open_listing(page)
+    panel = edit(page)
+    choice = panel.get_by_label("Base model")
+    assert choice.locator("option").all_inner_texts() == ["As the file says", "SD 1.5", "SD 2", "SDXL"]
+    choice.select_option("SDXL")
+    panel.get_by_role("button", name="Save").click()
+    panel.locator(".lora-status", has_text="Saved").wait_for()
+    assert read(sidecar)["sd version"] == "SDXL"
+    assert card(page, "bend").locator(".lora-badge").inner_text() == "SDXL"
+    edit(page).get_by_label("Base model").select_option("")
+    panel.get_by_role("button", name="Save").click()
+    card(page, "bend").locator(".lora-badge", has_text="SD 1.5").wait_for()
+
+
 def test_a_key_edits_another_saves_and_the_focus_stays_with_the_panel(page, sidecar):
     open_listing(page)
     card(page, "bend").locator(".lora-open").click()
