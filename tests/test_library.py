@@ -291,11 +291,11 @@ def test_a_name_that_is_not_there_does_not_scan_again_and_again(folder):
     fill(folder, "a")
     library = Library([folder], patience=1000)
     library.refresh()
-    scanned = library._scanned
+    scanned = library._scanner.started
     for _ in range(3):
         with pytest.raises(NotFoundError):
             library.find("nothing like it")
-    assert library._scanned == scanned
+    assert library._scanner.started == scanned
 
 
 def test_a_second_scan_counts_what_is_new_changed_and_gone(folder):

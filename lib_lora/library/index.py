@@ -7,41 +7,23 @@ they ask for something that is not there yet.
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from lib_lora.errors import NotFoundError
-from lib_lora.files import Found, Walked, look_again, walk
 from lib_lora.hashes import Hashes
-from lib_lora.library.ahead import behind
-from lib_lora.library.database import Database, Row, Stamp
+from lib_lora.library.database import Database
 from lib_lora.library.entry import Entry
 from lib_lora.library.keeper import Keeper, is_current
 from lib_lora.library.lookup import Lookup
 from lib_lora.library.marks import Change, clean_tags
-from lib_lora.library.reading import make_entry
-from lib_lora.library.workers import read_all
+from lib_lora.library.scan import Progress, RefreshResult, Scanner
 
-BATCH = 125  # files a transaction
-Progress = Callable[[int, int], None]  # (files read, files to read)
-
-
-@dataclass(frozen=True)
-class RefreshResult:
-    """What a scan found, in numbers of files."""
-
-    added: int
-    changed: int
-    removed: int
-    broken: int  # in the library now
-    problems: tuple[str, ...] = ()  # sentences: folders that cannot be read
+BATCH = 125  # entries whose texts are read at once
 
 
 class Library:
@@ -57,13 +39,11 @@ class Library:
         self.closed = False
         self._database = Database(database)
         self._scanning = threading.RLock()
-        self._known: dict[str, tuple[Row, Entry | None]] | None = None  # by path; None: the database was not read yet
         self.on_change: list[Callable[[], None]] = []  # called after each scan that found something else than the last
         self._keeper = Keeper(self._database)
+        self._scanner = Scanner(self.folders, self._database, self._keeper)
         self._lookup: Lookup | None = None
         self._shown = 0  # lookups so far
-        self._walked = Walked()
-        self._scanned = 0.0  # time.monotonic() of the last scan's beginning
 
     def close(self) -> None:
         """Close the index; nothing can be asked afterwards."""
@@ -119,22 +99,10 @@ class Library:
     def refresh(self, progress: Progress | None = None) -> RefreshResult:
         """Bring the index up to date with the folders."""
         with self._scanning:
-            known, walked, started = self._load(), Walked(), time.monotonic()
-            with _no_collection():
-                found = {each.location: (each, _stamp(each)) for each in walk(self.folders, walked)}
-            stale = [path for path, (_, stamp) in found.items() if path not in known or known[path][0].stamp != stamp]
-            added = sum(1 for path in stale if path not in known)
-            gone = self._forget(found.keys())
-            self._read([found[path][0] for path in stale], progress)
-            with _no_collection():
-                entries = [self._entry(each) for each, _ in found.values()]
-            new = set(stale)
-            self._keeper.follow(entries, lambda entry: entry.location in new, self._tops())
-            self._walked, self._scanned = walked, started
+            entries, found = self._scanner.scan(progress)
             if self._lookup is None or not self._lookup.holds(entries):
                 self._show(Lookup(entries, self.folders))
-            broken = sum(1 for entry in entries if entry.broken)
-            return RefreshResult(added, len(stale) - added, gone, broken, tuple(walked.problems))
+            return found
 
     def _state(self) -> Lookup:
         return self._lookup or self._newer(0.0)
@@ -142,45 +110,13 @@ class Library:
     def _newer(self, moment: float) -> Lookup:
         """The state of a scan that began after `moment`, made now if there is none."""
         with self._scanning:
-            if self._lookup is None or self._scanned < moment:
+            if self._lookup is None or self._scanner.started < moment:
                 self.refresh()
             assert self._lookup is not None
             return self._lookup
 
     def _may_be_new(self, now: float) -> bool:
-        return now - self._scanned > self.patience or not self._walked.is_current()
-
-    def _load(self) -> dict[str, tuple[Row, Entry | None]]:
-        if self._known is None:
-            self._known = {row.path: (row, None) for row in self._database.rows()}
-            self._keeper.load()
-        return self._known
-
-    def _read(self, files: Sequence[Found], progress: Progress | None) -> None:
-        known, done = self._load(), 0
-        read = ((each.location, _stamp(each), texts) for each, texts in read_all(files))
-        batches = iter(lambda: list(islice(read, BATCH)), [])
-        for rows in behind(batches, self._database.put):
-            known.update((row.path, (row, None)) for row in rows)
-            done += len(rows)
-            if progress:
-                progress(done, len(files))
-
-    def _forget(self, present: Container[str]) -> int:
-        """Remove what is gone. Folders that are not there (an unplugged drive) and other libraries' are left alone."""
-        known = self._load()
-        tops = tuple(os.path.join(folder, "") for folder in self.folders if folder.is_dir())
-        gone = [path for path in known if path not in present and path.startswith(tops)]
-        self._database.remove([known.pop(path)[0].id for path in gone])
-        return len(gone)
-
-    def _entry(self, found: Found) -> Entry:
-        known = self._load()
-        row, entry = known[found.location]
-        if entry is None or (entry.folder, entry.name) != (found.folder, found.name):
-            entry = make_entry(row.id, found, row.entry, self._keeper)
-            known[row.path] = (row, entry)
-        return entry
+        return now - self._scanner.started > self.patience or not self._scanner.is_current()
 
     # what is known of entries
 
@@ -222,45 +158,20 @@ class Library:
 
     def follow_marks(self) -> None:
         """Move marks of vanished files to files with the same hash, now that more hashes are known."""
-        self._keeper.follow(self._state().entries, lambda _: False, self._tops())
+        self._keeper.follow(self._state().entries, lambda _: False, self._scanner.tops())
 
     def reread(self, entry: Entry) -> Entry:
         """Read one file and its sidecars again, without a scan. Raises NotFoundError if it has vanished."""
         with self._scanning:
-            known, state = self._load(), self._state()
+            state = self._state()
             alike = [each for each in state.entries if (each.name, each.folder) == (entry.name, entry.folder)]
-            found = [look_again(each.path, each.folder, each.name) for each in alike]
-            present = [each for each in found if each is not None]
-            self._read(present, None)
-            for each in present:
-                row, _ = known[each.location]
-                new = make_entry(row.id, each, row.entry, self._keeper)
-                known[row.path] = (row, new)
+            for new in self._scanner.reread(alike):
                 state = state.replaced(new)
             self._show(state)
         return self.entry(entry.id)
-
-    def _tops(self) -> dict[str, bool]:
-        return {str(folder): folder.is_dir() for folder in self.folders}
 
     def _show(self, state: Lookup) -> None:
         self._lookup = state
         self._shown += 1
         for tell in self.on_change:
             tell()
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """For a loop that makes tens of thousands of objects which all stay: looking for garbage is a fifth of its time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def _stamp(found: Found) -> Stamp:
-    return Stamp(found.size, found.mtime_ns, ascii(found.beside) if found.beside else "")
