@@ -108,7 +108,7 @@
             this.star = iconButton("star", "", () => listing.star(this.card), "lora-star");
             this.weight = new lib.Weight(lib.t("Weight"), lib.t("Weight"), (value) => this.weigh(value));
             this.weight.show(card.weight ?? 1, card);
-            this.buttons = listing.targets.map(([label, selector]) => element("button", {
+            this.buttons = listing.prompts.targets.map(([label, selector]) => element("button", {
                 type: "button", class: "lora-primary", "data-lora-target": selector, "data-lora-label": label,
                 onclick: () => listing.toggle(this.card, this.weight.value, selector),
             }));
@@ -151,7 +151,7 @@
             if (words.length === 0 || this.card.broken) return null;
             return lib.facts.section(lib.t("Trigger words"), element("div", {class: "lora-words"}, ...words.map((word) => element("button", {
                 type: "button", class: "lora-chip", text: word, "data-lora-word": word,
-                onclick: () => this.listing.edit((now) => lib.tags.toggleWord(now, word)),
+                onclick: () => this.listing.prompts.edit((now) => lib.tags.toggleWord(now, word)),
             }))));
         }
 
@@ -174,7 +174,7 @@
                 button.textContent = lib.t(sentence, values);
                 button.setAttribute("aria-pressed", String(isIn));
             }
-            const text = this.listing.prompt?.value ?? "";
+            const text = this.listing.prompts.text;
             for (const chip of this.element.querySelectorAll("[data-lora-word]")) {
                 chip.setAttribute("aria-pressed", String(lib.tags.hasWord(text, chip.dataset.loraWord)));
             }
@@ -194,9 +194,9 @@
         // The slider rewrites the tag where there is one; else it waits for the button.
         weigh(value) {
             this.weight.show(value);
-            const text = this.listing.prompt?.value ?? "";
+            const text = this.listing.prompts.text;
             if (lib.tags.indexOf(text, this.card.names) < 0) return;
-            this.listing.edit((now) => lib.tags.setWeights(now, lib.tags.indexOf(now, this.card.names), {te: value, unet: value}));
+            this.listing.prompts.edit((now) => lib.tags.setWeights(now, lib.tags.indexOf(now, this.card.names), {te: value, unet: value}));
         }
 
         edit() {

@@ -13,16 +13,13 @@
         constructor(root) {
             this.root = root;
             this.api = lib.api(root.dataset.loraApi);
-            this.targets = Object.entries(JSON.parse(root.dataset.loraTargets || "{}"));
             this.remembered = remember();
             this.feed = new lib.Feed(this.api, {
                 came: () => this.grid.paintSoon(),
                 failed: (error) => this.say(lib.t("The adapters cannot be listed now: {why}", {why: error.message})),
             });
-            this.names = new Set();  // of the tags in the prompt
             this.build();
             this.search();
-            for (const [, selector] of this.targets) lib.dom.watch(root, selector, () => this.mark());
             addEventListener("lora-checkpoint", () => this.search({keepPlace: true}));
             addEventListener("lora-marked", ({detail}) => this.marked(detail));
         }
@@ -36,10 +33,11 @@
             this.filters = new lib.Filters(() => this.search());
             this.grid = new lib.Grid(this.feed, {
                 make: (card, n) => this.makeCard(card, n),
-                isActive: (card) => card.names.some((name) => this.names.has(name.toLowerCase())),
+                isActive: (card) => this.prompts.holds(card),
                 isPicked: (card) => this.selection.has(card.id),
             });
             this.details = new lib.Details(this);
+            this.prompts = new lib.Prompts(this.root, {changed: () => this.mark(), say: (sentence) => this.say(sentence)});
             this.duplicates = new lib.Duplicates(this.api, {open: (card) => this.details.open(card, {isFocused: true}), closed: () => this.showDuplicates(false)});
             this.scan = new lib.Scan(this.api, {
                 isVisible: () => this.isVisible, say: (sentence) => this.say(sentence),
@@ -65,14 +63,11 @@
                 oninput: () => this.searchSoon(), onkeydown: (event) => this.searchKey(event),
             });
             this.order = new lib.Order(this.remembered, () => this.search());
-            this.target = element("select", {class: "lora-select", "aria-label": lib.t("Prompt to write into"), onchange: () => this.mark()},
-                ...this.targets.map(([text, value]) => element("option", {value, text: lib.t(text)})));
-            this.target.hidden = this.targets.length < 2;
             this.grid.view = this.remembered.view === "list" ? "list" : "grid";
             this.viewButton = iconButton("list", lib.t("List or grid"), () => this.turn());
             this.pickButton = iconButton("pick", lib.t("Select several"), () => this.selection.turn());
             this.copiesButton = iconButton("copies", lib.t("Duplicates"), () => this.showDuplicates(!this.duplicates.isOpen));
-            return element("div", {class: "lora-bar"}, this.field, this.target, this.order.select,
+            return element("div", {class: "lora-bar"}, this.field, this.prompts.select, this.order.select,
                 element("div", {class: "lora-bar-buttons"}, this.order.button, this.viewButton, this.pickButton, this.copiesButton, this.scan.button,
                     iconButton("help", lib.t("Keys"), () => this.help.showModal())));
         }
@@ -111,7 +106,7 @@
             this.memorize();
             this.grid.clear();
             this.grid.paint();
-            this.mark();
+            this.prompts.read();
         }
 
         showCount({total, installed}) {
@@ -134,8 +129,6 @@
 
         // What is in the prompts.
         mark() {
-            const text = this.prompt?.value ?? "";
-            this.names = new Set(lib.tags.find(text).map((tag) => tag.name.toLowerCase()));
             this.grid.mark();
             this.details.mark();
         }
@@ -182,25 +175,9 @@
 
         // What happens to a prompt
 
-        get prompt() {
-            return lib.dom.textarea(this.target.value || this.targets[0]?.[1] || "textarea");
-        }
-
-        edit(change, selector) {
-            const area = selector ? lib.dom.textarea(selector) : this.prompt;
-            if (!area) return this.say(lib.t("There is no prompt on this page to write into."));
-            lib.dom.write(area, change(area.value));
-            this.root.dispatchEvent(new CustomEvent("lora-edited", {bubbles: true}));
-            this.mark();
-        }
-
         toggle(card, weight, selector) {
             if (card.broken) return this.details.open(card);
-            const isIn = lib.tags.indexOf((selector ? lib.dom.textarea(selector) : this.prompt)?.value ?? "", card.names) >= 0;
-            this.edit((text) => lib.tags.toggle(text, card.names, lib.view.promptText(card, weight)), selector);
-            const values = {name: card.title, reason: card.reason};
-            if (isIn) this.say(lib.t("{name}: out of the prompt", values));
-            else this.say(card.reason ? lib.t("{name}: in the prompt, but {reason}", values) : lib.t("{name}: in the prompt", values));
+            this.prompts.toggle(card, weight, selector);
         }
 
         click(event, card, n) {
