@@ -115,9 +115,9 @@ def _entries(path: str, told: Walked) -> dict[str, os.DirEntry[str]]:
 
 
 def _found(entry: os.DirEntry[str], entries: dict[str, os.DirEntry[str]], folder: Path, below: str) -> Found | None:
-    stem, extension = os.path.splitext(entry.name)
-    if extension.lower() not in EXTENSIONS or entry.name.startswith("."):
+    if not entry.name.lower().endswith(EXTENSIONS) or entry.name.startswith("."):
         return None
+    stem, extension = os.path.splitext(entry.name)
     try:
         if not entry.is_file():  # also a link that points to nothing
             return None
