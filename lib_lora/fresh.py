@@ -1,8 +1,9 @@
-"""Memory for patched weights: in large pages, and had again at once by the next adapter.
+"""Memory for patched weights that is had again at once by the next adapter.
 
 A first use is spent on getting memory as much as on arithmetic: in pages of 4 KB, 1.4 GB cost a third of a million
-interrupts. Linux gives pages of 2 MB to those who ask; and it takes memory that was marked as free only when somebody
-needs it, so that adapters taken out and put in again find theirs.
+interrupts. Linux takes memory that was marked as free only when somebody needs it, so that adapters taken out and put
+in again find theirs. (Large pages are not asked for: where files fill the memory, the kernel first moves them aside,
+and a first use takes up to three times as long.)
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PAGE = 2 << 20  # bytes of a large page
-LARGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux
-MAY_BE_TAKEN = getattr(mmap, "MADV_FREE", None)
+ENOUGH = 1 << 20  # bytes of a tensor for which it is worth while
+MAY_BE_TAKEN = getattr(mmap, "MADV_FREE", None)  # Linux
 
 
 @dataclass
@@ -44,16 +44,15 @@ class Fresh:
     def like(self, tensor: Tensor) -> Tensor:
         """An uninitialised tensor of the shape, strides, dtype and device of `tensor`, with a storage of its own."""
         size = tensor.nbytes
-        if LARGE_PAGES is None or tensor.device.type != "cpu" or size < 2 * PAGE or not tensor.is_contiguous():
+        if MAY_BE_TAKEN is None or tensor.device.type != "cpu" or size < ENOUGH or not tensor.is_contiguous():
             return torch.empty_like(tensor)
         pieces = self._pieces.setdefault(size, [])
         free = next((piece for piece in pieces if not piece.is_used), None)
         try:
-            memory = free.memory if free else _mapped(size)
-        except OSError:  # no memory, which torch says better; or a kernel without large pages
+            memory = free.memory if free else mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError:  # no memory, which torch says better
             return torch.empty_like(tensor)
-        to_page = _to_page(memory)
-        user = np.frombuffer(memory, np.uint8, size, to_page)
+        user = np.frombuffer(memory, np.uint8, size)
         if free:
             pieces.remove(free)
         pieces.append(Piece(memory, weakref.ref(user)))
@@ -66,18 +65,3 @@ class Fresh:
                 if MAY_BE_TAKEN is not None and not piece.is_marked and not piece.is_used:
                     piece.memory.madvise(MAY_BE_TAKEN)
                     piece.is_marked = True
-
-
-def _mapped(size: int) -> mmap.mmap:
-    """At least `size` bytes from a large page on, of which the last, if they fill none, lie in small ones.
-
-    Raises OSError.
-    """
-    memory = mmap.mmap(-1, size + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(LARGE_PAGES, _to_page(memory), size // PAGE * PAGE)  # type: ignore[arg-type]
-    return memory
-
-
-def _to_page(memory: mmap.mmap) -> int:
-    """Bytes before the first large page."""
-    return int(-np.frombuffer(memory, np.uint8).ctypes.data % PAGE)

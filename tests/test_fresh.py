@@ -1,4 +1,4 @@
-"""Memory for patched weights: tensors like any others, whatever pages they lie in."""
+"""Memory for patched weights: tensors like any others, wherever their memory comes from."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lib_lora import fresh
-from lib_lora.fresh import PAGE, Fresh
+from lib_lora.fresh import ENOUGH, Fresh
 
-LARGE = (PAGE, 3)
+LARGE = (ENOUGH, 3)
 SHAPES = [(3,), (1024, 1100), (1024, 1100), (64, 64, 32, 33), (0, 4), LARGE]
 
 
@@ -38,12 +38,12 @@ def test_strides_that_are_not_contiguous_are_kept():
     assert Fresh().like(weight).stride() == weight.stride()
 
 
-@pytest.mark.skipif(fresh.LARGE_PAGES is None, reason="this system has no large pages to ask for")
+@pytest.mark.skipif(fresh.MAY_BE_TAKEN is None, reason="this system does not take memory back later")
 def test_memory_is_handed_out_again_only_when_nobody_holds_it():
     memory = Fresh()
     one = memory.like(large())
     address, alias = one.data_ptr(), one.view(-1)[5:]
-    assert address % PAGE == 0
+    assert address % 64 == 0
     one.fill_(7)
     del one
     memory.release()
@@ -60,7 +60,7 @@ def test_memory_is_handed_out_again_only_when_nobody_holds_it():
     assert other.data_ptr() != again.data_ptr()
 
 
-@pytest.mark.skipif(fresh.LARGE_PAGES is None, reason="this system has no large pages to ask for")
+@pytest.mark.skipif(fresh.MAY_BE_TAKEN is None, reason="this system does not take memory back later")
 def test_memory_outlives_its_maker_and_goes_with_its_last_tensor():
     memory = Fresh()
     one, two = memory.like(large()), memory.like(large())
@@ -78,5 +78,5 @@ def test_where_the_system_gives_none_torch_is_asked(monkeypatch):
 
     monkeypatch.setattr(fresh.mmap, "mmap", refuse)
     assert Fresh().like(large()).shape == LARGE
-    monkeypatch.setattr(fresh, "LARGE_PAGES", None)
+    monkeypatch.setattr(fresh, "MAY_BE_TAKEN", None)
     assert Fresh().like(large()).shape == LARGE
