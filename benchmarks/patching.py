@@ -36,7 +36,6 @@ from lib_lora.tag import LoraTag
 ALGORITHMS = {"LoHa": models.write_loha, "LoKr": models.write_lokr, "OFT": models.write_oft,
               "DoRA": lambda path, layers, *, seed: models.write_adapter(path, layers, seed=seed, dora=True)}
 PRODUCTS = {"one": 1, "three": 3, "eight": 8}  # adapters
-MOST_EIGHT = 2  # repetitions of what takes longer than anything else here
 GOALS = {  # ratio -> (what it is, at most (<) or at least (>) on CPU)
     "change_vs_copy": ("change of weight, 1 adapter / plain copy of the touched weights", "<= 2.2"),
     "three_vs_one": ("change of weight, 3 adapters / 1", "<= 2.0"),
@@ -59,6 +58,7 @@ class Bench:
 
     def __init__(self, size: str, dtype: torch.dtype, device: str, folder: Path, repeat: int) -> None:
         self.device, self.repeat, self.folder = device, repeat, folder
+        self.few = max(2, repeat // 2)  # repetitions of what takes longest
         self.pipe = models.random_pipe(size, dtype=dtype, device=device)
         self.host = DiffusersHost(self.pipe)
         self.index = self.host.targets()
@@ -114,10 +114,10 @@ def measure(bench: Bench, *, thorough: bool) -> dict[str, float]:
     for number in range(1, bench.repeat + 1):
         runs["one"].append(_second_of_two(bench, first, number))
         runs["copy"].append(bench.seconds(partial(_copy, slots, into)))
-        for name, product in products.items() if number <= MOST_EIGHT else ():
+        for name, product in products.items() if number <= bench.few else ():
             runs[name].append(bench.seconds(product))
         runs["three"].append(_second_of_two(bench, eight[:3], number))
-        if number <= MOST_EIGHT:
+        if number <= bench.few:
             runs["eight"].append(_second_of_two(bench, eight, number))
         bench.change(first, number)()
         runs["swap"].append(bench.seconds(bench.change(eight[1:2], number)))
@@ -136,7 +136,7 @@ def measure(bench: Bench, *, thorough: bool) -> dict[str, float]:
 
 def _first_uses(bench: Bench, path: Path) -> dict[str, float]:
     uses, floors, extra = [], [], []
-    for _ in range(min(3, bench.repeat - 1)):
+    for _ in range(bench.few):
         gc.collect()
         before = private_bytes(bench.device)
         uses.append(bench.seconds(lambda: _first_use(bench, path)))

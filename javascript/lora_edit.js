@@ -165,7 +165,7 @@
     // One of the base models; what the file has and nobody knows stays as it is.
     function choice(value) {
         const {element} = lib.dom;
-        const all = value in BASES ? BASES : {...BASES, [value]: value};
+        const all = Object.hasOwn(BASES, value) ? BASES : {...BASES, [value]: value};
         return element("select", {class: "lora-input"}, ...Object.entries(all).map(([each, name]) => element("option", {value: each, text: lib.t(name)})));
     }
 
