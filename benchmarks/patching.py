@@ -218,8 +218,9 @@ def _first_use(bench: Bench, path: Path) -> None:
 
 def _first_use_floor(bench: Bench, path: Path) -> list[torch.Tensor]:
     path.read_bytes()
-    slots = _touched_slots(bench, path)
-    return [torch.empty_like(slot.parameter.data).copy_(slot.parameter.data) for slot in slots]  # all of it, at once
+    fresh = Fresh()  # what `torch.empty` gives may have been used before
+    weights = [slot.parameter.data for slot in _touched_slots(bench, path)]
+    return [fresh.like(weight).copy_(weight) for weight in weights]  # all of it, at once
 
 
 def _touched_slots(bench: Bench, path: Path) -> list[SimpleNamespace]:

@@ -1,11 +1,12 @@
 """What adapters add to a picture in the real WebUI: its built-in Lora extension and ours, in one run.
 
     python -m benchmarks.webui --webui-root PATH --webui-python PATH --checkpoint FILE.safetensors
-                               [--quick] [--turns N] [--threads N] [--json OUT] [--plot OUT.png]
+                               [--quick] [--turns N] [--threads N] [--system-malloc] [--json OUT] [--plot OUT.png]
 
 Every contestant is started, measured and stopped in turn, several times over. A figure is the median of how many
 seconds a picture of one step took longer than one without tags; text encoding is a part of it. Needs a WebUI v1.10.1
-that starts by itself, about 10 GB of memory, and an SD1 checkpoint of any content; on Linux libtcmalloc, as webui.sh.
+that starts by itself, about 10 GB of memory, and an SD1 checkpoint of any content; on Linux libtcmalloc, as webui.sh,
+unless `--system-malloc` asks for what a WebUI has that is started otherwise.
 """
 
 from __future__ import annotations
@@ -216,6 +217,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one turn, few repetitions")
     parser.add_argument("--turns", type=int, default=3, help="how often each is started")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--system-malloc", action="store_true", help="no tcmalloc, also where it is installed")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args(argv)
@@ -226,9 +228,10 @@ def main(argv: list[str] | None = None) -> int:
                      root=options.webui_root.resolve(), python=options.webui_python, threads=threads).start()
 
     layers = layers_of(checkpoint)
-    if preloaded := allocator():
+    preloaded = "" if options.system_malloc else allocator()
+    if preloaded:
         os.environ["LD_PRELOAD"] = preloaded
-    else:
+    elif not options.system_malloc:
         print("no tcmalloc: pictures take longer and times vary more than with webui.sh", file=sys.stderr)
     turns, repeat = (1, 3) if options.quick else (options.turns, 5)
     measured = measure(start, layers, turns=turns, repeat=repeat)
@@ -240,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"A picture without tags: {', '.join(f'{name} {value:.2f} s' for name, value in plain.items())}.")
     print(f"Largest difference between the pictures: {differs} of 255.")
     if options.json:
-        machine = {"machine": platform.platform(), "threads": threads, "layers": len(layers)}
+        machine = {"machine": platform.platform(), "threads": threads, "layers": len(layers), "malloc": preloaded}
         options.json.write_text(json.dumps(
             {**found, "pictures_differ_by": differs, "seconds": seconds, "plain": plain, **machine,
              "memory": {name: median(each.memory) for name, each in measured.items()}}, indent=2))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lib_lora import families, foreign
 from lib_lora.algorithms import ACCESSORIES, Delta, Origin, PartsError, read_module
-from lib_lora.containers import read_tensors
+from lib_lora.containers import read_contents
 from lib_lora.errors import AdapterFileError
 from lib_lora.keys import split_key
 from lib_lora.origin import Origins, config_of, read_config, stamps
@@ -22,6 +22,7 @@ EMBEDDINGS = {  # end of the key -> the text encoder that it is for; "text" is a
     "string_to_param.*": "text", "emb_params": "text", "clip_l": "clip_l", "clip_g": "clip_g",
     "clip_l_out": None, "clip_g_out": None,  # OneTrainer's output embeddings, which no program uses
 }  # fmt: skip
+PIECE = 1 << 20  # values
 WHOLE_NUMBERS = frozenset(
     {"alpha", "scale", "scalar", "on_input", "scaled_oft", "bias_indices", "bias_size", "reshape_weight"}
 )
@@ -58,10 +59,13 @@ def read_adapter(path: Path, *, mapped: bool = True) -> Adapter:
 
     Raises AdapterFileError if the file is missing, broken, or holds no module of a known algorithm.
     """
-    tensors, metadata = read_tensors(path, mapped=mapped)
+    contents = read_contents(path, mapped=mapped)
+    tensors, metadata = contents.tensors, contents.metadata
     if what := foreign.always(tensors):
         raise AdapterFileError(f"{path.name} is {what}")
     by_module, keys, unknown = _sort(tensors)
+    is_model = all(parts.keys() <= ACCESSORIES for parts in by_module.values())  # then it is not worth reading
+    is_checked = not is_model and all(map(is_finite, contents.blocks))
     origins = Origins(metadata, read_config(path))
 
     modules: dict[str, Mapping[str, Delta]] = {}
@@ -69,7 +73,7 @@ def read_adapter(path: Path, *, mapped: bool = True) -> Adapter:
     notes: list[str] = []
     for name, parts in by_module.items():
         try:
-            deltas, left_over, said = _read(parts, origins.of(name))
+            deltas, left_over, said = _read(parts, origins.of(name), is_checked)
         except PartsError as error:
             refused.append(f"{name}: {error}")
             continue
@@ -156,25 +160,27 @@ def _sort(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], 
     return by_module, keys, unknown
 
 
-def _read(parts: dict[str, Tensor], origin: Origin) -> tuple[dict[str, Delta], list[str], list[str]]:
-    """`read_module`, with every value looked at. Raises PartsError."""
-    if parts.keys() <= ACCESSORIES:  # the weights of a model, perhaps: not worth reading
+def _read(
+    parts: dict[str, Tensor], origin: Origin, is_checked: bool
+) -> tuple[dict[str, Delta], list[str], list[str]]:
+    """`read_module`, with every value looked at unless that `is_checked`. Raises PartsError."""
+    if parts.keys() <= ACCESSORIES:
         return {}, sorted(parts), []
     for part, tensor in parts.items():
         if not tensor.is_floating_point() and (part not in WHOLE_NUMBERS or tensor.is_complex()):
             kind = str(tensor.dtype).removeprefix("torch.")
             raise PartsError(f"{part} holds {kind} numbers: quantised adapters are not supported")
-        if not is_finite(tensor):
+        if not is_checked and not is_finite(tensor):
             raise PartsError(f"{part} holds values that are not finite numbers")
     return read_module(parts, origin)
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """True if all values are numbers, in one pass without memory of its own."""
+    """True if all values are numbers; read once, with no more than PIECE of them in memory of its own."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
     if tensor.dtype == torch.float16:  # of which torch 2.1 cannot tell the extremes, and no sum overflows float32
-        return bool(tensor.sum(dtype=torch.float32).isfinite())
+        return all(bool(piece.float().sum().isfinite()) for piece in tensor.reshape(-1).split(PIECE))
     return bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 

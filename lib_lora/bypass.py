@@ -174,8 +174,7 @@ def _of_weight(slot: Slot, steps: tuple[Step, ...]) -> LowRank | Whole:
     if is_simple and all(step.target.is_whole and step.meant.low_rank() is not None for step in steps):
         product = low_rank_product(steps, torch.empty(0, device=slot.parameter.device))
         assert product is not None
-        up, down = product
-        return LowRank(up, down.reshape(-1, *slot.shape[1:]))
+        return LowRank(product.up * product.scale, product.down.reshape(-1, *slot.shape[1:]))
     return Whole(slot, steps)
 
 

@@ -1,196 +1,101 @@
-"""The tensors and the metadata of a file: .safetensors by memory map, torch's zip files without running anything.
+"""The tensors and the metadata of a file: .safetensors by memory map, torch's zip files by `unpickling.py`.
 
-A pickle is run by an unpickler of our own, which knows a dict, a tensor and a storage and nothing else: any other
-name ends the reading, and torch never opens the file (older versions of it run code in files that claim to be
-programs). No tensor can be larger than the bytes that the file holds for it.
+A tensor of .safetensors is made here from its place in the file, which `header.py` has checked: the library of that
+name takes ten times as long for it, and adapters have thousands of small ones.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
-import zipfile
-from collections import OrderedDict
-from collections.abc import Mapping
+import mmap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lib_lora.errors import AdapterFileError
-from lib_lora.header import read_header
+from lib_lora.header import Header, TensorInfo, check_header, read_raw
+from lib_lora.unpickling import FLOAT8, PICKLES, read_pickle
 
-PICKLES = (".pt", ".pth", ".ckpt", ".bin")
-MAX_PICKLE = 50 * 1024 * 1024  # bytes of `data.pkl`: the listing, without the tensors
-MAX_DIMENSIONS = 16
-FLOAT8 = tuple(getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2") if hasattr(torch, name))
-STORAGES = {
-    "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
-    "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16,
-    "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
-    "UntypedStorage": torch.uint8,  # what is in it, `_rebuild_tensor_v3` says
+DTYPES = {  # safetensors' name -> torch's, where this version of it has one
+    name: getattr(torch, torch_name)
+    for name, torch_name in {
+        "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+        "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U64": "uint64",
+        "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool", "C64": "complex64"}.items()
+    if hasattr(torch, torch_name)
 }  # fmt: skip
-DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (*STORAGES.values(), *FLOAT8)}
-BROKEN = (  # what unpickling hostile bytes can raise
-    pickle.UnpicklingError, zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, TypeError, AttributeError,
-    IndexError, KeyError, RecursionError, OverflowError, MemoryError, NotImplementedError, RuntimeError,
-)  # fmt: skip
-
-
-def read_tensors(path: Path, *, mapped: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """({name: tensor}, metadata). fp8 comes as fp16, which holds all its values. Raises AdapterFileError.
-
-    `mapped`: tensors of .safetensors stay in the file until they are used; else the file is read now, and let go.
-    """
-    tensors, metadata = _read_pickle(path) if path.suffix.lower() in PICKLES else _read_safetensors(path)
-    if not mapped:
-        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-    return {name: tensor.half() if tensor.dtype in FLOAT8 else tensor for name, tensor in tensors.items()}, metadata
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, AttributeError, KeyError) as error:
-        read_header(path)  # if the header is what is wrong, this says so better
-        raise AdapterFileError(
-            f"{path.name}: the safetensors library cannot read it ({error}); save it again as float16"
-        ) from error
-
-
-def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            records = _records(archive, path)
-            if records["data.pkl"].file_size > MAX_PICKLE:
-                raise AdapterFileError(
-                    f"{path.name}: its listing is larger than {MAX_PICKLE >> 20} MB; it was not opened"
-                )
-            loaded = _Unpickler(archive, records).load()
-    except zipfile.BadZipFile as error:
-        raise AdapterFileError(f"{path.name}: not a torch file in zip format; save it again as .safetensors") from error
-    except OSError as error:
-        raise AdapterFileError(
-            f"{path.name} cannot be read ({error.strerror or error}): check the file and its rights"
-        ) from error
-    except BROKEN as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AdapterFileError(f"{path.name}: not a plain file of tensors ({reason}); it was not loaded") from error
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping):
-        raise AdapterFileError(f"{path.name}: holds no tensors by name")
-    return dict(_named(loaded)), {}
-
-
-def _named(loaded: Mapping[Any, Any]) -> list[tuple[str, Tensor]]:
-    """Tensors by name; those one level deeper by `outer.inner`, so that it can be seen what such a file is."""
-    found = [(str(key), value) for key, value in loaded.items() if isinstance(value, Tensor)]
-    return found + [
-        (f"{key}.{inner}", value)
-        for key, group in loaded.items()
-        if isinstance(group, Mapping)
-        for inner, value in group.items()
-        if isinstance(value, Tensor)
-    ]
-
-
-def _records(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """The archive's members by their name below its one folder. Raises AdapterFileError if it is no file of tensors."""
-    records = {record.filename.partition("/")[2]: record for record in archive.infolist()}
-    if "constants.pkl" in records or "data.pkl" not in records:
-        raise AdapterFileError(f"{path.name}: a program, not a file of tensors; it was not opened")
-    if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
-        raise AdapterFileError(f"{path.name}: a compressed archive, which torch does not write; it was not opened")
-    if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
-        raise AdapterFileError(f"{path.name}: its parts are larger than itself; it was not opened")
-    return records
 
 
 @dataclass(frozen=True)
-class _Storage:
-    """The bytes of one record, in which tensors lie."""
+class Contents:
+    """What a file holds. fp8 comes as fp16, which has all its values."""
 
-    data: bytearray
-    dtype: torch.dtype
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, archive: zipfile.ZipFile, records: Mapping[str, zipfile.ZipInfo]) -> None:
-        super().__init__(io.BytesIO(archive.read(records["data.pkl"])))
-        self._archive = archive
-        self._records = records
-        self._read: dict[str, bytearray] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in ("torch", "torch.storage") and name in STORAGES:
-            return STORAGES[name]
-        if module == "torch" and name in DTYPES:
-            return DTYPES[name]
-        if (module, name) not in KNOWN:
-            raise pickle.UnpicklingError(f"{module}.{name} is not part of a file of tensors")
-        return KNOWN[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        kind, dtype, key = pid[:3]
-        if kind != "storage" or not isinstance(dtype, torch.dtype):
-            raise pickle.UnpicklingError("not a storage")
-        record = f"data/{key}"
-        if record not in self._read:
-            self._read[record] = bytearray(self._archive.read(self._records[record]))
-        return _Storage(self._read[record], dtype)
+    tensors: dict[str, Tensor]
+    metadata: Mapping[str, str]
+    blocks: tuple[Tensor, ...]  # the values of all tensors in as few flat ones as possible
 
 
-class _Rebuild:
-    """Stands for torch's own function; has no attributes that a pickle could overwrite."""
+def read_contents(path: Path, *, mapped: bool = True) -> Contents:
+    """Read `path`. Raises AdapterFileError.
 
-    __slots__ = ()
-
-    def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Tensor:
-        dtype = self._dtype(storage, rest)
-        numbers = (offset, *shape, *strides)
-        if not isinstance(storage, _Storage) or not isinstance(dtype, torch.dtype) or len(shape) != len(strides):
-            raise pickle.UnpicklingError("not a tensor")
-        if len(shape) > MAX_DIMENSIONS or not all(type(number) is int and number >= 0 for number in numbers):
-            raise pickle.UnpicklingError("not a shape")
-        count = torch.Size(shape).numel()
-        if count == 0:
-            return torch.empty(shape, dtype=dtype)
-        last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-        held = len(storage.data) // dtype.itemsize
-        if max(last + 1, count) > held:
-            raise pickle.UnpicklingError("a tensor is larger than its data")
-        return torch.frombuffer(storage.data, dtype=dtype, count=held).as_strided(shape, strides, offset)
-
-    def _dtype(self, storage: Any, _rest: tuple[Any, ...]) -> Any:
-        return storage.dtype
+    `mapped`: tensors of .safetensors stay in the file until they are used; else the file is read now, and let go.
+    """
+    if path.suffix.lower() not in PICKLES:
+        return _read_safetensors(path, mapped)
+    tensors = _without_fp8(read_pickle(path))
+    return Contents(tensors, {}, tuple(tensors.values()))
 
 
-class _RebuildTyped(_Rebuild):
-    """The third version of that function: the storage has no type, the tensor has."""
+def _read_safetensors(path: Path, mapped: bool) -> Contents:
+    raw = read_raw(path)
+    header = check_header(raw)
+    for key, info in header.tensors.items():
+        if info.dtype not in DTYPES:
+            raise AdapterFileError(
+                f"{path.name}: {key!a} holds numbers of the type {info.dtype}, which torch {torch.__version__} "
+                "does not know; save it again as float16"
+            )
+    try:
+        with open(path, "rb") as file:
+            # Copied on write: memory that is only for reading, torch does not take.
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if mapped else bytearray(file.read())
+    except (OSError, ValueError) as error:
+        raise AdapterFileError(f"{path.name} cannot be read ({error}): check the file and its rights") from error
+    tensor_bytes = len(data) - header.data_start
+    if tensor_bytes != raw.data_size or data[8 : header.data_start] != raw.content:
+        raise AdapterFileError(f"{path.name} was written to while it was read; draw again when that is over")
+    tensors = {key: _flat(data, header, info).view(info.shape) for key, info in header.tensors.items()}
+    if any(tensor.dtype in FLOAT8 for tensor in tensors.values()):
+        tensors = _without_fp8(tensors)
+        return Contents(tensors, header.metadata, tuple(tensors.values()))
+    return Contents(tensors, header.metadata, tuple(_flat(data, header, each) for each in _blocks(header.tensors)))
 
-    __slots__ = ()
 
-    def _dtype(self, storage: Any, rest: tuple[Any, ...]) -> Any:
-        return rest[2]
-
-
-class _RebuildParameter:
-    __slots__ = ()
-
-    def __call__(self, tensor: Any, *_rest: Any) -> Any:
-        return tensor
+def _flat(data: mmap.mmap | bytearray, header: Header, info: TensorInfo) -> Tensor:
+    """The values of `info`, which lies in `data`."""
+    dtype, size, offset = DTYPES[info.dtype], info.end - info.begin, header.data_start + info.begin
+    if size == 0:
+        return torch.empty(0, dtype=dtype)
+    if offset % dtype.itemsize == 0:
+        return torch.frombuffer(data, dtype=dtype, count=size // dtype.itemsize, offset=offset)
+    return torch.frombuffer(data, dtype=torch.uint8, count=size, offset=offset).clone().view(dtype)
 
 
-KNOWN: Mapping[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor"): _Rebuild(),
-    ("torch._utils", "_rebuild_tensor_v2"): _Rebuild(),
-    ("torch._utils", "_rebuild_tensor_v3"): _RebuildTyped(),
-    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
-}
+def _blocks(tensors: Mapping[str, TensorInfo]) -> Iterator[TensorInfo]:
+    """Neighbours of one type, taken together; their shape means nothing."""
+    block: TensorInfo | None = None
+    for info in sorted(tensors.values(), key=lambda info: info.begin):
+        if block and (block.dtype, block.end) == (info.dtype, info.begin):
+            block = block._replace(end=info.end)
+            continue
+        if block:
+            yield block
+        block = info
+    if block:
+        yield block
+
+
+def _without_fp8(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.half() if tensor.dtype in FLOAT8 else tensor for name, tensor in tensors.items()}

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import write_product
+from lib_lora.algorithms.base import Product, like, write_product
 from lib_lora.errors import PatchError, is_out_of_memory
 from lib_lora.plan import Step
 from lib_lora.targets import Target
@@ -32,7 +32,7 @@ def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
         if not started and target.is_whole and wide.is_contiguous():
             started = True
             if product is not None:
-                write_product(base, *product, wide)
+                write_product(base, product, wide)
                 product = None
             elif len(run) == 1:
                 with _blame(run[0]):
@@ -54,11 +54,11 @@ def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
         out.copy_(wide)
 
 
-def _add_product(product: tuple[Tensor, Tensor], view: Tensor) -> None:
+def _add_product(product: Product, view: Tensor) -> None:
     if view.is_contiguous():
-        write_product(view, *product, view)
+        write_product(view, product, view)
     else:
-        view.add_((product[0] @ product[1]).reshape(view.shape))
+        view.add_((product.up @ product.down).reshape(view.shape), alpha=product.scale)
 
 
 @contextlib.contextmanager
@@ -84,26 +84,25 @@ def _runs(steps: Sequence[Step]) -> Iterator[tuple[Target, list[Step]]]:
     return ((target, run) for target, runs in by_target.items() for run in runs)
 
 
-def low_rank_product(run: Sequence[Step], like: Tensor) -> tuple[Tensor, Tensor] | None:
-    """All low-rank deltas of a run as one pair: up (o, sum of ranks), scaled; down (sum of ranks, i*kh*kw).
+def low_rank_product(run: Sequence[Step], weight: Tensor) -> Product | None:
+    """All low-rank deltas of a run as one product, whose rank is the sum of theirs; None if there is none.
 
-    In the dtype and on the device of `like`; None if there is none.
+    In the dtype and on the device of `weight`. Its factors may be the adapter's own tensors: they are not written to.
     """
-    factors = [(*pair, step.multiplier) for step in run if (pair := step.meant.low_rank()) is not None]
-    if not factors:
+    found = [(product, step.multiplier) for step in run if (product := step.meant.low_rank()) is not None]
+    if not found:
         return None
-    ranks = [down.shape[0] for _, down, _, _ in factors]
-    ups = like.new_empty((factors[0][0].shape[0], sum(ranks)))
-    downs = like.new_empty((sum(ranks), factors[0][1].shape[1]))
-    for (up, down, _, _), into_up, into_down in zip(factors, ups.split(ranks, 1), downs.split(ranks), strict=True):
-        into_up.copy_(up.to(like.device))  # first moved, then cast: half the bytes on the way
-        into_down.copy_(down.to(like.device))
-    scales = [scale * multiplier for _, _, scale, multiplier in factors]
-    ups.mul_(scales[0] if len(scales) == 1 else _spread(scales, ranks, ups))
-    return ups, downs
+    products, scales = [product for product, _ in found], [product.scale * multiplier for product, multiplier in found]
+    if len(products) == 1:
+        return Product(like(products[0].up, weight), like(products[0].down, weight), scales[0])
+    # Joined as they are stored, which takes fewer calls.
+    up = like(torch.cat([product.up for product in products], 1), weight)
+    down = like(torch.cat([product.down for product in products]), weight)
+    up.mul_(_spread(scales, [product.down.shape[0] for product in products], up))
+    return Product(up, down, 1.0)
 
 
-def _spread(values: Sequence[float], counts: Sequence[int], like: Tensor) -> Tensor:
+def _spread(values: Sequence[float], counts: Sequence[int], weight: Tensor) -> Tensor:
     """Each of `values` as often as `counts` says."""
     spread = [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
-    return torch.tensor(spread, dtype=like.dtype).to(like.device, non_blocking=True)
+    return torch.tensor(spread, dtype=weight.dtype).to(weight.device, non_blocking=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.algorithms import Origin
-from lib_lora.containers import PICKLES
 from lib_lora.metadata import parsed
+from lib_lora.unpickling import PICKLES
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 CONFIG = "adapter_config.json"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import tensor
 
-from lib_lora.algorithms import Origin, PartsError, read_module
+from lib_lora.algorithms import Origin, PartsError, loha, read_module
 from lib_lora.fold import fold
 from lib_lora.plan import Step
 from lib_lora.targets import Target
@@ -232,6 +232,26 @@ def test_dyn_uses_the_first_ranks_and_keeps_the_scale():
     found, _, _ = read_module(parts)
     assert is_close(found["weight"].truncated(1).value(ONE), [[1.5, 2.0], [3.0, 4.0]])
     assert is_close(found["weight"].truncated(9).value(ONE), value(parts).tolist())
+
+
+@pytest.mark.parametrize("entries", [1, 8, 36, 1000])
+@pytest.mark.parametrize("shape", [(5, 4), (5, 2, 3, 3)])
+def test_loha_is_the_same_in_slices_of_any_size(monkeypatch, entries, shape):
+    """Also into a weight that is not contiguous, and onto the base weight itself."""
+    monkeypatch.setitem(loha.SLICE, True, entries)
+    inputs = torch.Size(shape[1:]).numel()
+    factors = {"hada_w1_a": (5, 2), "hada_w1_b": (2, inputs), "hada_w2_a": (5, 2), "hada_w2_b": (2, inputs)}
+    parts = {name: torch.randn(size) for name, size in factors.items()} | {"alpha": tensor(1.0)}
+    delta, base = read_module(parts)[0]["weight"], torch.randn(shape)
+    left, right = (parts[f"hada_w{n}_a"] @ parts[f"hada_w{n}_b"] for n in (1, 2))
+    expected = base + 0.7 * 0.5 * (left * right).reshape(shape)
+    out = torch.empty(shape)
+    delta.write(base, 0.7, out)
+    assert torch.allclose(out, expected, atol=1e-6)
+    onto = base.transpose(0, 1).contiguous().transpose(0, 1)
+    delta.add_to(onto, 0.7)
+    assert not onto.is_contiguous()
+    assert torch.allclose(onto, expected, atol=1e-6)
 
 
 # the rows of a delta, for models that keep apart what the file has as one

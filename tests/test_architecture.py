@@ -16,7 +16,7 @@ PACKAGE = ROOT / "lib_lora"
 # What stands in one line may import only what stands in it or above it.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "tag", "metadata", "header", "survey", "hashes", "keys", "families", "family_rules"}),
-    frozenset({"algorithms", "containers", "foreign", "origin"}),
+    frozenset({"algorithms", "unpickling", "containers", "foreign", "origin"}),
     frozenset({"files", "sidecar", "library", "adapter", "targets"}),
     frozenset({"plan", "fold", "slots", "originals", "fresh", "bypass", "patch", "host"}),
     frozenset({"session"}),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -98,6 +98,14 @@ class Parts:
         return scale
 
 
+class Product(NamedTuple):
+    """The delta `scale * up @ down`."""
+
+    up: Tensor  # (o, r)
+    down: Tensor  # (r, i*kh*kw)
+    scale: float
+
+
 class Delta(ABC):
     """What one module of an adapter adds to one weight or bias. Immutable; compared by identity."""
 
@@ -122,8 +130,8 @@ class Delta(ABC):
         out.copy_(base)
         self.add_to(out, multiplier)
 
-    def low_rank(self) -> tuple[Tensor, Tensor, float] | None:
-        """(up (o, r), down (r, i*k*k), scale) if the delta at multiplier 1 is `scale * up @ down`, else None.
+    def low_rank(self) -> Product | None:
+        """The delta at multiplier 1 as a product, or None if it is none.
 
         The tensors are as stored (dtype, device of the file): deltas that can say this are summed over all adapters in
         one matrix product.
@@ -195,14 +203,15 @@ def matrix(tensor: Tensor) -> Tensor:
     return tensor.reshape(tensor.shape[0], -1)
 
 
-def write_product(base: Tensor, up: Tensor, down: Tensor, out: Tensor) -> None:
-    """`out = base + up @ down` in one pass; `out` is contiguous, `base` has any dtype and may be `out` itself."""
+def write_product(base: Tensor, product: Product, out: Tensor) -> None:
+    """`out = base + product` in one pass; `out` is contiguous, `base` has any dtype and may be `out` itself."""
+    up, down, scale = product
     if base is out or base.dtype != out.dtype or not base.is_contiguous():
         if base is not out:
             out.copy_(base)
-        matrix(out).addmm_(up, down)
+        matrix(out).addmm_(up, down, alpha=scale)
     else:
-        torch.addmm(matrix(base), up, down, out=matrix(out))
+        torch.addmm(matrix(base), up, down, alpha=scale, out=matrix(out))
 
 
 def like(tensor: Tensor, weight: Tensor) -> Tensor:

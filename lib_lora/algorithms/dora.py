@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts, Shape, Wrapper, like, require, write_product
+from lib_lora.algorithms.base import Delta, Parts, Product, Shape, Wrapper, like, require, write_product
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,7 @@ class Dora(Wrapper):
         if factors is None:
             self.inner.write(base, 1.0, out)
         else:
-            up, down, scale = factors
-            write_product(base, like(up, out) * scale, like(down, out), out)
+            write_product(base, Product(like(factors.up, out), like(factors.down, out), factors.scale), out)
         out.mul_(self._ratio(out) * multiplier)
         if multiplier != 1:
             out.add_(base, alpha=1 - multiplier)

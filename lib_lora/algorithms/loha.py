@@ -19,7 +19,7 @@ from lib_lora.algorithms.base import (
     wrong_shape,
 )
 
-SLICE = {True: 1 << 17, False: 1 << 22}  # entries at a time: on a CPU what its cache holds, else fewer calls
+SLICE = {True: 1 << 20, False: 1 << 22}  # entries at a time: on a CPU what its cache holds, else fewer calls
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +83,16 @@ class Loha(Delta):
             torch.addcmul(base, left, right, value=self.scale * multiplier, out=out)
             return
         w1_a, w1_b, w2_a, w2_b = (like(factor, out) for factor in (self.w1_a, self.w1_b, self.w2_a, self.w2_b))
-        rows = max(1, SLICE[out.device.type == "cpu"] // w1_b.shape[1])
+        rows = min(out.shape[0], max(1, SLICE[out.device.type == "cpu"] // w1_b.shape[1]))
+        products = out.new_empty((2, rows, w1_b.shape[1]))  # had once: memory new in every slice takes as long again
         for begin in range(0, out.shape[0], rows):
-            some = slice(begin, begin + rows)
-            left, right = ((a[some] @ b).reshape(out[some].shape) for a, b in ((w1_a, w1_b), (w2_a, w2_b)))
-            torch.addcmul(base[some], left, right, value=self.scale * multiplier, out=out[some])
+            some = slice(begin, min(begin + rows, out.shape[0]))
+            left, right = products[:, : some.stop - begin]
+            torch.mm(w1_a[some], w1_b, out=left)
+            torch.mm(w2_a[some], w2_b, out=right)
+            shape = out[some].shape
+            scale = self.scale * multiplier
+            torch.addcmul(base[some], left.reshape(shape), right.reshape(shape), value=scale, out=out[some])
 
     def _factors(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         w1_a, w1_b, w2_a, w2_b = (like(factor, weight) for factor in (self.w1_a, self.w1_b, self.w2_a, self.w2_b))

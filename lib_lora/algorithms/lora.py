@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts, Shape, like, matrix, require_core, require_rank, wrong_shape
+from lib_lora.algorithms.base import Delta, Parts, Product, Shape, like, matrix, require_core, require_rank, wrong_shape
 from lib_lora.algorithms.full import Full
 
 
@@ -55,8 +55,8 @@ class Lora(Delta):
     def value(self, weight: Tensor) -> Tensor:
         return (like(self.up, weight) * self.scale @ like(self._inner, weight)).reshape(weight.shape)
 
-    def low_rank(self) -> tuple[Tensor, Tensor, float]:
-        return self.up, self._inner, self.scale
+    def low_rank(self) -> Product:
+        return Product(self.up, self._inner, self.scale)
 
     def truncated(self, rank: int) -> Lora:
         """A core mixes the ranks, so that the first of them mean nothing alone: it is left as it is."""

@@ -6,6 +6,8 @@ names under which LyCORIS and PEFT save them. PEFT may put its adapter's name in
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 FOREIGN = (
     "lora_E", "ranknum", "vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B", "hra_u", "miss_block", "bone_block",
     "boft_R", "boft_s", "ia3_l", "fourierft_spectrum", "vblora_logits_A", "vblora_logits_B", "randlora_lambda",
@@ -77,6 +79,7 @@ OLD_PROJECTIONS = {"to_q_lora": "to_q", "to_k_lora": "to_k", "to_v_lora": "to_v"
 OLD_TEXT_PROJECTIONS = {"to_q_lora": "q_proj", "to_k_lora": "k_proj", "to_v_lora": "v_proj", "to_out_lora": "out_proj"}
 
 
+@lru_cache(maxsize=8192)  # the adapters of one trainer have the same keys
 def split_key(key: str) -> tuple[str, str] | None:
     """`("module", "part")` of a tensor's key, or None if no known part ends it."""
     words = key.split(".")
