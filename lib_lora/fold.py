@@ -25,9 +25,13 @@ def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
     arithmetic fails.
     """
     is_wide = out.dtype in (torch.float32, torch.float64)
+    runs = list(_runs(steps))
+    if not is_wide and (product := _only_product(runs, out)) is not None:
+        write_product(base, product, out)
+        return
     wide = out if is_wide else torch.empty_like(out, dtype=torch.float32)
     started = wide is base
-    for target, run in _runs(steps):
+    for target, run in runs:
         product = low_rank_product(run, wide)
         if not started and target.is_whole and wide.is_contiguous():
             started = True
@@ -52,6 +56,13 @@ def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
                     step.meant.add_to(view, step.multiplier)
     if not is_wide:
         out.copy_(wide)
+
+
+def _only_product(runs: Sequence[tuple[Target, list[Step]]], out: Tensor) -> Product | None:
+    """All that is to be added to `out`, in float32, if that is one product for the whole of it."""
+    (target, run), *others = runs
+    is_one = not others and target.is_whole and all(step.meant.low_rank() is not None for step in run)
+    return low_rank_product(run, out.new_empty(0, dtype=torch.float32)) if is_one and out.is_contiguous() else None
 
 
 def _add_product(product: Product, view: Tensor) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lib_lora.algorithms import base as base_of_algorithms
 from lib_lora.algorithms import read_module
 from lib_lora.fold import fold
 from lib_lora.plan import Step
@@ -189,3 +190,27 @@ def test_of_a_real_layer_fp32_is_within_a_millionth_of_each_entry_almost_everywh
     error = (out.double() - exact).abs()
     assert error.max() <= 1e-6 * max(base.abs().max(), delta.abs().max())
     assert (error <= 1e-6 * torch.maximum(base.abs(), delta.abs())).float().mean() >= 0.98
+
+
+@pytest.mark.parametrize("entries", [1, 40, 1000])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("onto", ["other memory", "the base weight"])
+@pytest.mark.parametrize("given", [torch.float16, torch.float32])
+def test_half_precision_is_written_in_slices_of_any_size(monkeypatch, entries, dtype, onto, given):
+    """Rows of 18 entries, two adapters; also from a base weight that is stored as something else."""
+    monkeypatch.setitem(base_of_algorithms.SLICE, True, entries)
+    torch.manual_seed(0)
+    base = torch.randn(7, 2, 3, 3).to(dtype)
+    parts = [lora(7, 2, (3, 3), rank) for rank in (1, 4)]
+    target = Target(TARGET, "unet", tuple(base.shape))
+    steps = [Step(target, read_module({name: tensor.to(given) for name, tensor in each.items()})[0]["weight"], 0.7, None, "a")
+             for each in parts]  # fmt: skip
+    exact = torch.empty(base.shape, dtype=torch.float64)
+    fold(base.double(), steps, exact)
+    start = base.clone()
+    out = start if onto == "the base weight" else torch.empty_like(base)
+    fold(start, steps, out)
+    assert ulps(out, exact).max() <= 1
+    if onto == "other memory":
+        fold(base.float(), steps, out)
+        assert ulps(out, exact).max() <= 1

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 Shape = tuple[int, ...]
+SLICE = {True: 1 << 20, False: 1 << 22}  # entries at a time: on a CPU what its cache holds, else fewer calls
 MAX_CORE = 4096  # ranks of a Tucker core; more is no adapter but an attempt to fill the memory
 
 
@@ -204,9 +205,21 @@ def matrix(tensor: Tensor) -> Tensor:
 
 
 def write_product(base: Tensor, product: Product, out: Tensor) -> None:
-    """`out = base + product` in one pass; `out` is contiguous, `base` has any dtype and may be `out` itself."""
+    """`out = base + product` in one pass; `out` is contiguous, `base` has any dtype and may be `out` itself.
+
+    Computed in the dtype of the product: where `out` has another one, in slices of some rows, which are cast once.
+    """
     up, down, scale = product
-    if base is out or base.dtype != out.dtype or not base.is_contiguous():
+    if up.dtype != out.dtype:
+        rows = min(out.shape[0], max(1, SLICE[out.device.type == "cpu"] // down.shape[1]))
+        wide = up.new_empty((rows, down.shape[1]))
+        for begin in range(0, out.shape[0], rows):
+            some = slice(begin, min(begin + rows, out.shape[0]))
+            part = wide[: some.stop - begin]
+            part.copy_(matrix(base[some]))
+            part.addmm_(up[some], down, alpha=scale)
+            matrix(out[some]).copy_(part)
+    elif base is out or base.dtype != out.dtype or not base.is_contiguous():
         if base is not out:
             out.copy_(base)
         matrix(out).addmm_(up, down, alpha=scale)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.algorithms.base import (
+    SLICE,
     Delta,
     Parts,
     Shape,
@@ -18,8 +19,6 @@ from lib_lora.algorithms.base import (
     tucker,
     wrong_shape,
 )
-
-SLICE = {True: 1 << 20, False: 1 << 22}  # entries at a time: on a CPU what its cache holds, else fewer calls
 
 
 @dataclass(frozen=True, eq=False)
