@@ -174,7 +174,8 @@ def _of_weight(slot: Slot, steps: tuple[Step, ...]) -> LowRank | Whole:
     if is_simple and all(step.target.is_whole and step.meant.low_rank() is not None for step in steps):
         product = low_rank_product(steps, torch.empty(0, device=slot.parameter.device))
         assert product is not None
-        return LowRank(product.up * product.scale, product.down.reshape(-1, *slot.shape[1:]))
+        own = product.down.clone()  # not the map of a file that may be replaced meanwhile
+        return LowRank(product.up * product.scale, own.reshape(-1, *slot.shape[1:]))
     return Whole(slot, steps)
 
 

@@ -109,6 +109,21 @@ def test_what_is_bypassed_puts_out_what_is_merged(tmp_path, kind):
     assert all(torch.equal(mine, before) for mine, before in zip(bypassed.outputs(), plain, strict=True))
 
 
+def test_a_file_that_is_overwritten_in_place_changes_nothing_until_the_next_tag(tmp_path):
+    """Factors in float32, as the layers compute: nothing had to be cast, and yet they are no longer the file's."""
+    write(tmp_path, "LoRA")
+    model = Model(tmp_path)
+    model.host.patcher.bypass_all = True
+    model.say("<lora:a:0.7>")
+    before = model.outputs()[:2]
+    with (tmp_path / "a.safetensors").open("r+b") as file:
+        header = 8 + int.from_bytes(file.read(8), "little")
+        end = file.seek(0, 2)
+        file.seek(header)
+        file.write(bytes(end - header))
+    assert all(torch.equal(mine, old) for mine, old in zip(model.outputs()[:2], before, strict=True))
+
+
 @pytest.mark.parametrize("conv", [
     nn.Conv2d(WIDTH, WIDTH, 3, stride=2, padding=1), nn.Conv2d(WIDTH, WIDTH, 3, padding=2, dilation=2),
     nn.Conv2d(WIDTH, WIDTH, 3, padding=1, padding_mode="circular", bias=False)], ids=["stride", "dilation", "tiling"])
