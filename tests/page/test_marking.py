@@ -54,11 +54,13 @@ def test_tags_are_added_and_removed_as_chips_and_are_a_filter(page):
         panel.get_by_label("Add a tag").fill(tag)
         panel.get_by_label("Add a tag").press("Enter")
         panel.locator(".lora-tag-large", has_text=tag).wait_for()
+        card(page, "bend").locator(".lora-tag", has_text=tag).wait_for()  # the card follows with the next frame
     assert card(page, "bend").locator(".lora-tag").all_inner_texts() == ["lines", "<i>soft</i>"]
     choose(page, "tag", "lines")
     count_cards(page, 1)
     panel.get_by_label("Remove the tag lines").click()
     panel.locator(".lora-tag-large", has_text="lines").wait_for(state="detached")
+    card(page, "bend").locator(".lora-tag", has_text="lines").wait_for(state="detached")
     assert card(page, "bend").locator(".lora-tag").all_inner_texts() == ["<i>soft</i>"]
 
 
