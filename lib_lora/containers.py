@@ -33,7 +33,7 @@ class Contents:
     """What a file holds. fp8 comes as fp16, which has all its values."""
 
     tensors: dict[str, Tensor]
-    metadata: Mapping[str, str]
+    metadata: dict[str, str]
     blocks: tuple[Tensor, ...]  # the values of all tensors in as few flat ones as possible
 
 
@@ -67,10 +67,11 @@ def _read_safetensors(path: Path, mapped: bool) -> Contents:
     if tensor_bytes != raw.data_size or data[8 : header.data_start] != raw.content:
         raise AdapterFileError(f"{path.name} was written to while it was read; draw again when that is over")
     tensors = {key: _flat(data, header, info).view(info.shape) for key, info in header.tensors.items()}
+    metadata = dict(header.metadata)
     if any(tensor.dtype in FLOAT8 for tensor in tensors.values()):
         tensors = _without_fp8(tensors)
-        return Contents(tensors, header.metadata, tuple(tensors.values()))
-    return Contents(tensors, header.metadata, tuple(_flat(data, header, each) for each in _blocks(header.tensors)))
+        return Contents(tensors, metadata, tuple(tensors.values()))
+    return Contents(tensors, metadata, tuple(_flat(data, header, each) for each in _blocks(header.tensors)))
 
 
 def _flat(data: mmap.mmap | bytearray, header: Header, info: TensorInfo) -> Tensor:

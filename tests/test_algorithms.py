@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import tensor
 
-from lib_lora.algorithms import Origin, PartsError, loha, read_module
+from lib_lora.algorithms import Origin, PartsError, read_module
+from lib_lora.algorithms import base as base_of_algorithms
 from lib_lora.fold import fold
 from lib_lora.plan import Step
 from lib_lora.targets import Target
@@ -238,7 +239,7 @@ def test_dyn_uses_the_first_ranks_and_keeps_the_scale():
 @pytest.mark.parametrize("shape", [(5, 4), (5, 2, 3, 3)])
 def test_loha_is_the_same_in_slices_of_any_size(monkeypatch, entries, shape):
     """Also into a weight that is not contiguous, and onto the base weight itself."""
-    monkeypatch.setitem(loha.SLICE, True, entries)
+    monkeypatch.setitem(base_of_algorithms.SLICE, True, entries)
     inputs = torch.Size(shape[1:]).numel()
     factors = {"hada_w1_a": (5, 2), "hada_w1_b": (2, inputs), "hada_w2_a": (5, 2), "hada_w2_b": (2, inputs)}
     parts = {name: torch.randn(size) for name, size in factors.items()} | {"alpha": tensor(1.0)}

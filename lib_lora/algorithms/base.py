@@ -204,6 +204,13 @@ def matrix(tensor: Tensor) -> Tensor:
     return tensor.reshape(tensor.shape[0], -1)
 
 
+def row_slices(weight: Tensor) -> list[slice]:
+    """The rows of `weight`, SLICE entries at a time: the first slice is the longest."""
+    count = weight.shape[0]
+    rows = max(1, SLICE[weight.device.type == "cpu"] * count // weight.numel())
+    return [slice(begin, min(begin + rows, count)) for begin in range(0, count, rows)]
+
+
 def write_product(base: Tensor, product: Product, out: Tensor) -> None:
     """`out = base + product` in one pass; `out` is contiguous, `base` has any dtype and may be `out` itself.
 
@@ -211,11 +218,10 @@ def write_product(base: Tensor, product: Product, out: Tensor) -> None:
     """
     up, down, scale = product
     if up.dtype != out.dtype:
-        rows = min(out.shape[0], max(1, SLICE[out.device.type == "cpu"] // down.shape[1]))
-        wide = up.new_empty((rows, down.shape[1]))
-        for begin in range(0, out.shape[0], rows):
-            some = slice(begin, min(begin + rows, out.shape[0]))
-            part = wide[: some.stop - begin]
+        slices = row_slices(out)
+        wide = up.new_empty((slices[0].stop, down.shape[1]))
+        for some in slices:
+            part = wide[: some.stop - some.start]
             part.copy_(matrix(base[some]))
             part.addmm_(up[some], down, alpha=scale)
             matrix(out[some]).copy_(part)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from lib_lora.algorithms.base import (
-    SLICE,
     Delta,
     Parts,
     Shape,
@@ -16,6 +15,7 @@ from lib_lora.algorithms.base import (
     require,
     require_core,
     require_rank,
+    row_slices,
     tucker,
     wrong_shape,
 )
@@ -82,11 +82,11 @@ class Loha(Delta):
             torch.addcmul(base, left, right, value=self.scale * multiplier, out=out)
             return
         w1_a, w1_b, w2_a, w2_b = (like(factor, out) for factor in (self.w1_a, self.w1_b, self.w2_a, self.w2_b))
-        rows = min(out.shape[0], max(1, SLICE[out.device.type == "cpu"] // w1_b.shape[1]))
-        products = out.new_empty((2, rows, w1_b.shape[1]))  # had once: memory new in every slice takes as long again
-        for begin in range(0, out.shape[0], rows):
-            some = slice(begin, min(begin + rows, out.shape[0]))
-            left, right = products[:, : some.stop - begin]
+        slices = row_slices(out)
+        size = (2, slices[0].stop, w1_b.shape[1])
+        products = out.new_empty(size)  # had once: memory new in every slice takes as long again
+        for some in slices:
+            left, right = products[:, : some.stop - some.start]
             torch.mm(w1_a[some], w1_b, out=left)
             torch.mm(w2_a[some], w2_b, out=right)
             shape = out[some].shape
