@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -103,31 +105,37 @@ class AdapterCache:
     limit   that many files are kept mapped
     budget  bytes of memory for files that are read whole instead: they may be replaced while in use (Windows refuses
             that for mapped ones), and a slow drive is read once
+
+    What somebody uses is found here however many others were read since. Safe to use from several threads.
     """
 
     def __init__(self, limit: int = 8, *, budget: int = 0) -> None:
         self.limit = limit
         self.budget = budget
         self._read: OrderedDict[Path, Cached] = OrderedDict()
+        self._used: WeakValueDictionary[tuple[Path, object], Adapter] = WeakValueDictionary()
+        self._lock = threading.RLock()
 
     def read(self, path: Path) -> Adapter:
         """The adapter at `path`. Raises AdapterFileError."""
-        try:
-            stamp = stamps((path, config_of(path)))
-            size = path.stat().st_size
-        except OSError as error:
-            self._read.pop(path, None)
-            raise AdapterFileError(
-                f"{path.name}: cannot be opened ({error.strerror}); is it still at {path}?"
-            ) from error
-        known = self._read.get(path)
-        if known is None or known.stamp != stamp:
-            is_held = size <= self.budget
-            known = Cached(read_adapter(path, mapped=not is_held), stamp, size if is_held else 0)
-            self._read[path] = known
-        self._read.move_to_end(path)
-        self._shrink()
-        return known.adapter
+        with self._lock:
+            try:
+                stamp = stamps((path, config_of(path)))
+                size = path.stat().st_size
+            except OSError as error:
+                self._read.pop(path, None)
+                raise AdapterFileError(
+                    f"{path.name}: cannot be opened ({error.strerror}); is it still at {path}?"
+                ) from error
+            known = self._read.get(path)
+            if known is None or known.stamp != stamp:
+                is_held = size <= self.budget
+                adapter = self._used.get((path, stamp)) or read_adapter(path, mapped=not is_held)
+                self._used[path, stamp] = adapter
+                known = self._read[path] = Cached(adapter, stamp, size if is_held else 0)
+            self._read.move_to_end(path)
+            self._shrink()
+            return known.adapter
 
     def _shrink(self) -> None:
         """Drop those not used for longest, of each kind."""

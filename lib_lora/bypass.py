@@ -1,15 +1,17 @@
 """Bypass: add the delta to what a layer puts out, and leave its weight alone.
 
-For weights that cannot hold a sum: in 8 bits or fewer, quantised, inference tensors; and for batches in which every
-picture has adapters of its own. `layer(x) + delta(x)` is the same number as with the delta merged, and costs a little
+For weights that cannot hold a sum: in 8 bits or fewer, quantised, inference tensors, offloaded ones that come from
+elsewhere in each call; and for batches in which every picture has adapters of its own. `layer(x) + delta(x)` is the same number as with the delta merged, and costs a little
 in every step. A hook on this very module does it, as long as the adapter is active; low-rank deltas stay two small
 matrices, all others are built anew in every call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import copy
+import sys
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from lib_lora.books import Rows
 from lib_lora.errors import PatchError
 from lib_lora.fold import fold, low_rank_product
 from lib_lora.plan import Step
@@ -26,7 +29,6 @@ Through = Callable[[Any, Tensor, Tensor], Tensor]  # (layer, x, weight) -> what 
 CONVOLUTIONS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
 # Attention modules use the weight of their output projection without calling it.
 NEVER_CALLED = (NonDynamicallyQuantizableLinear,)
-Rows = tuple[tuple[Step, ...], ...]  # the steps of each row of a batch in turn; only one: of all rows
 THROUGH: Mapping[type[nn.Module], Through] = {  # without the bias
     nn.Linear: lambda layer, x, weight: F.linear(x, weight),
     **{kind: lambda layer, x, weight: layer._conv_forward(x, weight, None) for kind in CONVOLUTIONS},
@@ -36,40 +38,48 @@ THROUGH: Mapping[type[nn.Module], Through] = {  # without the bias
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Hooked:
     """One parameter whose layer adds something."""
 
     slot: Slot
     rows: Rows
-    handle: Any
+    hook: Callable[..., Any]
+    handle: Any = None  # of the hook; None before it is there
+
+    @property
+    def planned(self) -> tuple[Step, ...]:
+        """See Record."""
+        return tuple(step for steps in self.rows for step in steps)
+
+    def undo(self) -> None:
+        """See Record."""
+        if self.handle is not None:
+            self.handle.remove()
+        hooks = self.slot.module._forward_hooks  # an interrupt came before the handle did
+        for number in [number for number, hook in hooks.items() if hook is self.hook]:
+            del hooks[number]
+            self.slot.module._forward_hooks_with_kwargs.pop(number, None)
+
+    def copied(self, memo: dict[int, Any]) -> Hooked:
+        """See Record. The copied layer has the same hook."""
+        return replace(self, slot=copy.deepcopy(self.slot, memo), handle=None)
 
 
 class Bypass:
     """The layers of one model that add something to their outputs."""
 
-    def __init__(self) -> None:
-        self._hooked: dict[str, Hooked] = {}
-
-    def planned(self) -> dict[str, tuple[Step, ...]]:
-        """The steps by parameter, of all rows."""
-        return {key: tuple(step for steps in hooked.rows for step in steps) for key, hooked in self._hooked.items()}
+    def __init__(self, hooked: MutableMapping[str, Hooked]) -> None:
+        self._hooked = hooked
 
     def show(self, key: str, rows: Rows, slot: Slot) -> None:
         """Make the layer of `slot` (a bias that it lacks: the layer of the weight) add `rows` from now on.
 
-        Of several rows, the first is for every first of as many pictures in a batch, and so on. Raises PatchError if it
-        is no layer for that.
+        Of several rows, the first is for every first of as many pictures in a batch, and so on. Nothing of `key` is
+        there before. Raises PatchError if it is no layer for that.
         """
-        known = self._hooked.get(key)
-        if known is not None and known.slot == slot and known.rows == rows:
-            return
-        self.remove(key)
         if not can_bypass(slot):
-            kind = type(slot.module).__name__
-            why = (f"{key} is quantised, and nothing can be added to a {kind} that is; use another checkpoint"
-                   if len(rows) == 1 else f"{key} cannot be another one for each picture of a batch, in a {kind}")
-            raise PatchError(why)
+            raise PatchError(_why_not(key, rows, slot))
         additions = [_addition(slot, steps) if steps else None for steps in rows]
 
         def add(layer: nn.Module, args: Sequence[Any], named: Mapping[str, Any], output: Tensor) -> Tensor:
@@ -85,13 +95,30 @@ class Bypass:
                     total[row :: len(additions)] += addition(layer, x[row :: len(additions)]).to(output.dtype)
             return total
 
-        self._hooked[key] = Hooked(slot, rows, slot.module.register_forward_hook(add, with_kwargs=True))
+        hooked = self._hooked[key] = Hooked(slot, rows, add)
+        hooked.handle = slot.module.register_forward_hook(add, with_kwargs=True)
 
-    def remove(self, key: str) -> None:
-        """The layer as it is."""
-        hooked = self._hooked.pop(key, None)
-        if hooked is not None:
-            hooked.handle.remove()
+    def is_shown(self, key: str, rows: Rows, slot: Slot) -> bool:
+        """True if the layer adds just that, and really."""
+        known = self._hooked.get(key)
+        return known is not None and known.slot == slot and known.rows == rows and known.handle is not None
+
+
+def forget_compiled() -> None:
+    """Have compiled models compiled anew at their next call: torch.compile does not look whether hooks came or went."""
+    frames = sys.modules.get("torch._dynamo.convert_frame")  # not there: nothing was ever compiled
+    seen = getattr(getattr(frames, "input_codes", None), "seen", frames)
+    if seen:
+        torch.compiler.reset()
+
+
+def _why_not(key: str, rows: Rows, slot: Slot) -> str:
+    kind = type(slot.module).__name__
+    if len(rows) > 1:
+        return f"{key} cannot be another one for each picture of a batch, in a {kind}"
+    if slot.is_away:
+        return f"{key} is offloaded, and nothing can be added to a {kind} that is; load the model without offloading"
+    return f"{key} is quantised, and nothing can be added to a {kind} that is; use another checkpoint"
 
 
 def can_bypass(slot: Slot) -> bool:
@@ -147,8 +174,9 @@ class Vector:
     """What is added to a bias, the layer's own or none."""
 
     def __init__(self, slot: Slot, steps: Sequence[Step]) -> None:
-        own = slot.parameter.detach().float() if slot.attribute == "bias" else None
-        base = torch.zeros(steps[0].target.shape, device=slot.parameter.device) if own is None else own
+        is_sum = slot.attribute != "bias" or all(step.delta.additive for step in steps)
+        nothing = torch.zeros(steps[0].target.shape, device=slot.device)
+        base = nothing if is_sum else _numbers(slot, steps[0].source)
         changed = torch.empty_like(base)
         fold(base, steps, changed)
         self.vector = changed - base
@@ -172,7 +200,7 @@ def _of_weight(slot: Slot, steps: tuple[Step, ...]) -> LowRank | Whole:
     layer = slot.module
     is_simple = isinstance(layer, nn.Linear) or getattr(layer, "groups", 0) == 1
     if is_simple and all(step.target.is_whole and step.meant.low_rank() is not None for step in steps):
-        product = low_rank_product(steps, torch.empty(0, device=slot.parameter.device))
+        product = low_rank_product(steps, torch.empty(0, device=slot.device))
         assert product is not None
         own = product.down.clone()  # not the map of a file that may be replaced meanwhile
         return LowRank(product.up * product.scale, own.reshape(-1, *slot.shape[1:]))
@@ -185,7 +213,11 @@ def _through(layer: nn.Module) -> Through:
 
 def _numbers(slot: Slot, source: str) -> Tensor:
     """The base weight in float32, whatever it is stored as. Raises PatchError on behalf of the adapter `source`."""
-    parameter = slot.parameter
+    parameter = slot.elsewhere if slot.parameter.is_meta else slot.parameter
+    if parameter is None:
+        raise PatchError(
+            f"{source}: needs the numbers of the base weights, and those are offloaded; use an adapter that is plain "
+            "LoRA, or load the model without offloading", source)  # fmt: skip
     if is_plain(parameter):
         return slot.base(parameter.detach()).float()
     try:

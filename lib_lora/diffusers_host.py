@@ -36,8 +36,8 @@ class DiffusersHost(TorchHost):
 
     def targets(self) -> TargetIndex:
         """See Host."""
-        if self.words.shown and self._own_slots() != self._slots:
-            self.words.remove()  # a new index shall not see the longer matrix
+        if not self.words.shown or self._own_slots() != self._slots:
+            self.words.remove()  # the index shall not see a longer matrix, of this pipeline or of one that shares it
         return super().targets()
 
     def apply(self, plan: Plan) -> None:
@@ -65,11 +65,14 @@ class DiffusersHost(TorchHost):
         apply()
         try:
             self.problems = self.words.show(embeddings)
-        except RuntimeError as error:
+        except Exception as error:
             self.patcher.restore()
             raise PatchError(
                 f"the embeddings of the adapters could not be loaded ({error}); nothing was applied"
             ) from error
+        except BaseException:
+            self.patcher.restore()
+            raise
 
     def _slots_of_pipe(self) -> Mapping[str, Slot]:
         return {key: slot for name, part in self._parts() for key, slot in slots_of(part, f"{name}.").items()}
@@ -112,18 +115,24 @@ class Attached:
         prompts = [read_prompt(text) for text in ([prompt] if isinstance(prompt, str) else prompt)]
         tags = [read.tags for read in prompts]
         errors = [error for read in prompts for error in read.errors]
-        if all(each == tags[0] for each in tags):
-            report = self.session.activate(tags[0] if tags else (), errors)
-        else:
-            report = self.session.activate_each(tags, errors, pictures=pictures)
-        self.session.report = replace(report, problems=(*report.problems, *self.host.problems))
+        with self.host.held():
+            if all(each == tags[0] for each in tags):
+                report = self.session.activate(tags[0] if tags else (), errors)
+            else:
+                report = self.session.activate_each(tags, errors, pictures=pictures)
+            self.session.report = replace(report, problems=(*report.problems, *self.host.problems))
         texts = [" ".join(read.text.split()) for read in prompts]
         return texts[0] if isinstance(prompt, str) else texts
 
     def __call__(self, prompt: str | Sequence[str], *args: Any, **options: Any) -> Any:
-        """`pipe(prompt, ...)` with the tags of `prompt` active; they stay so until the next call or `clear`."""
+        """`pipe(prompt, ...)` with the tags of `prompt` active; they stay so until the next call or `clear`.
+
+        Several threads may call it, and several `attach`ed pipelines may share a model: each waits until the picture of
+        the other is made.
+        """
         pictures = options.get("num_images_per_prompt") or 1
-        return self.pipe(self.activate(prompt, pictures=pictures), *args, **options)
+        with self.host.held():
+            return self.pipe(self.activate(prompt, pictures=pictures), *args, **options)
 
     def clear(self) -> None:
         """The untouched pipeline."""

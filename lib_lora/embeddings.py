@@ -8,27 +8,47 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lib_lora.books import WORDS, books_of
+from lib_lora.slots import unwrapped
+
 PLACES = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
 OLD_EOS = 2  # configurations with this number take the highest token for the end of the text, which a new word would be
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Changed:
-    """What one tokenizer and text encoder were."""
+    """What one tokenizer and text encoder were. Kept in the books of the encoder: two pipelines may share it."""
 
+    pipe: Any  # None: a copy, whose pipeline nobody knows
     tokenizer_name: str
     tokenizer: Any
     own_tokenizer: Any
+    encoder: nn.Module
     embedding: nn.Module
     weight: Tensor
     own_weight: Tensor
     old_eos: tuple[nn.Module, ...]
+
+    def undo(self) -> None:
+        """The tokenizer and the matrix that were there; once more does no harm."""
+        current: Any = self.embedding.weight
+        if current.shape == self.own_weight.shape:  # else somebody has put another there
+            current.data = self.weight.to(current)
+        if self.pipe is not None and getattr(self.pipe, self.tokenizer_name, None) is self.own_tokenizer:
+            setattr(self.pipe, self.tokenizer_name, self.tokenizer)
+        for module in self.old_eos:
+            module.eos_token_id = OLD_EOS  # type: ignore[assignment]
+
+    def copied(self, memo: dict[int, Any]) -> Changed:
+        """For a deep copy of the encoder."""
+        of_model = ("encoder", "embedding", "weight", "own_weight", "old_eos")
+        return replace(self, pipe=None, **{name: copy.deepcopy(getattr(self, name), memo) for name in of_model})
 
 
 class PromptWords:
@@ -36,8 +56,14 @@ class PromptWords:
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
-        self.shown: Mapping[str, Mapping[str, Tensor]] = {}
+        self._shown: Mapping[str, Mapping[str, Tensor]] = {}
         self._changed: list[Changed] = []
+
+    @property
+    def shown(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """The words, by the vectors that their adapters brought."""
+        is_mine = all(books_of(changed.encoder).words is changed for changed in self._changed)
+        return self._shown if is_mine else {}  # else another pipeline with the same text encoder has its own
 
     def show(self, embeddings: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
         """Make the pipeline know these words: {word: {"clip_l", "clip_g" or "text": (vectors, width)}}, and no others.
@@ -45,7 +71,7 @@ class PromptWords:
         Returns sentences about those that it cannot know. Raises RuntimeError, with the pipeline as it was.
         """
         self.remove()
-        places = [place for place in PLACES if all(getattr(self.pipe, name, None) is not None for name in place)]
+        places = self._places()
         widths = {name: getattr(self.pipe, name).get_input_embeddings().weight.shape[1] for _, name in places}
         usable, problems = {}, []
         for word, parts in embeddings.items():
@@ -58,29 +84,29 @@ class PromptWords:
                 usable[word] = vectors
         try:
             for tokenizer, encoder in places if usable else ():
-                self._changed.append(
-                    self._add(tokenizer, encoder, {word: parts[encoder] for word, parts in usable.items()})
-                )
+                self._add(tokenizer, encoder, {word: parts[encoder] for word, parts in usable.items()})
         except BaseException:
             self.remove()
             raise
-        self.shown = dict(embeddings)
+        self._shown = dict(embeddings)
         return problems
 
     def remove(self) -> None:
-        """The pipeline's own words, embedding matrices and tokenizers."""
+        """The pipeline's own words, embedding matrices and tokenizers; also where another pipeline changed them."""
+        self._shown = {}
         while self._changed:
-            changed = self._changed.pop()
-            current: Any = changed.embedding.weight
-            if current.shape == changed.own_weight.shape:  # else somebody has put another there
-                current.data = changed.weight.to(current)
-            if getattr(self.pipe, changed.tokenizer_name) is changed.own_tokenizer:
-                setattr(self.pipe, changed.tokenizer_name, changed.tokenizer)
-            for module in changed.old_eos:
-                module.eos_token_id = OLD_EOS  # type: ignore[assignment]
-        self.shown = {}
+            changed = self._changed[-1]
+            books = books_of(changed.encoder)
+            if books.words is changed:
+                books.forget_words()
+            self._changed.pop()
+        for _, name in self._places():
+            books_of(unwrapped(getattr(self.pipe, name))).forget_words()
 
-    def _add(self, tokenizer_name: str, encoder_name: str, words: Mapping[str, Tensor]) -> Changed:
+    def _places(self) -> list[tuple[str, str]]:
+        return [place for place in PLACES if all(getattr(self.pipe, name, None) is not None for name in place)]
+
+    def _add(self, tokenizer_name: str, encoder_name: str, words: Mapping[str, Tensor]) -> None:
         tokenizer, encoder = getattr(self.pipe, tokenizer_name), getattr(self.pipe, encoder_name)
         own = copy.deepcopy(tokenizer)
         rows = {token: row for word, vectors in words.items() for token, row in _tokens(word, vectors)}
@@ -91,11 +117,17 @@ class PromptWords:
         longer = torch.cat([weight, weight.new_zeros(max(0, max(places) + 1 - weight.shape[0]), weight.shape[1])])
         longer[places] = torch.stack(list(rows.values())).to(longer)
         old_eos = tuple(module for module in encoder.modules() if getattr(module, "eos_token_id", None) == OLD_EOS)
+        part = unwrapped(encoder)
+        changed = Changed(self.pipe, tokenizer_name, tokenizer, own, part, embedding, weight, longer, old_eos)
+        # Entered before anything is changed: from here on it can be undone.
+        self._changed.append(changed)
+        books = books_of(part)
+        books.words = changed
+        books.watch(WORDS, embedding)
         for module in old_eos:
             module.eos_token_id = tokenizer.eos_token_id
         embedding.weight.data = longer
         setattr(self.pipe, tokenizer_name, own)
-        return Changed(tokenizer_name, tokenizer, own, embedding, weight, longer, old_eos)
 
 
 def _by_encoder(parts: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[str, Tensor] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -56,19 +57,25 @@ class TorchHost:
         self._index: TargetIndex | None = None
         self.patcher = Patcher(find_checkpoint=find_checkpoint)
 
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """Nobody else changes what the model carries meanwhile, whoever shares it: for a call of `targets` and `apply`
+        in a row, or until the picture is made."""
+        if self._index is None:
+            self.targets()  # of which parts it is
+        return self.patcher.held()
+
     def targets(self) -> TargetIndex:
         """See Host."""
         slots = self._own_slots()
         if self._index is None or slots != self._slots:
-            self._slots = slots
             index = self._make_index({key: slot.shape for key, slot in slots.items()})
             self._index = index.with_new_biases({key for key, slot in slots.items() if slot.lacks_bias})
+        self._slots = slots
         return self._index
 
     def _own_slots(self) -> dict[str, Slot]:
         """Those of the model itself, without biases that were made for an adapter."""
-        made = self.patcher.made
-        return {key: slot for key, slot in self._find_slots().items() if key not in made}
+        return self.patcher.own(self._find_slots())
 
     def apply(self, plan: Plan) -> None:
         """See Host."""

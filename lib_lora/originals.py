@@ -1,13 +1,16 @@
 """Originals: where the base weight of a patched parameter is meanwhile, and how it gets back, bit for bit.
 
-Kept     the tensor itself; the parameter points at a new one meanwhile
-Copied   a copy in main memory, from which a GPU is filled again
-Reread   nowhere but in the checkpoint's file, whose bits were compared with it before
+Kept      the tensor itself; the parameter points at a new one meanwhile
+Borrowed  the Parameter itself, which another layer has too
+Copied    a copy in main memory, from which a GPU is filled again
+Reread    nowhere but in the checkpoint's file, whose bits were compared with it before
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -68,24 +71,83 @@ class Copied(Original):
         if self.arrived is not None:
             self.arrived.synchronize()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Copied:
+        return self  # it is only ever copied from
+
+
+@dataclass(frozen=True)
+class Borrowed(Original):
+    """The Parameter that this layer and another one share (tied weights); the layer has one of its own meanwhile."""
+
+    module: nn.Module
+    attribute: str
+    shared: nn.Parameter
+
+    def base(self, current: Tensor) -> Tensor:
+        return self.shared.data.to(device=current.device, dtype=current.dtype)
+
+    def put_back(self, parameter: Tensor) -> None:
+        self.shared.data = self.base(parameter.data)
+        self.module._parameters[self.attribute] = self.shared
+
 
 @dataclass(frozen=True)
 class Reread(Original):
-    """Takes no memory: `stored` is memory-mapped, and its pages are the system's to drop and to read again."""
+    """Takes no memory: `stored` is memory-mapped, and its pages are the system's to drop and to read again.
+
+    Raises OSError where the file is not as it was when its bits were compared.
+    """
 
     stored: Tensor  # as in the file
     dtype: torch.dtype  # in which it was compared
+    file: MappedFile
 
     def base(self, current: Tensor) -> Tensor:
-        moved = self.stored.to(current.device)
+        moved = self._unchanged().to(current.device)
         return moved if self._is_exact(current) else moved.to(self.dtype).to(current.dtype)
 
     def put_back(self, parameter: Tensor) -> None:
-        parameter.data.copy_(self.stored if self._is_exact(parameter) else self.stored.to(self.dtype))
+        stored = self._unchanged()
+        parameter.data.copy_(stored if self._is_exact(parameter) else stored.to(self.dtype))
+
+    def _unchanged(self) -> Tensor:
+        self.file.check()
+        return self.stored
 
     def _is_exact(self, current: Tensor) -> bool:
         """True if what is stored becomes the base weight in whatever computes with it, without a copy of its own."""
         return current.dtype == self.dtype == torch.promote_types(self.stored.dtype, self.dtype)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Reread:
+        return self
+
+
+class MappedFile:
+    """A safetensors file in the memory map, and how to tell that it is still the same."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError or SafetensorError."""
+        self.path = path
+        self._number = os.open(path, os.O_RDONLY)  # this very file, also when another one takes its name
+        weakref.finalize(self, os.close, self._number)
+        self._stamp = self._now()
+        self._tensors = safe_open(path, framework="pt")
+        self.names = frozenset(self._tensors.keys())
+        if (there := path.stat()).st_ino != self._stamp[0] or there.st_size != self._stamp[1]:
+            raise OSError(f"{path} was exchanged while it was opened")
+
+    def tensor(self, name: str) -> Tensor:
+        """As stored; its values lie in the map."""
+        return self._tensors.get_tensor(name)
+
+    def check(self) -> None:
+        """Raises OSError if the file was written to: what is in the map is not what was there, or not there at all."""
+        if self._now() != self._stamp:
+            raise OSError(f"{self.path.name} was changed while adapters were active; load the checkpoint again")
+
+    def _now(self) -> tuple[int, int, int]:
+        status = os.fstat(self._number)
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class CheckpointFile:
@@ -96,12 +158,10 @@ class CheckpointFile:
 
     def __init__(self, places: Mapping[str, Sequence[tuple[Path, str]]]) -> None:
         self._places = places
-        self._files: dict[Path, Any] = {}
-        self._names: dict[Path, frozenset[str]] = {}
+        self._files: dict[Path, MappedFile] = {}
         for path in {path for known in places.values() for path, _ in known}:
             with contextlib.suppress(OSError, SafetensorError):
-                self._files[path] = safe_open(path, framework="pt")
-                self._names[path] = frozenset(self._files[path].keys())
+                self._files[path] = MappedFile(path)
 
     def __str__(self) -> str:
         return ", ".join(sorted({path.name for path in self._files}))
@@ -109,10 +169,13 @@ class CheckpointFile:
     def find(self, key: str, current: Tensor) -> Reread | None:
         """The base weight `current` as a file has it; None unless every bit is the same after the host's cast."""
         for path, name in self._places.get(key, ()):
-            if name in self._names.get(path, ()):
-                stored = self._files[path].get_tensor(name)
-                if stored.shape == current.shape and stored.is_floating_point() and _becomes(stored, current):
-                    return Reread(stored, current.dtype)
+            file = self._files.get(path)
+            if file is not None and name in file.names:
+                with contextlib.suppress(OSError):
+                    file.check()
+                    stored = file.tensor(name)
+                    if stored.shape == current.shape and stored.is_floating_point() and _becomes(stored, current):
+                        return Reread(stored, current.dtype, file)
         return None
 
 

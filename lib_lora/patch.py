@@ -8,71 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import weakref
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 import psutil
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from lib_lora.bypass import Bypass, Rows, can_bypass
+from lib_lora.books import Made, Parts, Patched, Record, Records, Rows, books_of, sample, unwatch
+from lib_lora.bypass import Bypass, Hooked, can_bypass, forget_compiled
 from lib_lora.errors import PatchError, is_out_of_memory
+from lib_lora.exact import exact_arithmetic
 from lib_lora.fold import fold
 from lib_lora.fresh import Fresh
-from lib_lora.originals import CheckpointFile, Kept, Original, Outbox, Reread, is_shared
+from lib_lora.originals import Borrowed, CheckpointFile, Kept, Original, Outbox, Reread, is_shared
 from lib_lora.plan import Plan, Step
 from lib_lora.slots import Slot
 
 Keep = Literal["auto", "device", "cpu", "checkpoint"]
 ROOM = 2 << 30  # bytes that must be left for sampling where originals are kept
-PLACES, IN_ROW = 16, 4  # values by which a patched weight is recognised after the host moved or cast it
-CAST_ERROR = 2**-7  # relative: what a weight may lose on the way through bf16
 
 log = logging.getLogger("lib_lora")
-
-
-@dataclass
-class Patched:
-    """One parameter that is not its base weight at the moment."""
-
-    slot: Slot
-    original: Original
-    steps: tuple[Step, ...]
-    memory: StorageWeakRef  # of the patched weight; unlike an address it is never that of another one
-    sample: Tensor  # a few values of the patched weight
-
-    def is_same_memory(self, tensor: Tensor) -> bool:
-        """True if `tensor` lies where it was written."""
-        return StorageWeakRef(tensor.untyped_storage()) == self.memory
-
-    def is_exact(self, tensor: Tensor) -> bool:
-        """True if `tensor` is what was written, moved perhaps."""
-        if self.is_same_memory(tensor):
-            return True
-        return tensor.dtype == self.sample.dtype and torch.equal(_sample(tensor), self.sample.to(tensor.device))
-
-    def is_here(self, tensor: Tensor) -> bool:
-        """True if `tensor` came from what was written, moved or cast; False if somebody put another weight there."""
-        if self.is_same_memory(tensor):
-            return True
-        if tensor.is_meta:
-            return False  # the host has let go of the weights
-        written, found = self.sample.to(tensor.device), _sample(tensor).float()
-        if torch.equal(found, written.to(tensor.dtype).float()):
-            return True  # cast, however coarsely
-        return torch.allclose(found, written.float(), rtol=CAST_ERROR, atol=1e-6)
-
-
-@dataclass(frozen=True)
-class Made:
-    """A bias that the model does not have of its own."""
-
-    module: nn.Module
-    steps: tuple[Step, ...]
-    like: torch.dtype  # the weight's
 
 
 class Patcher:
@@ -90,10 +48,11 @@ class Patcher:
         self.keep: Keep = keep
         self.find_checkpoint = find_checkpoint
         self.bypass_all = False
-        self._patched: dict[str, Patched] = {}
-        self._made: dict[str, Made] = {}
-        self._bypass = Bypass()
-        self._watched: dict[str, tuple[nn.Module, Any]] = {}  # the handle of the hook on this module
+        self._parts = Parts()
+        self._patched = Records(self._parts, Patched)
+        self._made = Records(self._parts, Made)
+        self._hooked = Records(self._parts, Hooked)
+        self._bypass = Bypass(self._hooked)
         self._outbox = Outbox()
         self._fresh = Fresh()
         self._told: set[str] = set()
@@ -106,17 +65,23 @@ class Patcher:
     @property
     def bypassed(self) -> frozenset[str]:
         """The parameters that are their base weight, and whose layers add something to their outputs."""
-        return frozenset(self._bypass.planned())
-
-    @property
-    def made(self) -> frozenset[str]:
-        """The biases that the model does not have of its own; without adapters they are not there."""
-        return frozenset(self._made)
+        return frozenset(self._hooked)
 
     def planned(self) -> dict[str, tuple[Step, ...]]:
-        """The steps of every patched or bypassed parameter."""
-        patched = {key: known.steps for key, known in self._patched.items()}
-        return patched | {key: made.steps for key, made in self._made.items()} | self._bypass.planned()
+        """The steps of every patched or bypassed parameter, whichever host put them there."""
+        return {key: record.planned for key, record in self._all()}
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """Nobody else changes what these parts carry meanwhile; needed for more than one call in a row."""
+        return self._parts.held()
+
+    def own(self, slots: Mapping[str, Slot]) -> dict[str, Slot]:
+        """`slots` of the model as it is now, without the biases that were made for an adapter. They are its parts."""
+        for books in self._parts.see(slots.values()):
+            with books.lock:
+                books.undo(books.records)  # exchanged for others: perhaps somebody wants them again
+        made = {record.slot for record in self._made.values()}
+        return {key: slot for key, slot in slots.items() if slot not in made} if made else dict(slots)
 
     def apply(self, plan: Plan, slots: Mapping[str, Slot], *, rows: Mapping[str, Rows] | None = None) -> None:
         """Make every parameter what `plan` says, starting from its base weight.
@@ -125,60 +90,102 @@ class Patcher:
         PatchError if that fails, with every weight its base weight again.
         """
         rows = rows or {}
+        with self.held():
+            hooked = self._hooks()
+            try:
+                with exact_arithmetic():
+                    self._undo([key for key, _ in self._all() if key not in plan.steps and key not in rows])
+                    self._fresh.release()
+                    for key, of_key in rows.items():
+                        first = next(steps[0] for steps in of_key if steps)
+                        self._show_beside(key, of_key, _beside(slots, key, first))
+                    self._merge(self._bypass_others(plan, slots), slots)
+                if hooked != self._hooks():
+                    forget_compiled()
+            except BaseException as error:
+                self._take_back(error)
+                raise
+
+    def _take_back(self, error: BaseException) -> None:
+        """Every base weight after `error`. Raises a PatchError in its place unless it is none or an interrupt."""
         try:
-            with _exact_arithmetic():
-                for key in [key for key in self.planned() if key not in plan.steps and key not in rows]:
-                    self._restore(key)
-                self._fresh.release()
-                for key, of_key in rows.items():
-                    first = next(steps[0] for steps in of_key if steps)
-                    self._show_beside(key, of_key, slots[first.target.beside or key])
-                merged = self._bypass_others(plan, slots)
-                fresh = [slots[key] for key in merged if key in slots and key not in self._patched]
-                keep, checkpoint = self._policy(fresh) if fresh else ("device", None)
-                for key, steps in merged.items():
-                    if steps[0].target.beside is not None:
-                        self._make_bias(key, steps, slots[steps[0].target.beside])
-                    else:
-                        self._patch(key, steps, slots[key], keep, checkpoint)
-        except RuntimeError as error:
             self.restore()
-            raise PatchError(_explain(error)) from error
-        except BaseException:
-            self.restore()
-            raise
+        except PatchError as also:
+            if isinstance(error, Exception):
+                raise PatchError(f"{_explain(error)}; {also}", getattr(error, "source", None)) from error
+        if isinstance(error, Exception) and not isinstance(error, PatchError):
+            raise PatchError(f"{_explain(error)}; the picture is made without any of them") from error
 
     def restore(self) -> None:
-        """Put every base weight back, bit for bit."""
-        for key in self.planned():
-            self._restore(key)
-        self._fresh.release()
+        """Put every base weight back, bit for bit.
+
+        What cannot be put back stays known, and the next call tries again. Raises PatchError at the end if there is
+        some, with all others in place.
+        """
+        with self.held():
+            hooked = self._hooks()
+            try:
+                with exact_arithmetic():
+                    self._undo([key for key, _ in self._all()])
+            finally:
+                self._fresh.release()
+                if hooked != self._hooks():
+                    forget_compiled()
 
     def release(self) -> None:
-        """Put every base weight back and leave the model: no hook stays."""
+        """Put every base weight back and leave the model: no hook stays. Raises PatchError as `restore` does."""
         self.restore()
-        for _, handle in self._watched.values():
-            handle.remove()
-        self._watched.clear()
+        for part in self._parts.all():
+            for module in part.modules():
+                unwatch(module)
+
+    def _all(self) -> list[tuple[str, Record]]:
+        return [pair for books in self._parts.books() for pair in books.records.items()]
+
+    def _hooks(self) -> set[int]:
+        return {id(record.hook) for record in self._hooked.values()}
+
+    def _undo(self, keys: list[str]) -> None:
+        """Undo these wherever they are. Raises like Books.undo, with all parts done."""
+        failed: BaseException | None = None
+        for books in self._parts.books():
+            try:
+                books.undo(key for key in keys if key in books.records)
+            except BaseException as error:
+                if failed is None or isinstance(failed, Exception):
+                    failed = error
+        if failed is not None:
+            raise failed
 
     def _bypass_others(self, plan: Plan, slots: Mapping[str, Slot]) -> dict[str, tuple[Step, ...]]:
         """Bypass what cannot or shall not be merged; returns the rest."""
         merged = {}
         for key, steps in plan.steps.items():
-            slot = slots[steps[0].target.beside or key]
+            slot = _beside(slots, key, steps[0])
             is_bypassed = can_bypass(slot) and (self.bypass_all or not slot.can_hold_sums)
             # What cannot be bypassed, such as OpenCLIP's projections in fp8, is rounded once.
             if slot.may_be_written and not is_bypassed:
-                self._bypass.remove(key)
+                if key in self._hooked:
+                    self._undo([key])
                 merged[key] = steps
             else:
                 self._show_beside(key, (steps,), slot)
         return merged
 
     def _show_beside(self, key: str, rows: Rows, slot: Slot) -> None:
-        if key in self._patched or key in self._made:
-            self._restore(key)
-        self._bypass.show(key, rows, slot)
+        if not self._bypass.is_shown(key, rows, slot):
+            self._undo([key])
+            self._bypass.show(key, rows, slot)
+
+    def _merge(self, merged: Mapping[str, tuple[Step, ...]], slots: Mapping[str, Slot]) -> None:
+        new = [key for key in merged if key in slots and key not in self._patched]
+        keep, checkpoint = self._policy([slots[key] for key in new]) if new else ("device", None)
+        tied = _tied(slots.values(), self._patched.values()) if new else frozenset()
+        for key, steps in merged.items():
+            if steps[0].target.beside is not None:
+                self._make_bias(key, steps, slots[steps[0].target.beside])
+            else:
+                self._patch(key, steps, slots[key], keep, checkpoint, tied)
 
     def _policy(self, fresh: list[Slot]) -> tuple[Keep, CheckpointFile | None]:
         """Where the originals of these weights go, and the file if that is where they are."""
@@ -214,70 +221,70 @@ class Patcher:
             log.warning("Lora: %s", sentence)
 
     def _patch(
-        self, key: str, steps: tuple[Step, ...], slot: Slot, keep: Keep, checkpoint: CheckpointFile | None
-    ) -> None:
+        self, key: str, steps: tuple[Step, ...], slot: Slot, keep: Keep, checkpoint: CheckpointFile | None,
+        tied: frozenset[int],
+    ) -> None:  # fmt: skip
         current = slot.parameter.data
         known = self._patched.get(key)
         if known is not None and not (known.slot == slot and known.is_here(current)):
-            del self._patched[key]
+            self._undo([key])  # another layer has its name now, or somebody has put another weight there
             known = None
         if known is None:
-            original = self._original(key, current, keep, checkpoint)
-            known = Patched(slot, original, (), StorageWeakRef(current.untyped_storage()), _sample(current))
+            is_tied = id(slot.parameter) in tied
+            original = (Borrowed(slot.module, slot.attribute, slot.parameter) if is_tied
+                        else self._original(key, current, keep, checkpoint))  # fmt: skip
+            known = Patched(slot, original, None, StorageWeakRef(current.untyped_storage()), sample(current))
             is_written_over = isinstance(original, Reread) and not is_shared(slot.parameter)
             base, out = current, current if is_written_over else self._fresh.like(current)
         else:
-            if not known.is_same_memory(current):
-                is_right = known.steps == steps and known.is_exact(current)
-                known.memory = StorageWeakRef(current.untyped_storage())  # for `restore`, should the arithmetic fail
-            else:
-                is_right = known.steps == steps
+            is_right = known.steps == steps and known.is_exact(current)
+            known.memory = StorageWeakRef(current.untyped_storage())  # the host may have moved it
             if is_right:
                 return
+            known.steps = None
             base, out = known.original.base(current), current
-        # Entered before anything is written: from here on `restore` knows it.
+        # Entered before anything is written: from here on it can be undone.
         self._patched[key] = known
-        self._watch(key, slot.module)
+        books_of(slot.part).watch(key, slot.module)
         fold(slot.base(base), steps, out)
-        known.steps, known.sample = steps, _sample(out)
+        written = sample(out)
         if out is not current:
-            known.memory = StorageWeakRef(out.untyped_storage())
-            slot.parameter.data = out
-
-    def _watch(self, key: str, module: nn.Module) -> None:
-        """From now on, whoever loads other weights into `module` finds the base weight in place and nothing kept."""
-        watched, handle = self._watched.get(key, (None, None))
-        if watched is module:
-            return
-        if handle is not None:
-            handle.remove()
-        myself = weakref.ref(self)
-
-        def before_loading(*_: Any) -> None:
-            patcher = myself()
-            if patcher is not None and key in patcher._patched:
-                patcher._restore(key)
-
-        self._watched[key] = (module, module._register_load_state_dict_pre_hook(before_loading))
+            known.memory, known.sample = StorageWeakRef(out.untyped_storage()), written
+            if isinstance(known.original, Borrowed):
+                slot.module._parameters[slot.attribute] = nn.Parameter(out, requires_grad=False)
+            else:
+                slot.parameter.data = out
+        known.steps, known.sample = steps, written
 
     def _make_bias(self, key: str, steps: tuple[Step, ...], weight: Slot) -> None:
         """Give the module of `weight` a bias, which starts from zero."""
         module, current = weight.module, weight.parameter
-        if self._made.get(key) == Made(module, steps, current.dtype) and module.bias is not None:
-            return
+        slot = Slot(module, "bias", root=weight.root)
+        known = self._made.get(key)
+        if known is not None and known.slot == slot and module.bias is not None:
+            if known.steps == steps and known.like == current.dtype:
+                return
+        elif known is not None:
+            self._undo([key])
         base = torch.zeros(steps[0].target.shape, dtype=current.dtype, device=current.device)
         out = torch.empty_like(base)
         fold(base, steps, out)
-        self._made[key] = Made(module, steps, current.dtype)
+        made = self._made[key] = Made(slot, None, current.dtype)
+        books_of(slot.part).watch(key, module)
         module.bias = nn.Parameter(out, requires_grad=False)
+        made.steps = steps
 
-    def _restore(self, key: str) -> None:
-        self._bypass.remove(key)
-        if key in self._made:
-            self._made.pop(key).module.register_parameter("bias", None)
-        known = self._patched.pop(key, None)
-        if known is not None and known.is_here(known.slot.parameter.data):
-            known.original.put_back(known.slot.parameter)
+
+def _beside(slots: Mapping[str, Slot], key: str, step: Step) -> Slot:
+    """Of `key`; of the weight if that is a bias which the model does not have."""
+    return slots[step.target.beside or key]
+
+
+def _tied(slots: Iterable[Slot], patched: Iterable[Patched]) -> frozenset[int]:
+    """The ids of the Parameters that are those of several layers."""
+    lent = {record.slot: id(record.original.shared) for record in patched if isinstance(record.original, Borrowed)}
+    owners = Counter(lent.get(slot) or id(slot.parameter) for slot in slots)
+    return frozenset(parameter for parameter, count in owners.items() if count > 1)
 
 
 def _free_memory(device: torch.device) -> int | None:
@@ -290,31 +297,8 @@ def _free_memory(device: torch.device) -> int | None:
     return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
 
 
-def _sample(tensor: Tensor) -> Tensor:
-    """Some values from PLACES places, in the order of the indices; some in a row cost no more than one."""
-    flat = tensor.detach().reshape(-1)
-    if flat.numel() < PLACES * IN_ROW:
-        return flat.clone()
-    step = (flat.numel() - IN_ROW) // (PLACES - 1)
-    return flat.as_strided((PLACES, IN_ROW), (step, 1), flat.storage_offset()).clone()
-
-
-def _explain(error: RuntimeError) -> str:
+def _explain(error: Exception) -> str:
     if is_out_of_memory(error):
-        return "not enough memory to apply the adapters; the picture is made without any of them"
-    return f"the adapters could not be applied ({str(error).splitlines()[0]}); the picture is made without any of them"
-
-
-@contextlib.contextmanager
-def _exact_arithmetic() -> Iterator[None]:
-    """No gradients, no autocast (hosts activate adapters inside it) and no TF32: each would cost digits."""
-    tf32 = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    try:
-        with torch.no_grad(), contextlib.ExitStack() as stack:
-            for device in devices:
-                stack.enter_context(torch.autocast(device, enabled=False))
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = tf32
+        return "not enough memory to apply the adapters"
+    told = (str(error).splitlines() or [type(error).__name__])[0]
+    return told if isinstance(error, PatchError) else f"the adapters could not be applied ({told})"

@@ -70,6 +70,9 @@ class AdapterReport:
         if self.misfits:
             count = f"{self.name}: {len(self.misfits)} of {self.total}"
             told.append(f"{count} layers do not fit this checkpoint ({self.misfits[0]})")
+        if self.unmatched:
+            count = f"{self.name}: {len(self.unmatched)} of {self.total}"
+            told.append(f"{count} layers are not in this model and were left out (such as '{self.unmatched[0]}')")
         if self.unknown:
             told.append(f"{self.name}: {len(self.unknown)} tensors are not understood (such as '{self.unknown[0]}')")
         return told

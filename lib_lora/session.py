@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +14,8 @@ from lib_lora.errors import LoraError, PatchError
 from lib_lora.host import BatchHost, Host
 from lib_lora.plan import AdapterReport, Plan, plan
 from lib_lora.tag import LoraTag
+
+log = logging.getLogger("lib_lora")
 
 
 class Entry(Protocol):
@@ -57,6 +61,8 @@ class Session:
         self.finder = finder
         self.cache = cache or AdapterCache()
         self.report = Report()
+        self._active: tuple[Adapter, ...] = ()  # what is in use stays in memory, however many the cache keeps
+        self._held: Callable[[], AbstractContextManager[None]] = getattr(host, "held", nullcontext)
 
     def activate(self, tags: Sequence[LoraTag], errors: Sequence[LoraError] = ()) -> Report:
         """Make the model carry exactly `tags`; no tags restores every base weight.
@@ -64,10 +70,15 @@ class Session:
         Never raises for a bad adapter: it is left out, its report says why, and the others work. `errors` are tags that
         could not be read; they go into the report.
         """
-        read, reports = self._read(tags)
-        reports |= self._apply(read)
-        self.report = Report(tuple(reports[place] for place in sorted(reports)), tuple(str(error) for error in errors))
-        return self.report
+        with self._held():
+            read, reports = self._read(tags)
+            also, problems = self._apply(read)
+            reports |= also
+            self._active = tuple(adapter for _, adapter in read.values())
+            self.report = Report(
+                tuple(reports[place] for place in sorted(reports)), (*map(str, errors), *problems)
+            )
+            return self.report
 
     def activate_each(
         self, prompts: Sequence[Sequence[LoraTag]], errors: Sequence[LoraError] = (), *, pictures: int = 1
@@ -78,20 +89,24 @@ class Session:
         """
         if not isinstance(self.host, BatchHost):
             raise TypeError(f"{type(self.host).__name__} makes all pictures of a batch with the same adapters")
-        plans, told = [], {}
-        for tags in prompts:
-            read, reports = self._read(tags)
-            made = plan(list(read.values()), self.host.targets()) if read else Plan()
-            reports |= dict(zip(read, made.reports, strict=True))
-            plans.append(made)
-            told.update({reports[place].tag: reports[place] for place in sorted(reports)})
-        problems = [str(error) for error in errors]
-        try:
-            self.host.apply_each(plans, pictures=pictures)
-        except PatchError as error:
-            told = {tag: replace(each, problem=each.problem or str(error)) for tag, each in told.items()}
-        self.report = Report(tuple(told.values()), tuple(problems))
-        return self.report
+        with self._held():
+            plans, told, active = [], {}, []
+            for tags in prompts:
+                read, reports = self._read(tags)
+                made, unbound = self._plan(read)
+                reports |= unbound | dict(zip(read, made.reports, strict=True))
+                plans.append(made)
+                active += [adapter for _, adapter in read.values()]
+                told.update({reports[place].tag: reports[place] for place in sorted(reports)})
+            problems = [str(error) for error in errors]
+            try:
+                self.host.apply_each(plans, pictures=pictures)
+            except PatchError as error:
+                told = {tag: replace(each, problem=each.problem or str(error)) for tag, each in told.items()}
+                problems += [] if told else [str(error)]
+            self._active = tuple(active)
+            self.report = Report(tuple(told.values()), tuple(problems))
+            return self.report
 
     def _read(
         self, tags: Sequence[LoraTag]
@@ -104,28 +119,56 @@ class Session:
                 adapter = self.cache.read(self.finder.find(tag.name).path)
             except LoraError as error:
                 reports[place] = AdapterReport(tag, problem=str(error))
+            except Exception as error:
+                reports[place] = _broken(tag, error)
             else:
                 _add(read, place, tag, adapter)
         return read, reports
 
-    def _apply(self, read: dict[int, tuple[LoraTag, Adapter]]) -> dict[int, AdapterReport]:
-        """Apply all of `read`, or those that are left without the ones whose arithmetic fails."""
-        made = plan(list(read.values()), self.host.targets()) if read else Plan()
-        reports = dict(zip(read, made.reports, strict=True))
+    def _plan(self, read: dict[int, tuple[LoraTag, Adapter]]) -> tuple[Plan, dict[int, AdapterReport]]:
+        """`(the plan of `read`, the reports of what nobody can plan)`; that is taken out of `read`."""
+        if not read:
+            return Plan(), {}
+        index = self.host.targets()
+        try:
+            return plan(list(read.values()), index), {}
+        except Exception:
+            reports = {}
+            for place, each in list(read.items()):
+                try:
+                    plan([each], index)
+                except Exception as error:
+                    reports[place] = _broken(each[0], error)
+                    del read[place]
+            return plan(list(read.values()), index), reports
+
+    def _apply(self, read: dict[int, tuple[LoraTag, Adapter]]) -> tuple[dict[int, AdapterReport], list[str]]:
+        """Apply all of `read`, or those that are left without the ones whose arithmetic fails; also other problems."""
+        made, unbound = self._plan(read)
+        reports = unbound | dict(zip(read, made.reports, strict=True))
         try:
             self.host.apply(made)
         except PatchError as error:
+            if not read:
+                return reports, [str(error)]  # the base weights could not be put back
             guilty = [place for place, (tag, _) in read.items() if tag.name == error.source] or list(read)
             others = {place: each for place, each in read.items() if place not in guilty}
             for place in guilty:
                 reports[place] = replace(reports[place], problem=reports[place].problem or str(error))
-            if guilty:
-                reports |= self._apply(others)
-        return reports
+            also, problems = self._apply(others)
+            return reports | also, problems
+        return reports, []
 
     def clear(self) -> None:
         """The untouched model."""
         self.activate(())
+
+
+def _broken(tag: LoraTag, error: Exception) -> AdapterReport:
+    """Of an adapter that nothing else should suffer from: a fault of ours, or a file that nobody has thought of."""
+    log.warning("Lora: %s cannot be used", tag.name, exc_info=error)
+    told = (str(error).splitlines() or [""])[0][:200]
+    return AdapterReport(tag, problem=f"{tag.name}: cannot be used ({type(error).__name__}: {told}); the others are")
 
 
 def _add(read: dict[int, tuple[LoraTag, Adapter]], place: int, tag: LoraTag, adapter: Adapter) -> None:

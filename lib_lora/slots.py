@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+WRAPPED = ("_orig_mod", "base_layer")  # what torch.compile and PEFT call a module that they wrap
+ROOT_WRAPPERS = ("_orig_mod", "module")  # ... and torch's parallel wrappers, around a whole model
 
 
 @dataclass(frozen=True)
@@ -14,11 +20,24 @@ class Slot:
     module: nn.Module
     attribute: str
     finer: str | None = None  # where the host keeps the same weight in a higher precision, if it does
+    root: nn.Module | None = field(default=None, compare=False, repr=False)  # the part of a model that it belongs to
+    copy: Tensor | None = field(default=None, compare=False, repr=False)  # whose data take its place in each call
+
+    @property
+    def part(self) -> nn.Module:
+        """The UNet or text encoder that it belongs to; a module that stands alone is its own."""
+        return self.module if self.root is None else self.root
 
     @property
     def parameter(self) -> Tensor:
         """The parameter as it is now."""
         return getattr(self.module, self.attribute)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameter is, or main memory if its host has it elsewhere and nothing in its place."""
+        device = self.parameter.device
+        return torch.device("cpu") if device.type == "meta" else device
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -46,14 +65,35 @@ class Slot:
     def can_hold_sums(self) -> bool:
         """True if the parameter may be written to and holds numbers fine enough for a sum.
 
-        False for weights in 8 bits or fewer, for those of a quantising library, and for inference tensors.
+        False for weights in 8 bits or fewer, for those of a quantising library, for inference tensors, and where what
+        is written would not be what the layer computes with (`is_away`).
         """
         return self.may_be_written and self.parameter.element_size() > 1
 
     @property
     def may_be_written(self) -> bool:
         """True if the parameter may be written to and holds the numbers themselves, coarse ones perhaps."""
-        return is_plain(self.parameter) and not self.parameter.is_inference()
+        parameter = self.parameter
+        return is_plain(parameter) and not parameter.is_inference() and not self.is_away
+
+    @property
+    def is_away(self) -> bool:
+        """True if the layer computes with another copy of the weight, which somebody puts in its place in each call.
+
+        So with accelerate's sequential offloading (the parameter is on `meta` meanwhile) and with diffusers' group
+        offloading on a stream of its own.
+        """
+        return self.parameter.is_meta or self.copy is not None
+
+    @property
+    def elsewhere(self) -> Tensor | None:
+        """That other copy; None if there is none or nobody can tell."""
+        hook = getattr(self.module, "_hf_hook", None)
+        for each in getattr(hook, "hooks", (hook,)):  # several in a row, or one
+            stored = getattr(each, "weights_map", None)
+            if self.parameter.is_meta and stored is not None and self.attribute in stored:
+                return stored[self.attribute]
+        return self.copy
 
 
 def is_plain(parameter: Tensor) -> bool:
@@ -62,10 +102,45 @@ def is_plain(parameter: Tensor) -> bool:
 
 
 def slots_of(root: nn.Module, prefix: str = "", *, finer: str | None = None) -> dict[str, Slot]:
-    """Every parameter below `root` as `prefix` + its name -> Slot; finer copies are its name with `finer` before it."""
+    """Every parameter below `root` as `prefix` + its name -> Slot; finer copies are its name with `finer` before it.
+
+    Names are those of the model itself where all of it, or some layers, are compiled or wrapped.
+    """
+    root = unwrapped(root)
+    modules = dict(_named_modules(root))
+    copies = _group_copies(modules.values())
     return {
-        f"{prefix}{path}.{name}" if path else f"{prefix}{name}": Slot(module, name, finer and f"{finer}{name}")
-        for path, module in root.named_modules()
+        f"{prefix}{path}.{name}" if path else f"{prefix}{name}": Slot(
+            module, name, finer and f"{finer}{name}", root, copies.get(id(parameter)) if copies else None
+        )
+        for path, module in modules.items()
         for name, parameter in module._parameters.items()
         if parameter is not None
     }
+
+
+def unwrapped(root: nn.Module) -> nn.Module:
+    """The model inside of what torch.compile or a parallel wrapper made of it."""
+    for name in ROOT_WRAPPERS:
+        inner = root._modules.get(name)
+        if inner is not None and len(root._modules) == 1 and not root._parameters:
+            return unwrapped(inner)
+    return root
+
+
+def _named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for path, module in root.named_modules():
+        is_wrapped = any(wrapper in path for wrapper in WRAPPED)
+        yield ".".join(step for step in path.split(".") if step not in WRAPPED) if is_wrapped else path, module
+
+
+def _group_copies(modules: Iterable[nn.Module]) -> dict[int, Tensor]:
+    """{id of a parameter: the copy of it that diffusers' group offloading puts in its place in each call}."""
+    found: dict[int, Tensor] = {}
+    for module in modules:
+        registry: Any = module.__dict__.get("_diffusers_hook")
+        if registry is not None:
+            hook = registry.hooks.get("group_offloading")
+            copies = getattr(getattr(hook, "group", None), "cpu_param_dict", {})
+            found.update((id(parameter), copy) for parameter, copy in copies.items())
+    return found
