@@ -172,15 +172,15 @@ class Books:
                 self._undo(key)
             except BaseException as error:
                 failed[key] = error
-        for error in failed.values():
-            if not isinstance(error, Exception):
-                raise error
+        for interrupt in failed.values():
+            if not isinstance(interrupt, Exception):
+                raise interrupt
         if failed:
-            key, error = next(iter(failed.items()))
+            key, reason = next(iter(failed.items()))
             raise PatchError(
-                f"{len(failed)} weights could not be put back ({key}: {_first_line(error)}); they still carry an "
+                f"{len(failed)} weights could not be put back ({key}: {_first_line(reason)}); they still carry an "
                 "adapter. The next picture tries again; if that fails too, load the checkpoint again"
-            ) from error
+            ) from reason
 
     def _undo(self, key: str) -> None:
         record = self.records.get(key)

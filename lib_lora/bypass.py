@@ -1,9 +1,9 @@
 """Bypass: add the delta to what a layer puts out, and leave its weight alone.
 
 For weights that cannot hold a sum: in 8 bits or fewer, quantised, inference tensors, offloaded ones that come from
-elsewhere in each call; and for batches in which every picture has adapters of its own. `layer(x) + delta(x)` is the same number as with the delta merged, and costs a little
-in every step. A hook on this very module does it, as long as the adapter is active; low-rank deltas stay two small
-matrices, all others are built anew in every call.
+elsewhere in each call; and for batches in which every picture has adapters of its own. `layer(x) + delta(x)` is the
+same number as with the delta merged, and costs a little in every step. A hook on this very module does it, as long as
+the adapter is active; low-rank deltas stay two small matrices, all others are built anew in every call.
 """
 
 from __future__ import annotations

@@ -53,9 +53,10 @@ def _full_products() -> Iterator[None]:
 
 def _switch() -> None:
     """Full precision everywhere; how to go back is noted first."""
-    matmul = torch.backends.cuda.matmul
+    matmul: Any = torch.backends.cuda.matmul
+    mkldnn: Any = torch.backends.mkldnn
     if IS_NEW:
-        for where in (matmul, torch.backends.mkldnn.matmul):
+        for where in (matmul, mkldnn.matmul):
             if (found := where.fp32_precision) not in (FULL, INHERITED):
                 _before.append(_back(where, found))
                 where.fp32_precision = FULL

@@ -76,7 +76,7 @@ def _add_product(product: Product, view: Tensor) -> None:
 def _blame(step: Step) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:
+    except Exception as error:
         if is_out_of_memory(error):
             raise  # nobody's fault
         where = f"{step.delta.algorithm} failed on {step.target.key}"

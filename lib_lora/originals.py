@@ -81,14 +81,14 @@ class Borrowed(Original):
 
     module: nn.Module
     attribute: str
-    shared: nn.Parameter
+    shared: Tensor  # a Parameter
 
     def base(self, current: Tensor) -> Tensor:
         return self.shared.data.to(device=current.device, dtype=current.dtype)
 
     def put_back(self, parameter: Tensor) -> None:
         self.shared.data = self.base(parameter.data)
-        self.module._parameters[self.attribute] = self.shared
+        self.module._parameters[self.attribute] = self.shared  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

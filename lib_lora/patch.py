@@ -107,13 +107,13 @@ class Patcher:
                 raise
 
     def _take_back(self, error: BaseException) -> None:
-        """Every base weight after `error`. Raises a PatchError in its place unless it is none or an interrupt."""
+        """Every base weight after `error`. Raises a PatchError in its place if torch had no memory or could not."""
         try:
             self.restore()
         except PatchError as also:
             if isinstance(error, Exception):
                 raise PatchError(f"{_explain(error)}; {also}", getattr(error, "source", None)) from error
-        if isinstance(error, Exception) and not isinstance(error, PatchError):
+        if isinstance(error, RuntimeError | MemoryError):
             raise PatchError(f"{_explain(error)}; the picture is made without any of them") from error
 
     def restore(self) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import struct
+import weakref
 import zipfile
 from collections import OrderedDict
 
@@ -404,11 +405,11 @@ def test_with_a_budget_files_are_held_in_memory_and_those_used_last_stay(tmp_pat
     paths = [write(tmp_path / f"{name}.safetensors", lora(value=seed + 1.0)) for seed, name in enumerate("abc")]
     size = paths[0].stat().st_size
     cache = AdapterCache(limit=1, budget=2 * size + 1)
-    first, second = cache.read(paths[0]), cache.read(paths[1])
+    first, second = cache.read(paths[0]), weakref.ref(cache.read(paths[1]))
     assert cache.read(paths[0]) is first
     cache.read(paths[2])
     assert cache.read(paths[0]) is first
-    assert cache.read(paths[1]) is not second
+    assert second() is None
     up = first.modules[MODULE]["weight"].up.clone()
     paths[0].write_bytes(bytes(size))
     assert torch.equal(first.modules[MODULE]["weight"].up, up)
@@ -417,10 +418,19 @@ def test_with_a_budget_files_are_held_in_memory_and_those_used_last_stay(tmp_pat
 def test_a_file_larger_than_the_budget_is_mapped(tmp_path):
     paths = [write(tmp_path / f"{name}.safetensors", lora(value=seed + 1.0)) for seed, name in enumerate("abc")]
     cache = AdapterCache(limit=2, budget=10)
-    kept = [cache.read(path) for path in paths]
-    assert cache.read(paths[2]) is kept[2]
-    assert cache.read(paths[1]) is kept[1]
-    assert cache.read(paths[0]) is not kept[0]
+    kept = [weakref.ref(cache.read(path)) for path in paths]
+    assert cache.read(paths[2]) is kept[2]()
+    assert cache.read(paths[1]) is kept[1]()
+    assert kept[0]() is None
+
+
+def test_a_file_in_use_is_not_read_again_however_many_are(tmp_path):
+    paths = [write(tmp_path / f"{number}.safetensors", lora(value=number + 1.0)) for number in range(12)]
+    cache = AdapterCache(limit=2)
+    used = [cache.read(path) for path in paths]
+    assert all(cache.read(path) is adapter for path, adapter in zip(paths, used, strict=True))
+    paths[0].write_bytes(write(tmp_path / "other.safetensors", lora(value=5.0, size=9)).read_bytes())
+    assert cache.read(paths[0]) is not used[0]
 
 
 def test_reading_does_not_copy_the_file(tmp_path):

@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "tag", "metadata", "header", "survey", "hashes", "keys", "families", "family_rules"}),
     frozenset({"algorithms", "unpickling", "containers", "foreign", "origin"}),
     frozenset({"files", "sidecar", "library", "adapter", "targets"}),
-    frozenset({"plan", "fold", "slots", "originals", "fresh", "bypass", "patch", "host"}),
+    frozenset({"plan", "fold", "slots", "originals", "fresh", "exact", "books", "bypass", "patch", "host"}),
     frozenset({"session"}),
     frozenset({"embeddings", "diffusers_host", "merge", "browser", "demo", "webui", "cli"}),
 )

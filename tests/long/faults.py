@@ -214,9 +214,8 @@ def stages(folder: Path) -> dict[str, Stage]:
         host.patcher.bypass_all = True
 
     finder, cache = Folder(folder), AdapterCache()
-    bias = {**{key: shape for key, shape in shapes.items()}}
-    save_file({part: tensor for key in bias for part, tensor in
-               {f"{key}.diff_b": torch.ones(8), f"{key}.diff": torch.ones(bias[key])}.items()},
+    save_file({part: tensor for key, shape in shapes.items() for part, tensor in
+               {f"{key}.diff_b": torch.ones(8), f"{key}.diff": torch.ones(shape)}.items()},
               folder / "bias.safetensors")  # fmt: skip
     made = {f"kept on the {policy}": Stage(three_layers, finder, cache, prepare=keep(policy))
             for policy in ("device", "cpu", "checkpoint")}  # fmt: skip
