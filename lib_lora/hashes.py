@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lib_lora.errors import AdapterFileError
+from lib_lora.opening import open_file
 
 BLOCK = 1 << 20
 AUTOV1_START, AUTOV1_LENGTH = 0x100000, 0x10000
@@ -49,7 +50,7 @@ class Hashes:
 def hash_file(path: Path) -> Hashes:
     """All hashes in one pass over the file. Raises AdapterFileError."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             start = _tensors_start(file, path)
             file.seek(0)
             return _hash_all(file, start)
@@ -60,7 +61,7 @@ def hash_file(path: Path) -> Hashes:
 def tensor_hash(path: Path) -> str:
     """SHA-256 of everything after the header of a .safetensors file. Raises AdapterFileError."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             file.seek(_tensors_start(file, path))
             digest = hashlib.sha256()
             for block in _blocks(file):

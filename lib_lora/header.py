@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from lib_lora.errors import AdapterFileError
+from lib_lora.opening import open_file
 
 MAX_HEADER = 100 * 1024 * 1024  # bytes; the largest real ones have a few hundred thousand
 MAX_DIMENSIONS = 16
@@ -108,7 +109,7 @@ def read_raw(path: str | os.PathLike[str], *, most: int = MAX_HEADER) -> RawHead
     """The header of `path`, unread, if it has no more than `most` bytes. Raises AdapterFileError."""
     name = Path(path).name
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if size < 10 or not 2 <= length <= min(most, size - 8):

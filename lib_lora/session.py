@@ -12,6 +12,7 @@ from lib_lora.errors import LoraError, PatchError
 from lib_lora.host import BatchHost, Host
 from lib_lora.plan import AdapterReport, Plan, plan
 from lib_lora.tag import LoraTag
+from lib_lora.text import printable
 
 
 class Entry(Protocol):
@@ -45,7 +46,7 @@ class Report:
 
     def sentences(self) -> list[str]:
         """Everything worth telling the user, in prompt order, each once; empty if all went as typed."""
-        told = [*self.problems, *(sentence for report in self.adapters for sentence in report.sentences())]
+        told = [*map(printable, self.problems), *(sentence for report in self.adapters for sentence in report.sentences())]
         return list(dict.fromkeys(told))
 
 

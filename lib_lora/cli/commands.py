@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.terminal import Bar, complain, printable, table, terminal_width
+from lib_lora.cli.terminal import Bar, complain, table, terminal_width
 from lib_lora.errors import LoraError
+from lib_lora.text import printable
 
 if TYPE_CHECKING:
     from lib_lora.library import Entry

@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
+from lib_lora.text import printable
+
 PROGRAM = "lib_lora"
 GAP = "  "
 BAR = 30  # characters
@@ -18,11 +20,6 @@ def complain(text: str) -> None:
     """Each line of `text` on stderr, as `lib_lora: line`."""
     for line in text.splitlines():
         print(f"{PROGRAM}: {printable(line)}", file=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """`text` on one line and without control characters, which could hide or fake what a terminal shows."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None = None) -> list[str]:
@@ -35,6 +32,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | No
 
 def columns(text: str) -> int:
     """The places that `text` takes on a terminal: two for a Chinese letter, none for an accent."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from lib_lora.errors import AdapterFileError
 from lib_lora.hashes import Hashes
 from lib_lora.library.entry import Entry
+from lib_lora.opening import open_file
 
 SAMPLE = 4096  # bytes at the beginning, in the middle and at the end
 
@@ -62,7 +63,7 @@ def _by(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> list[tupl
 
 def _sample(path: Path, size: int) -> bytes | None:
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             parts = [file.read(SAMPLE)]
             for place in (size // 2, max(size - SAMPLE, 0)):
                 file.seek(place)
