@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from lib_lora.errors import AdapterFileError
+from lib_lora.errors import AdapterFileError, LoraError
+from lib_lora.files import mtime_of
 from lib_lora.hashes import Hashes, hash_file, stored_hash
 from lib_lora.library.database import Database
 from lib_lora.library.entry import Details, Entry
@@ -15,6 +17,7 @@ from lib_lora.library.marks import Change, Mark, Marks, Present
 from lib_lora.library.readable import original
 
 Key = tuple[str, int, int]  # path, size, mtime
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # what a text raises that is none of ours
 
 
 class Keeper:
@@ -29,7 +32,12 @@ class Keeper:
     def load(self) -> None:
         """Read hashes and marks."""
         self._hashes = self.database.hashes()
-        self._marks.load()
+        self.changes += self._marks.load()
+
+    def catch_up(self) -> None:
+        """Read them again if another program wrote into the index."""
+        if self.database.is_changed_by_others():
+            self.load()
 
     # what stands in the header and in sidecars
 
@@ -38,10 +46,17 @@ class Keeper:
 
     def metadata(self, entry: Entry) -> dict[str, str]:
         header = self.database.header(entry.id)
-        return json.loads(header) if header else original(self.database.metadata(entry.id))
+        try:
+            found = json.loads(header) if header else original(self.database.metadata(entry.id))
+        except DAMAGED:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def details(self, entry: Entry) -> Details:
-        return Details.from_json(self.database.details(entry.id))
+        try:
+            return Details.from_json(self.database.details(entry.id))
+        except DAMAGED:
+            return Details()
 
     # hashes
 
@@ -56,7 +71,8 @@ class Keeper:
             if is_current(entry):
                 self._hashes[_key(entry)] = known
                 self.database.put_hashes(_key(entry), known)
-                self._marks.learn(entry.location, known.sha256)
+                with contextlib.suppress(LoraError):  # it is learnt again with the next scan that can
+                    self._marks.learn(entry.location, known.sha256)
         return known
 
     def shorthash(self, entry: Entry) -> str:
@@ -85,7 +101,7 @@ class Keeper:
         return self._marks.of(entry.location)
 
     def change_marks(self, entries: Iterable[Entry], change: Change) -> int:
-        """How many marks are different now."""
+        """How many marks are different now. Raises LoraError if they cannot be saved."""
         chosen = list(entries)
         known = {entry.id: hashes.sha256 for entry in chosen if (hashes := self.known_hashes(entry))}
         changed = self._marks.change(chosen, change, known)
@@ -97,6 +113,13 @@ class Keeper:
         if not len(self._marks):
             return
         paths = {entry.location: entry for entry in entries}
+        with contextlib.suppress(LoraError):  # marks stay what they are, and are tried again with the next scan
+            self._follow(paths, is_new, tops)
+
+    def _follow(
+        self, paths: Mapping[str, Entry], is_new: Callable[[Entry], bool], tops: Mapping[str, bool]
+    ) -> None:
+        self._marks.keep_up(paths)
         if not (gone := self._marks.gone(paths, tops)):
             return
         present = [
@@ -118,7 +141,7 @@ def is_current(entry: Entry) -> bool:
         stat = os.stat(entry.location)
     except OSError:
         return False
-    return (stat.st_size, stat.st_mtime_ns) == (entry.size, entry.mtime_ns)
+    return (stat.st_size, mtime_of(stat)) == (entry.size, entry.mtime_ns)
 
 
 def _key(entry: Entry) -> Key:
