@@ -46,7 +46,8 @@ class Report:
 
     def sentences(self) -> list[str]:
         """Everything worth telling the user, in prompt order, each once; empty if all went as typed."""
-        told = [*map(printable, self.problems), *(sentence for report in self.adapters for sentence in report.sentences())]
+        told = [printable(problem) for problem in self.problems]
+        told += [sentence for report in self.adapters for sentence in report.sentences()]
         return list(dict.fromkeys(told))
 
 

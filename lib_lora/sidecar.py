@@ -88,7 +88,8 @@ def save_notes(adapter: Path, notes: Notes) -> Notes:
     value = _merged(notes)
     content = json.dumps(value, indent=4, ensure_ascii=False).encode("utf-8", "replace")
     if len(content) > MAX_SIDECAR:  # it could never be read again
-        raise SidecarError(f"{path.name} would be larger than {MAX_SIDECAR >> 20} MB: nothing was saved; shorten a field")
+        limit = f"{MAX_SIDECAR >> 20} MB"
+        raise SidecarError(f"{path.name} would be larger than {limit}: nothing was saved; shorten a field")
     with _saving:
         now = _bytes(path)
         if ("" if now is None else _digest(now)) != notes.digest:

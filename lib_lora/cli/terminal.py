@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -18,8 +19,9 @@ BAR = 30  # characters
 
 def complain(text: str) -> None:
     """Each line of `text` on stderr, as `lib_lora: line`."""
-    for line in text.splitlines():
-        print(f"{PROGRAM}: {printable(line)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody listens, or there is no room: the exit status still tells
+        for line in text.splitlines():
+            print(f"{PROGRAM}: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None = None) -> list[str]:

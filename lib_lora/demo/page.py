@@ -24,6 +24,7 @@ from lib_lora.demo.interface import build_page
 from lib_lora.demo.models import ADAPTERS, load_pipeline, model_name
 from lib_lora.demo.studio import Studio
 from lib_lora.errors import LoraError
+from lib_lora.library.place import default_index
 
 HERE = Path(__file__).parent
 PORTS = range(7860, 7960)
@@ -46,7 +47,7 @@ def launch(
     print(f"Loading {Path(model).name if model else 'the demo model'} ...", flush=True)
     pipe = load_pipeline(model)
     studio = Studio(
-        pipe, folders, outputs=Path.cwd() / "outputs", database=None if folders == [ADAPTERS] else _database()
+        pipe, folders, outputs=Path.cwd() / "outputs", database=None if folders == [ADAPTERS] else default_index()
     )
     studio.attached.library.refresh(_show_progress)
     count = len(studio.attached.library.entries())
@@ -108,16 +109,6 @@ def listen(host: str, port: int | None) -> socket.socket:
         else:
             return listener
     raise LoraError(f"no free port from {PORTS[0]} to {PORTS[-1]} on {host}; name one with --port")
-
-
-def _database() -> Path | None:
-    """Where the index of the user's own folders is kept; None (in memory) if nothing can be written there."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lib_lora"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder / "library.sqlite"
 
 
 def _show_progress(done: int, total: int) -> None:

@@ -389,7 +389,8 @@ def _make_tables(db: sqlite3.Connection) -> None:
         used = 0
         if db.execute("PRAGMA user_version").fetchone()[0] not in (0, VERSION):
             if _has_tables(db):
-                used = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'files'").fetchone()[0]
+                query = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'files'"
+                used = db.execute(query).fetchone()[0]
             db.execute("DROP TABLE IF EXISTS files")
             db.execute("DROP TABLE IF EXISTS texts")
         for statement in filter(str.strip, TABLES.split(";")):

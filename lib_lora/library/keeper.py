@@ -17,7 +17,7 @@ from lib_lora.library.marks import Change, Mark, Marks, Present
 from lib_lora.library.readable import original
 
 Key = tuple[str, int, int]  # path, size, mtime
-DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # what a text raises that is none of ours
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # what texts raise that are not ours
 
 
 class Keeper:

@@ -135,8 +135,9 @@ class Marks:
 
         Raises LoraError if that cannot be saved.
         """
-        stale = {path: entries[path] for path, row in self._rows.items()
-                 if path in entries and (row.size, row.mtime_ns) != (entries[path].size, entries[path].mtime_ns)}  # fmt: skip
+        here = ((entries[path], row) for path, row in self._rows.items() if path in entries)
+        stale = {entry.location: entry for entry, row in here
+                 if (row.size, row.mtime_ns) != (entry.size, entry.mtime_ns)}  # fmt: skip
         if stale:
             self._store(list(stale), lambda known: [
                 row._replace(size=stale[path].size, mtime_ns=stale[path].mtime_ns,
