@@ -6,7 +6,6 @@ and replacing the bytes of the tensors that change; one of them at a time is in 
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,7 +99,7 @@ def merge(
     _check_types(header, plan, base.name)
     _check_inputs(report, out)
     try:
-        with open_file(base) as raw, io.BufferedReader(raw) as source, writing(out, overwrite=overwrite) as target:
+        with open_file(base, buffering=-1) as source, writing(out, overwrite=overwrite) as target:
             _write(source, target, header, plan, progress)
     except FileExistsError as error:
         raise CheckpointError(f"{out.name}: another program wrote it meanwhile; nothing was written over it") from error

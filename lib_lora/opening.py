@@ -22,9 +22,9 @@ KINDS = (  # what something is that is no file
 )
 
 
-def open_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """The file `path`, to be read, unbuffered. Raises OSError, also for what is there and is no file."""
-    return open(path, "rb", buffering=0, opener=_opener)
+def open_file(path: str | os.PathLike[str], *, buffering: int = 0) -> BinaryIO:
+    """The file `path`, to be read. Raises OSError, also for what is there and is no file."""
+    return open(path, "rb", buffering=buffering, opener=_opener)
 
 
 def read_file(path: str | os.PathLike[str], most: int) -> bytes | None:

@@ -96,10 +96,10 @@ def _ends_tidily() -> Iterator[None]:
         raise SystemExit(128 + number)
 
     before = {}
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        is_ours = number is not None and threading.current_thread() is threading.main_thread()
-        if is_ours and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` has it ignored
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name) and is_main]
+    for number in numbers:
+        if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` has it ignored
             before[number] = signal.signal(number, end)
     try:
         yield

@@ -32,7 +32,7 @@ from lib_lora.survey import Survey, group, survey
 from lib_lora.text import printable
 
 HEADED = ".safetensors"
-NO_FAMILY = families.Family(families.UNKNOWN)
+NO_FAMILY = families.Family("unknown")
 MAX_AHEAD = 4 << 20  # bytes of a header that is read before its turn
 USUAL = 1 << 19  # bytes; few headers are longer
 MAX_UNKNOWN = 50
@@ -96,7 +96,9 @@ def _told(error: Exception) -> str:
 
 
 def _encodable(texts: Texts) -> Texts:
-    return Texts(*(encodable(text) if isinstance(text, str) else text for text in texts))
+    """Whatever a reader lets through, the database takes."""
+    header = None if texts.header is None else encodable(texts.header)
+    return texts._replace(search=encodable(texts.search), metadata=encodable(texts.metadata), header=header)
 
 
 def _read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
