@@ -1,11 +1,12 @@
 """Adapter files in the user's folders: one walk, one stat a file, and what lies beside each is noted on the way.
 
-What is called like an adapter and is no file that can be read (a pipe, a device, a link in a circle) is found too: its
-`problem` says what it is. So is what lies beside an adapter and is no file: it is in `strange`.
+What is called like an adapter and is no file that can be read (a pipe, a device) is found too: its `problem` says what
+it is. So is what lies beside an adapter and is no file: it is in `strange`. Links that lead to nothing are told only.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections import deque
@@ -89,7 +90,7 @@ def walk(folders: Sequence[Path], walked: Walked | None = None) -> Iterator[Foun
             elif (found := _found(entry, there, folder, below)) is not None:
                 yield found
             elif entry.name.lower().endswith(EXTENSIONS) and entry.is_symlink() and not os.path.exists(entry.path):
-                told.problems.append(f"{below}{entry.name} links to a file that is not there")
+                told.problems.append(f"{below}{entry.name} is a link to a file that is not there")
 
 
 def look_again(path: Path, folder: Path, name: str) -> Found | None:
@@ -154,9 +155,9 @@ def _found(entry: os.DirEntry[str], there: Neighbours, folder: Path, below: str)
             size, mtime_ns = stat.st_size, mtime_of(stat)
             if extension.lower() == ".bin" and not _is_plausible_bin(entry):
                 return None
-    except FileNotFoundError:  # it vanished while we looked, or is a link that points to nothing
-        return None
     except OSError as error:
+        if isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP:
+            return None  # it vanished while we looked, or is a link that points to nothing or to itself
         problem = error.strerror or str(error)
     beside, odd = [], []
     for other, told in _beside(stem, there):

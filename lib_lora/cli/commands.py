@@ -160,7 +160,7 @@ def demo(options: argparse.Namespace) -> int:
     folders = _folders(options.lora_dir)
     from lib_lora.demo.page import launch
 
-    launch(options.model, folders, options.host, options.port, not options.no_browser)
+    launch(options.model, folders, options.host, options.port, not options.no_browser, options.allow_host)
     return 0
 
 

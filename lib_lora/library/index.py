@@ -70,11 +70,12 @@ class Library:
             raise NotFoundError(f"#{number}")
         return found
 
-    def find(self, name: str) -> Entry:
+    def find(self, name: str, *, with_help: bool = True) -> Entry:
         """The entry that `name` means: path below the folder, file name, alias or hash (8 digits or more).
 
         Scans again if the file has changed or vanished, or if nothing fits and there may be something new.
-        Raises NotFoundError with the nearest names. Of several files of one name it is the first: see `ambiguity`.
+        Raises NotFoundError with the nearest names (not without `with_help`). Of several files of one name it is the
+        first: see `ambiguity`.
         """
         asked = time.monotonic()
         state = self._state()
@@ -86,7 +87,7 @@ class Library:
             return fits[0]
         if rivals := state.rivals(name):
             raise AmbiguousNameError(name, [state.path_of(entry) for entry in rivals])
-        raise NotFoundError(name, state.nearest(name))
+        raise NotFoundError(name, state.nearest(name) if with_help else ())
 
     def ambiguity(self, name: str) -> str | None:
         """A sentence if `find` had to choose between different files: which it took, and how to name each of them.
