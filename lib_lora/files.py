@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lib_lora.opening import open_file, strange
-from lib_lora.sidecar import PREVIEWS, SIDECARS
+from lib_lora.sidecar import PREVIEWS, SIDECARS, VIDEOS
 
 EXTENSIONS = (".safetensors", ".pt", ".ckpt", ".bin")  # in the order of preference between files of one name
 PLAUSIBLE_BIN = re.compile(r"lora|lyco|adapter|loha|lokr|locon", re.IGNORECASE)
@@ -170,7 +170,7 @@ def _found(entry: os.DirEntry[str], there: Neighbours, folder: Path, below: str)
 
 def _beside(stem: str, there: Neighbours) -> Iterator[tuple[str, int | str]]:
     """(name, mtime_ns) of the sidecars and previews, and (name, what is wrong) of what only has such a name."""
-    for ending in (*SIDECARS, *PREVIEWS):
+    for ending in (*SIDECARS, *PREVIEWS, *VIDEOS):
         other = there.beside(stem, ending)
         if other is None:
             continue

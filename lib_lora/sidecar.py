@@ -24,6 +24,7 @@ from lib_lora.write import write_file
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 PREVIEWS = (*(f".preview{ending}" for ending in PICTURES), *PICTURES)  # `<stem>` and one of these, the best first
+VIDEOS = tuple(f"{kind}{ending}" for kind in (".preview", "") for ending in (".mp4", ".webm"))  # after the pictures
 TEXTS = (".description.txt", ".txt")
 CIVITAI = ".civitai.info"  # a Civitai version, left by several tools
 MANAGER = ".metadata.json"  # ComfyUI-Lora-Manager
