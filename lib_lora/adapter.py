@@ -15,6 +15,7 @@ from lib_lora.algorithms import ACCESSORIES, Delta, Origin, PartsError, read_mod
 from lib_lora.containers import read_contents
 from lib_lora.errors import AdapterFileError
 from lib_lora.keys import split_key
+from lib_lora.opening import strange
 from lib_lora.origin import Origins, config_of, read_config, stamps
 
 BUNDLE = "bundle_emb."
@@ -114,12 +115,15 @@ class AdapterCache:
         """The adapter at `path`. Raises AdapterFileError."""
         try:
             stamp = stamps((path, config_of(path)))
-            size = path.stat().st_size
+            stat = path.stat()
+            size = stat.st_size
         except OSError as error:
             self._read.pop(path, None)
             raise AdapterFileError(
                 f"{path.name}: cannot be opened ({error.strerror}); is it still at {path}?"
             ) from error
+        if kind := strange(stat.st_mode):  # it would never end, or never begin
+            raise AdapterFileError(f"{path.name} cannot be read: it is {kind}, not a file")
         known = self._read.get(path)
         if known is None or known.stamp != stamp:
             is_held = size <= self.budget

@@ -16,6 +16,7 @@ from typing import Any
 
 from lib_lora.algorithms import Origin
 from lib_lora.metadata import parsed
+from lib_lora.opening import read_file
 from lib_lora.unpickling import PICKLES
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
@@ -76,9 +77,7 @@ def read_config(path: Path) -> Mapping[str, Any] | None:
     if config is None:
         return None
     try:
-        if config.stat().st_size > MAX_CONFIG:
-            return None
-        read = json.loads(config.read_text(encoding="utf-8"))
+        read = json.loads(read_file(config, MAX_CONFIG) or b"null")
     except (OSError, ValueError, RecursionError):
         return None
     return read if isinstance(read, dict) else None

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from lib_lora.cli.parser import make_parser
-from lib_lora.cli.terminal import complain
+from lib_lora.cli.terminal import complain, warnings_told
 from lib_lora.errors import LoraError
 
 NEEDS = "{} is not installed; this command needs it: `python install.py demo`, or `pip install 'lib-lora[demo]'`"
@@ -27,7 +27,7 @@ NEEDS = "{} is not installed; this command needs it: `python install.py demo`, o
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Never raises for what a user can do wrong."""
     _prepare_streams()
-    with _ends_tidily():
+    with _ends_tidily(), warnings_told():
         code = _run(argv)
     return _flushed(code)
 

@@ -57,7 +57,7 @@ def list_adapters(options: argparse.Namespace) -> int:
     library = _library(options.lora_dir)
     found = library.refresh()
     entries = library.entries()
-    complain("\n".join(found.problems))
+    complain("\n".join(each for each in found.problems if each not in library.problems))  # those were told already
     if options.json:
         _print_json([_listed(entry) for entry in entries])
     elif entries:

@@ -13,6 +13,7 @@ from lib_lora.header import read_header
 from lib_lora.library.helpers import read_helpers
 from lib_lora.library.pickled import read_shapes
 from lib_lora.metadata import read_facts, training_facts
+from lib_lora.opening import strange
 from lib_lora.survey import survey
 
 
@@ -22,6 +23,8 @@ def inspect(path: Path) -> dict[str, Any]:
         raise AdapterFileError(f"{path}: a folder; give the file itself")
     if not path.exists():
         raise AdapterFileError(f"{path}: no such file")
+    if kind := strange(os.stat(path).st_mode):
+        raise AdapterFileError(f"{path}: it is {kind}, not a file")
     if path.suffix.lower() == ".safetensors":
         header = read_header(path)
         shapes, metadata = header.shapes, header.metadata

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from lib_lora.text import printable
@@ -22,6 +23,22 @@ def complain(text: str) -> None:
     with contextlib.suppress(OSError):  # nobody listens, or there is no room: the exit status still tells
         for line in text.splitlines():
             print(f"{PROGRAM}: {printable(line)}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def warnings_told() -> Iterator[None]:
+    """What the library logs is told as all other sentences are."""
+    log, handler = logging.getLogger(PROGRAM), _Told()
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+class _Told(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(record.getMessage())
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None = None) -> list[str]:

@@ -20,7 +20,7 @@ from lib_lora import families
 from lib_lora.errors import AdapterFileError
 from lib_lora.files import Found
 from lib_lora.hashes import stated_hashes
-from lib_lora.header import AGAIN, Layouts, Listing, RawHeader, check_header, encodable, read_json, read_raw
+from lib_lora.header import Layouts, Listing, RawHeader, check_header, encodable, read_json, read_raw
 from lib_lora.library.entry import Details, Entry, Store
 from lib_lora.library.helpers import Helpers, preview, read_helpers
 from lib_lora.library.pickled import read_shapes
@@ -81,7 +81,7 @@ def read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
     try:
         return _encodable(_read_texts(found, raw, learnt))
     except Exception as error:  # no reader does this on purpose
-        return broken_texts(found, f"{found.path.name} cannot be understood ({_told(error)}): {AGAIN}")
+        return broken_texts(found, f"{found.path.name} cannot be understood ({_told(error)}): take it out of the folder")
 
 
 def broken_texts(found: Found, sentence: str) -> Texts:
@@ -120,7 +120,7 @@ def _read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
     except AdapterFileError as error:
         broken, is_lasting = str(error), not isinstance(error.__cause__, OSError)
     except Exception as error:  # see `read_texts`; its notes and its preview are shown all the same
-        broken = f"{found.path.name} cannot be understood ({_told(error)}): {AGAIN}"
+        broken = f"{found.path.name} cannot be understood ({_told(error)}): take it out of the folder"
     facts = read_facts(metadata, found.path.stem)
     family = families.conclude(narrowed, metadata, helpers.base_model or None)
     family = families.chosen(notes.sd_version, family)
