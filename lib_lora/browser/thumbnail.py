@@ -109,7 +109,8 @@ def _small(content: bytes) -> Picture | None:
             times = max(picture.size) // ROUGH
             rough = picture
             if times > 1:
-                rough = picture.resize((max(picture.width // times, 1), max(picture.height // times, 1)), Image.Resampling.NEAREST)
+                size = max(picture.width // times, 1), max(picture.height // times, 1)
+                rough = picture.resize(size, Image.Resampling.NEAREST)
                 rough.info = picture.info
             small = upright(plain(rough))
             small.thumbnail((SIDE, SIDE))

@@ -29,7 +29,7 @@ from lib_lora.errors import LoraError
 from lib_lora.hashes import Hashes
 from lib_lora.library import rescue
 from lib_lora.library.reading import Texts
-from lib_lora.library.rescue import MarkRow
+from lib_lora.library.rescue import FAULTS, MarkRow
 
 VERSION = 4  # of the texts in `files` and `texts`: another one means reading the files again
 TIMEOUT = 10  # seconds that another program may hold the index
@@ -78,7 +78,7 @@ class Database:
         self._seen: Any = None  # what tells whether other programs wrote into it
         try:
             self._db = _prepared("") if path is None else _open(path)
-        except (sqlite3.Error, OSError) as error:
+        except (*FAULTS, OSError) as error:
             self._db = self._rescued(error, None)
 
     @property
@@ -119,9 +119,11 @@ class Database:
             self._do(work)
 
     def details(self, number: int) -> str:
+        """Empty where it is not there, as after damage, until the next scan."""
         return self._text("SELECT details FROM texts WHERE id = ?", number)
 
     def metadata(self, number: int) -> str:
+        """Empty where it is not there."""
         return self._text("SELECT metadata FROM texts WHERE id = ?", number)
 
     def header(self, number: int) -> str:
@@ -130,7 +132,7 @@ class Database:
 
     def _text(self, query: str, number: int) -> str:
         row = self._do(lambda db: db.execute(query, (number,)).fetchone())
-        return row[0] if row else "{}"
+        return row[0] if row and row[0] is not None else ""
 
     def metadata_of(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """{id: metadata as JSON} of a few hundred files, for an answer that holds them all."""
@@ -176,13 +178,13 @@ class Database:
             try:
                 try:
                     return self._change_marks(paths, change)
-                except sqlite3.DatabaseError as error:
+                except FAULTS as error:
                     if self._closed or self.trouble or not rescue.is_damage(error):
                         raise
                     self._db = self._rescued(error, self._db)
                     self.generation += 1
                     return self._change_marks(paths, change)
-            except (sqlite3.Error, OSError) as error:
+            except (*FAULTS, OSError) as error:
                 if self._closed:
                     raise
                 raise LoraError(f"the favourites and tags cannot be saved ({_said(self.path, error)})") from error
@@ -237,7 +239,7 @@ class Database:
                         return work(db)
                 except sqlite3.ProgrammingError:  # it was closed
                     raise
-                except sqlite3.Error as error:
+                except FAULTS as error:
                     if self._closed:
                         raise
                     self._db = self._rescued(error, db)
@@ -252,7 +254,7 @@ class Database:
                 made, self.damage = _made_anew(self.path, db)
                 log.warning(self.damage)
                 return made
-            except (sqlite3.Error, OSError) as second:
+            except (*FAULTS, OSError) as second:
                 error = second
         if self.path is not None:
             self.trouble = (
@@ -275,10 +277,10 @@ class Database:
                 return
             try:
                 db = _open(self.path)
-            except (sqlite3.Error, OSError):
+            except (*FAULTS, OSError):
                 self._tried = time.monotonic()
                 return
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*FAULTS):
                 self._db.close()
             self._db, self.trouble = db, ""
             self.generation += 1
@@ -356,7 +358,7 @@ def _open(path: Path) -> _Connection:
         if not db.execute("SELECT 1 FROM marks LIMIT 1").fetchone() and (kept := rescue.read_backup(path)):
             with db:
                 _put_marks(db, kept)
-    except sqlite3.Error:
+    except FAULTS:
         db.close()
         raise
     return db
@@ -371,7 +373,7 @@ def _prepared(name: str) -> _Connection:
             db.execute("PRAGMA journal_mode = WAL").fetchone()
         if db.execute("PRAGMA user_version").fetchone()[0] != VERSION or not _has_tables(db):
             _make_tables(db)
-    except sqlite3.Error:
+    except FAULTS:
         db.close()
         raise
     return db
@@ -410,10 +412,10 @@ def _in_memory(path: Path | None, db: sqlite3.Connection | None) -> _Connection:
         source.backup(made)
         if made.execute("PRAGMA user_version").fetchone()[0] != VERSION or not _has_tables(made):
             _make_tables(made)
-    except sqlite3.Error:
+    except FAULTS:
         made.close()
         made = _prepared(":memory:")
-    with contextlib.suppress(sqlite3.Error):
+    with contextlib.suppress(*FAULTS):
         source.close()
     return made
 
@@ -423,13 +425,13 @@ def _read_only(path: Path) -> sqlite3.Connection | None:
     if not path.is_file():
         return None
     for how in ("mode=ro", "immutable=1"):
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*FAULTS):
             db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=1, check_same_thread=False)
             db.text_factory = rescue.as_text
             try:
                 db.execute("SELECT count(*) FROM sqlite_master").fetchone()
                 return db
-            except sqlite3.Error:
+            except FAULTS:
                 db.close()
     return None
 
@@ -476,7 +478,7 @@ def _written_over(db: _Connection) -> _Connection | None:
             empty.backup(db)
             db.execute("SELECT count(*) FROM marks").fetchone()
             return db
-        except sqlite3.Error as error:
+        except FAULTS as error:
             db.close()
             if not rescue.is_damage(error):
                 raise

@@ -132,7 +132,9 @@ class Library:
             return found
 
     def _state(self) -> Lookup:
-        return self._lookup or self._newer(0.0)
+        if self._lookup is None or self._scanner.is_behind:
+            return self._newer(time.monotonic() if self._lookup else 0.0)
+        return self._lookup
 
     def _newer(self, moment: float) -> Lookup:
         """The state of a scan that began after `moment`, made now if there is none."""

@@ -9,14 +9,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lib_lora.errors import AdapterFileError, LoraError
-from lib_lora.files import mtime_of
+from lib_lora.files import look_again, mtime_of
 from lib_lora.hashes import Hashes, hash_file, stored_hash
 from lib_lora.library.database import Database
 from lib_lora.library.entry import Details, Entry
 from lib_lora.library.marks import Change, Mark, Marks, Present
 from lib_lora.library.readable import original
+from lib_lora.library.reading import Learnt, Texts, fetch, read_texts
 
 Key = tuple[str, int, int]  # path, size, mtime
+NOTHING = Texts("", "", "{}", "{}", None)  # of a file that is gone
 DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # what texts raise that are not ours
 
 
@@ -42,21 +44,21 @@ class Keeper:
     # what stands in the header and in sidecars
 
     def readable_json(self, entry: Entry) -> str:
-        return self.database.metadata(entry.id)
+        return self.database.metadata(entry.id) or _read_again(entry).metadata
 
     def metadata(self, entry: Entry) -> dict[str, str]:
-        header = self.database.header(entry.id)
-        try:
-            found = json.loads(header) if header else original(self.database.metadata(entry.id))
-        except DAMAGED:
-            return {}
-        return found if isinstance(found, dict) else {}
+        text, header = self.database.metadata(entry.id), self.database.header(entry.id)
+        with contextlib.suppress(*DAMAGED):
+            if text and isinstance(found := json.loads(header) if header else original(text), dict):
+                return found
+        again = _read_again(entry)
+        return json.loads(again.header) if again.header else original(again.metadata)
 
     def details(self, entry: Entry) -> Details:
-        try:
-            return Details.from_json(self.database.details(entry.id))
-        except DAMAGED:
-            return Details()
+        with contextlib.suppress(*DAMAGED):
+            if text := self.database.details(entry.id):
+                return Details.from_json(text)
+        return Details.from_json(_read_again(entry).details)
 
     # hashes
 
@@ -133,6 +135,14 @@ class Keeper:
         known = self.known_hashes(entry)
         stated = [text for text in entry.stated_hashes if re.fullmatch(r"[0-9a-f]{64}", text)]
         return [known.sha256] if known else stated
+
+
+def _read_again(entry: Entry) -> Texts:
+    """What the index has lost, from the file itself."""
+    found = look_again(entry.path, entry.folder, entry.name)
+    if found is None:
+        return NOTHING
+    return read_texts(found, fetch(found), Learnt())
 
 
 def is_current(entry: Entry) -> bool:

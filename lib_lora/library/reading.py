@@ -81,7 +81,7 @@ def read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
     try:
         return _encodable(_read_texts(found, raw, learnt))
     except Exception as error:  # no reader does this on purpose
-        return broken_texts(found, f"{found.path.name} cannot be understood ({_told(error)}): take it out of the folder")
+        return broken_texts(found, _not_understood(found, error))
 
 
 def broken_texts(found: Found, sentence: str) -> Texts:
@@ -91,8 +91,9 @@ def broken_texts(found: Found, sentence: str) -> Texts:
     return Texts(json.dumps(entry), "", json.dumps(vars(Details())), "{}", None)
 
 
-def _told(error: Exception) -> str:
-    return printable(f"{type(error).__name__}: {error}"[:200])
+def _not_understood(found: Found, error: Exception) -> str:
+    reason = printable(f"{type(error).__name__}: {error}"[:200])
+    return f"{found.path.name} cannot be understood ({reason}): take it out of the folder"
 
 
 def _encodable(texts: Texts) -> Texts:
@@ -120,7 +121,7 @@ def _read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
     except AdapterFileError as error:
         broken, is_lasting = str(error), not isinstance(error.__cause__, OSError)
     except Exception as error:  # see `read_texts`; its notes and its preview are shown all the same
-        broken = f"{found.path.name} cannot be understood ({_told(error)}): take it out of the folder"
+        broken = _not_understood(found, error)
     facts = read_facts(metadata, found.path.stem)
     family = families.conclude(narrowed, metadata, helpers.base_model or None)
     family = families.chosen(notes.sd_version, family)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from lib_lora.opening import read_file
 from lib_lora.write import write_file
 
+FAULTS = (sqlite3.Error, UnicodeDecodeError)  # what sqlite3 raises; the second for messages with damaged names in them
 MAGIC = b"SQLite format 3\0"
 MOST_PROBES = 50_000  # rows that are asked for one by one
 MAX_BACKUP = 256 << 20  # bytes
@@ -46,7 +47,7 @@ def is_damage(error: BaseException) -> bool:
     """Whether SQLite says that the file's content is wrong, and not that the place cannot be used just now."""
     if isinstance(error, sqlite3.OperationalError):
         return any(word in str(error) for word in WORDS)
-    return isinstance(error, sqlite3.DatabaseError)
+    return isinstance(error, (sqlite3.DatabaseError, UnicodeDecodeError))
 
 
 def backup_path(index: Path) -> Path:
@@ -86,7 +87,7 @@ def saved_from(db: sqlite3.Connection) -> Saved:
 def saved_from_file(path: Path) -> Saved:
     """The same of a file that SQLite does not take for its own: with its first bytes as they must be."""
     nothing = Saved([], [], [], False)
-    with tempfile.TemporaryDirectory(prefix="lib_lora-") as folder, contextlib.suppress(OSError, sqlite3.Error):
+    with tempfile.TemporaryDirectory(prefix="lib_lora-") as folder, contextlib.suppress(OSError, *FAULTS):
         copy = Path(folder, "index")
         shutil.copyfile(path, copy)
         with contextlib.suppress(FileNotFoundError):
@@ -138,7 +139,7 @@ def _rows(db: sqlite3.Connection, table: str, columns: str) -> tuple[list[tuple[
     found: dict[int, tuple[Any, ...]] = {}
 
     def read(rest: str, values: Sequence[Any] = ()) -> bool:
-        with contextlib.suppress(sqlite3.Error, OverflowError, ValueError):
+        with contextlib.suppress(*FAULTS, OverflowError, ValueError):
             for number, *row in db.execute(f"SELECT rowid, {columns} FROM {table} {rest}", values):
                 found[number] = tuple(row)
             return True

@@ -58,7 +58,7 @@ class Scanner:
             self._load()
             self._keeper.catch_up()
             entries, found = self._scan(progress)
-            if self._generation == self._database.generation:
+            if not self.is_behind:
                 break
         return entries, found
 
@@ -85,6 +85,11 @@ class Scanner:
         present = [each for each in found if each is not None]
         self._read(present, None)
         return self._entries(present)
+
+    @property
+    def is_behind(self) -> bool:
+        """The index was made anew, or came back, since the last scan."""
+        return self._generation != self._database.generation
 
     def is_current(self) -> bool:
         """No file was added, renamed or removed since the last scan."""
