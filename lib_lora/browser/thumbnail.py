@@ -80,7 +80,8 @@ def problem(entry: Entry) -> str | None:
         if content is None:
             return f"{name} is larger than {MAX_BYTES >> 20} MB and is not shown"
         with opened(content):
-            return None
+            pass
+        return None if thumbnail(entry) else f"{name} is not shown: it breaks off, or is damaged"
     except OSError as error:
         return f"{name} cannot be read ({error.strerror})"
     except PictureError as error:
