@@ -24,7 +24,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class LoraError(Exception):
-    """Base of all errors of this package; `str(error)` is shown to the user as it is."""
+    """Base of all errors of this package; `str(error)` is shown to the user as it is, and can be written anywhere.
+
+    Names of files may hold half characters, which no file, database or answer takes.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message.encode("utf-8", "replace").decode("utf-8"))
 
 
 class TagError(LoraError):

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from lib_lora.kinds import is_safetensors, is_torch
 from lib_lora.opening import open_file, strange
 from lib_lora.sidecar import PREVIEWS, SIDECARS, VIDEOS
 
 EXTENSIONS = (".safetensors", ".pt", ".ckpt", ".bin")  # in the order of preference between files of one name
 PLAUSIBLE_BIN = re.compile(r"lora|lyco|adapter|loha|lokr|locon", re.IGNORECASE)
-PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
 LATEST = 2**63 - 1  # nanoseconds, the year 2262: the database has no later time, some files have
 
 
@@ -198,4 +198,5 @@ def _is_plausible_bin(entry: os.DirEntry[str]) -> bool:
     if not PLAUSIBLE_BIN.search(entry.name):
         return False
     with open_file(entry.path) as file:
-        return file.read(4).startswith(PICKLE_STARTS)
+        head, size = file.read(9), entry.stat().st_size
+    return is_torch(head) or is_safetensors(head, size)

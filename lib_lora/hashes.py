@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lib_lora.errors import AdapterFileError
+from lib_lora.kinds import HEAD, is_safetensors, is_torch, no_model
 from lib_lora.opening import open_file
 
 BLOCK = 1 << 20
@@ -114,9 +115,10 @@ def _blocks(file: BinaryIO) -> Iterator[memoryview]:
 
 def _tensors_start(file: BinaryIO, path: Path) -> int:
     """Offset of the first tensor byte; 0 if the file has no header."""
-    if path.suffix.lower() != ".safetensors":
-        return 0
-    start = 8 + int.from_bytes(file.read(8), "little")
-    if start > os.fstat(file.fileno()).st_size:
-        raise AdapterFileError(f"{path.name} is not a safetensors file, or the download broke off: download it again")
-    return start
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(HEAD)
+    if is_safetensors(head, size):
+        return 8 + int.from_bytes(head[:8], "little")
+    if path.suffix.lower() == ".safetensors" and not is_torch(head):
+        raise AdapterFileError(no_model(path.name, head, size))
+    return 0
