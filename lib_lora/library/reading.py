@@ -21,6 +21,7 @@ from lib_lora.errors import AdapterFileError
 from lib_lora.files import Found
 from lib_lora.hashes import stated_hashes
 from lib_lora.header import Layouts, Listing, RawHeader, check_header, encodable, read_json, read_raw
+from lib_lora.kinds import TORCH, kind_of
 from lib_lora.library.entry import Details, Entry, Store
 from lib_lora.library.helpers import Helpers, preview, read_helpers
 from lib_lora.library.pickled import read_shapes
@@ -139,7 +140,7 @@ def _read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
 def _read_file(
     path: Path, raw: RawHeader | None, learnt: Learnt
 ) -> tuple[Mapping[str, str], str, Survey, families.Narrowed]:
-    if path.suffix.lower() != HEADED:
+    if raw is None and kind_of(path) == TORCH:  # whatever its ending
         return {}, "{}", *_look(read_shapes(path))
     header = check_header(raw or read_raw(path), layouts=learnt.layouts)
     if header.layout not in learnt.results:
@@ -194,7 +195,7 @@ def _details(facts: Facts, helpers: Helpers, notes: Notes, content: Survey) -> D
         license=facts.license or helpers.license,
         prediction_type=facts.prediction_type,
         tags=helpers.tags,
-        embeddings=content.embeddings,
+        embeddings=content.embeddings[:MAX_UNKNOWN],
         unknown=content.unknown[:MAX_UNKNOWN],
     )
 
