@@ -55,19 +55,22 @@ class Adapter:
         return tuple(sorted(rank for rank in ranks if rank is not None))
 
 
-def read_adapter(path: Path, *, mapped: bool = True) -> Adapter:
-    """Read an adapter file. Tensors of .safetensors stay in the memory map if `mapped`; pickles cannot execute code.
+def read_adapter(path: Path) -> Adapter:
+    """Read an adapter file into memory of its own; a pickle in it cannot execute code.
 
     Raises AdapterFileError if the file is missing, broken, or holds no module of a known algorithm.
     """
-    contents = read_contents(path, mapped=mapped)
+    contents = read_contents(path)
     tensors, metadata = contents.tensors, contents.metadata
     if what := foreign.always(tensors):
         raise AdapterFileError(f"{path.name} is {what}")
     by_module, keys, unknown = _sort(tensors)
     is_model = all(parts.keys() <= ACCESSORIES for parts in by_module.values())  # then it is not worth reading
     is_checked = not is_model and all(map(is_finite, contents.blocks))
-    origins = Origins(metadata, read_config(path))
+    try:
+        origins = Origins(metadata, read_config(path))
+    except ValueError as error:
+        raise AdapterFileError(f"{path.name}: {error}; it was not loaded") from error
 
     modules: dict[str, Mapping[str, Delta]] = {}
     refused: list[str] = []
@@ -95,15 +98,16 @@ class Cached:
 
     adapter: Adapter
     stamp: object  # of the file and of what stands beside it
-    held: int  # bytes in memory; 0: the file is mapped, and its pages are the system's to drop
+    size: int  # bytes in memory
 
 
 class AdapterCache:
     """The adapters read last, keyed by path, modification time and size: a changed file is read again.
 
-    limit   that many files are kept mapped
-    budget  bytes of memory for files that are read whole instead: they may be replaced while in use (Windows refuses
-            that for mapped ones), and a slow drive is read once
+    They are in memory, so that their files may be replaced, cut off or deleted while they are in use.
+
+    limit   that many are kept, whatever their size
+    budget  bytes of memory in which more are kept: a change back to one of them reads no file
     """
 
     def __init__(self, limit: int = 8, *, budget: int = 0) -> None:
@@ -126,21 +130,17 @@ class AdapterCache:
             raise AdapterFileError(f"{path.name} cannot be read: it is {kind}, not a file")
         known = self._read.get(path)
         if known is None or known.stamp != stamp:
-            is_held = size <= self.budget
-            known = Cached(read_adapter(path, mapped=not is_held), stamp, size if is_held else 0)
-            self._read[path] = known
+            known = self._read[path] = Cached(read_adapter(path), stamp, size)
         self._read.move_to_end(path)
         self._shrink()
         return known.adapter
 
     def _shrink(self) -> None:
-        """Drop those not used for longest, of each kind."""
-        mapped, held = max(self.limit, 1), max(self.budget, 0)
-        for path, cached in reversed(list(self._read.items())):
-            mapped -= cached.held == 0
-            held -= cached.held
-            if (mapped < 0) if cached.held == 0 else (held < 0):
-                del self._read[path]
+        """Drop those not used for longest: all but `limit`, as far as they do not fit into the budget."""
+        held = sum(cached.size for cached in self._read.values())
+        while len(self._read) > max(self.limit, 1) and held > self.budget:
+            _, dropped = self._read.popitem(last=False)
+            held -= dropped.size
 
     def clear(self) -> None:
         """Forget every file."""
