@@ -37,10 +37,19 @@
     function picture(api, card, more = "") {
         const {element} = lib.dom;
         const {background, initials} = lib.placeholder(card.name, card.family.id);
-        const image = element("img", {class: "lora-picture", alt: "", decoding: "async", draggable: "false"});
-        image.addEventListener("load", () => image.classList.add("lora-loaded"));
-        image.src = api.picture(card.thumbnail, more);
+        const image = card.has_video ? video() : element("img", {class: "lora-picture", alt: "", decoding: "async", draggable: "false"});
+        image.addEventListener(card.has_video ? "loadeddata" : "load", () => image.classList.add("lora-loaded"));
+        image.src = api.picture(card.thumbnail, card.has_video ? "&original=1" : more);
         return element("div", {class: "lora-thumb", style: {background}}, element("span", {class: "lora-initials", "aria-hidden": "true", text: initials}), image);
+    }
+
+    // Its first picture; it plays while the mouse is over it.
+    function video() {
+        const node = lib.dom.element("video", {class: "lora-picture", preload: "metadata", playsinline: "", loop: ""});
+        node.muted = true;
+        node.addEventListener("mouseenter", () => node.play().catch(() => {}));
+        node.addEventListener("mouseleave", () => node.pause());
+        return node;
     }
 
     // A line with a picture, a name and why it stands here.

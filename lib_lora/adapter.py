@@ -17,6 +17,7 @@ from lib_lora.algorithms import ACCESSORIES, Delta, Origin, PartsError, read_mod
 from lib_lora.containers import read_contents
 from lib_lora.errors import AdapterFileError
 from lib_lora.keys import split_key
+from lib_lora.opening import strange
 from lib_lora.origin import Origins, config_of, read_config, stamps
 
 BUNDLE = "bundle_emb."
@@ -25,6 +26,7 @@ EMBEDDINGS = {  # end of the key -> the text encoder that it is for; "text" is a
     "clip_l_out": None, "clip_g_out": None,  # OneTrainer's output embeddings, which no program uses
 }  # fmt: skip
 PIECE = 1 << 20  # values
+ENOUGH = 1 << 30  # bytes of adapters that are kept without being asked for
 WHOLE_NUMBERS = frozenset(
     {"alpha", "scale", "scalar", "on_input", "scaled_oft", "bias_indices", "bias_size", "reshape_weight"}
 )
@@ -56,19 +58,22 @@ class Adapter:
         return tuple(sorted(rank for rank in ranks if rank is not None))
 
 
-def read_adapter(path: Path, *, mapped: bool = True) -> Adapter:
-    """Read an adapter file. Tensors of .safetensors stay in the memory map if `mapped`; pickles cannot execute code.
+def read_adapter(path: Path) -> Adapter:
+    """Read an adapter file into memory of its own; a pickle in it cannot execute code.
 
     Raises AdapterFileError if the file is missing, broken, or holds no module of a known algorithm.
     """
-    contents = read_contents(path, mapped=mapped)
+    contents = read_contents(path)
     tensors, metadata = contents.tensors, contents.metadata
     if what := foreign.always(tensors):
         raise AdapterFileError(f"{path.name} is {what}")
     by_module, keys, unknown = _sort(tensors)
     is_model = all(parts.keys() <= ACCESSORIES for parts in by_module.values())  # then it is not worth reading
     is_checked = not is_model and all(map(is_finite, contents.blocks))
-    origins = Origins(metadata, read_config(path))
+    try:
+        origins = Origins(metadata, read_config(path))
+    except ValueError as error:
+        raise AdapterFileError(f"{path.name}: {error}; it was not loaded") from error
 
     modules: dict[str, Mapping[str, Delta]] = {}
     refused: list[str] = []
@@ -96,15 +101,16 @@ class Cached:
 
     adapter: Adapter
     stamp: object  # of the file and of what stands beside it
-    held: int  # bytes in memory; 0: the file is mapped, and its pages are the system's to drop
+    size: int  # bytes in memory
 
 
 class AdapterCache:
     """The adapters read last, keyed by path, modification time and size: a changed file is read again.
 
-    limit   that many files are kept mapped
-    budget  bytes of memory for files that are read whole instead: they may be replaced while in use (Windows refuses
-            that for mapped ones), and a slow drive is read once
+    They are in memory, so that their files may be replaced, cut off or deleted while they are in use.
+
+    limit   that many are kept, as long as they are no more than ENOUGH
+    budget  bytes of memory in which more are kept: a change back to one of them reads no file
 
     What somebody uses is found here however many others were read since. Safe to use from several threads.
     """
@@ -121,30 +127,29 @@ class AdapterCache:
         with self._lock:
             try:
                 stamp = stamps((path, config_of(path)))
-                size = path.stat().st_size
+                status = path.stat()
             except OSError as error:
                 self._read.pop(path, None)
                 raise AdapterFileError(
                     f"{path.name}: cannot be opened ({error.strerror}); is it still at {path}?"
                 ) from error
+            if kind := strange(status.st_mode):  # it would never end, or never begin
+                raise AdapterFileError(f"{path.name} cannot be read: it is {kind}, not a file")
             known = self._read.get(path)
             if known is None or known.stamp != stamp:
-                is_held = size <= self.budget
-                adapter = self._used.get((path, stamp)) or read_adapter(path, mapped=not is_held)
+                adapter = self._used.get((path, stamp)) or read_adapter(path)
                 self._used[path, stamp] = adapter
-                known = self._read[path] = Cached(adapter, stamp, size if is_held else 0)
+                known = self._read[path] = Cached(adapter, stamp, status.st_size)
             self._read.move_to_end(path)
             self._shrink()
             return known.adapter
 
     def _shrink(self) -> None:
-        """Drop those not used for longest, of each kind."""
-        mapped, held = max(self.limit, 1), max(self.budget, 0)
-        for path, cached in reversed(list(self._read.items())):
-            mapped -= cached.held == 0
-            held -= cached.held
-            if (mapped < 0) if cached.held == 0 else (held < 0):
-                del self._read[path]
+        """Drop those not used for longest: all but `limit`, as far as they do not fit into the budget."""
+        held = sum(cached.size for cached in self._read.values())
+        while len(self._read) > 1 and held > self.budget and (len(self._read) > self.limit or held > ENOUGH):
+            _, dropped = self._read.popitem(last=False)
+            held -= dropped.size
 
     def clear(self) -> None:
         """Forget every file."""

@@ -3,6 +3,7 @@
     LoraError                 anything below; its text is a whole sentence for the person who typed the prompt
     ├── TagError              a <lora:...> tag that cannot be read
     ├── NotFoundError         no installed adapter has that name (carries the nearest names)
+    │   └── AmbiguousNameError    several have it, if the case of letters does not count
     ├── AdapterFileError      the file is missing, broken, hostile, or not an adapter
     ├── WrongBaseError        the adapter was made for another base model
     ├── CheckpointError       a base checkpoint that cannot be read or whose layout is unknown
@@ -23,7 +24,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class LoraError(Exception):
-    """Base of all errors of this package; `str(error)` is shown to the user as it is."""
+    """Base of all errors of this package; `str(error)` is shown to the user as it is, and can be written anywhere.
+
+    Names of files may hold half characters, which no file, database or answer takes.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message.encode("utf-8", "replace").decode("utf-8"))
 
 
 class TagError(LoraError):
@@ -38,6 +45,14 @@ class NotFoundError(LoraError):
         self.nearest = tuple(nearest)
         hint = f"; did you mean {' or '.join(self.nearest)}?" if nearest else "; is the file in the adapter folder?"
         super().__init__(f"Lora not found: {name}{hint}")
+
+
+class AmbiguousNameError(NotFoundError):
+    """Several adapters differ from the name, and from each other, in case only: `nearest` holds them."""
+
+    def __init__(self, name: str, nearest: Sequence[str]) -> None:
+        super().__init__(name, nearest)
+        self.args = (f"Lora not found: {name}; {' and '.join(nearest)} differ only in case, write one of them",)
 
 
 class AdapterFileError(LoraError):

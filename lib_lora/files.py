@@ -1,20 +1,27 @@
-"""Adapter files in the user's folders: one walk, one stat a file, and what lies beside each is noted on the way."""
+"""Adapter files in the user's folders: one walk, one stat a file, and what lies beside each is noted on the way.
+
+What is called like an adapter and is no file that can be read (a pipe, a device) is found too: its `problem` says what
+it is. So is what lies beside an adapter and is no file: it is in `strange`. Links that lead to nothing are told only.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from lib_lora.sidecar import PREVIEWS, SIDECARS
+from lib_lora.kinds import is_safetensors, is_torch
+from lib_lora.opening import open_file, strange
+from lib_lora.sidecar import PREVIEWS, SIDECARS, VIDEOS
 
 EXTENSIONS = (".safetensors", ".pt", ".ckpt", ".bin")  # in the order of preference between files of one name
 PLAUSIBLE_BIN = re.compile(r"lora|lyco|adapter|loha|lokr|locon", re.IGNORECASE)
-PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
+LATEST = 2**63 - 1  # nanoseconds, the year 2262: the database has no later time, some files have
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,8 @@ class Found:
     size: int
     mtime_ns: int
     beside: tuple[tuple[str, int], ...] = ()  # (name, mtime_ns) of its sidecars and previews
+    strange: tuple[str, ...] = ()  # sentences: what lies there instead of a sidecar or preview
+    problem: str = ""  # why it is no file that can be read: "it is a pipe, not a file"
 
     @cached_property
     def path(self) -> Path:
@@ -45,6 +54,24 @@ class Walked:
         return all(_mtime(path) == mtime for path, mtime in self.mtimes.items())
 
 
+class Neighbours:
+    """All that lies in one folder, in order, found by name: exactly, else whatever the case of its letters."""
+
+    def __init__(self, entries: Iterable[os.DirEntry[str]]) -> None:
+        self.all = {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
+        self._lower: dict[str, list[str]] = {}
+        for name in self.all:
+            self._lower.setdefault(name.lower(), []).append(name)
+        self._stems = {os.path.splitext(name)[0] for name in self.all if name.lower().endswith(EXTENSIONS)}
+
+    def beside(self, stem: str, ending: str) -> os.DirEntry[str] | None:
+        """`<stem><ending>`; one that is spelt in another case only if no adapter has that very stem."""
+        if (entry := self.all.get(stem + ending)) is not None:
+            return entry
+        others = self._lower.get((stem + ending).lower(), ())
+        return next((self.all[name] for name in others if name[: -len(ending)] not in self._stems - {stem}), None)
+
+
 def walk(folders: Sequence[Path], walked: Walked | None = None) -> Iterator[Found]:
     """Every adapter file below `folders`. Real folders come before linked ones, and none is visited twice.
 
@@ -56,20 +83,27 @@ def walk(folders: Sequence[Path], walked: Walked | None = None) -> Iterator[Foun
     links: deque[tuple[Path, str, str]] = deque()
     while waiting or links:
         folder, path, below = (waiting or links).popleft()
-        entries = _entries(path, told) if _is_new(path, visited, told) else {}
-        for entry in entries.values():
+        there = _neighbours(path, told) if _is_new(path, visited, told) else Neighbours(())
+        for entry in there.all.values():
             if not entry.name.startswith(".") and _is(entry.is_dir):
                 (links if entry.is_symlink() else waiting).append((folder, entry.path, f"{below}{entry.name}/"))
-            elif (found := _found(entry, entries, folder, below)) is not None:
+            elif (found := _found(entry, there, folder, below)) is not None:
                 yield found
+            elif entry.name.lower().endswith(EXTENSIONS) and entry.is_symlink() and not os.path.exists(entry.path):
+                told.problems.append(f"{below}{entry.name} is a link to a file that is not there")
 
 
 def look_again(path: Path, folder: Path, name: str) -> Found | None:
     """The file `path` as `walk` would find it now; None if it is not there."""
-    entries = _entries(str(path.parent), Walked())
-    entry = entries.get(path.name) or entries.get(path.name.lower())
+    there = _neighbours(str(path.parent), Walked())
+    entry = there.all.get(path.name)
     below = name[: name.rfind("/") + 1]
-    return _found(entry, entries, folder, below) if entry and entry.name == path.name else None
+    return _found(entry, there, folder, below) if entry and not _is(entry.is_dir) else None
+
+
+def mtime_of(stat: os.stat_result) -> int:
+    """Nanoseconds, as far as the database can keep them."""
+    return max(-LATEST, min(stat.st_mtime_ns, LATEST))
 
 
 def stem_of(name: str) -> str:
@@ -99,42 +133,56 @@ def _is_new(path: str, visited: set[tuple[int, int]], told: Walked) -> bool:
     return new
 
 
-def _entries(path: str, told: Walked) -> dict[str, os.DirEntry[str]]:
-    """{name in lower case: entry}, sorted; where two names differ only in case, the second keeps its own spelling."""
+def _neighbours(path: str, told: Walked) -> Neighbours:
     try:
         with os.scandir(path) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
+            return Neighbours(scan)
     except OSError as error:
         told.problems.append(f"the folder {path} cannot be read ({error.strerror})")
-        return {}
-    found: dict[str, os.DirEntry[str]] = {}
-    for entry in entries:
-        lower = entry.name.lower()
-        found[entry.name if lower in found else lower] = entry
-    return found
+        return Neighbours(())
 
 
-def _found(entry: os.DirEntry[str], entries: dict[str, os.DirEntry[str]], folder: Path, below: str) -> Found | None:
+def _found(entry: os.DirEntry[str], there: Neighbours, folder: Path, below: str) -> Found | None:
     if not entry.name.lower().endswith(EXTENSIONS) or entry.name.startswith("."):
         return None
     stem, extension = os.path.splitext(entry.name)
+    size, mtime_ns, problem = 0, 0, ""
     try:
-        if not entry.is_file():  # also a link that points to nothing
-            return None
         stat = entry.stat()
-        if extension.lower() == ".bin" and not _is_plausible_bin(entry):
-            return None
-        beside = tuple(_beside(stem.lower(), entries))
-    except OSError:  # it vanished while we looked
-        return None
-    return Found(entry.path, folder, f"{below}{stem}", stat.st_size, stat.st_mtime_ns, beside)
+        if kind := strange(stat.st_mode):
+            problem = f"it is {kind}, not a file"
+        else:
+            size, mtime_ns = stat.st_size, mtime_of(stat)
+            if extension.lower() == ".bin" and not _is_plausible_bin(entry):
+                return None
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP:
+            return None  # it vanished while we looked, or is a link that points to nothing or to itself
+        problem = error.strerror or str(error)
+    beside, odd = [], []
+    for other, told in _beside(stem, there):
+        if type(told) is int:
+            beside.append((other, told))
+        else:
+            odd.append(f"{other} cannot be used: {told}")
+    return Found(entry.path, folder, f"{below}{stem}", size, mtime_ns, tuple(beside), tuple(odd), problem)
 
 
-def _beside(stem: str, entries: dict[str, os.DirEntry[str]]) -> Iterator[tuple[str, int]]:
-    for ending in (*SIDECARS, *PREVIEWS):
-        other = entries.get(stem + ending)
-        if other is not None and _is(other.is_file):
-            yield other.name, other.stat().st_mtime_ns
+def _beside(stem: str, there: Neighbours) -> Iterator[tuple[str, int | str]]:
+    """(name, mtime_ns) of the sidecars and previews, and (name, what is wrong) of what only has such a name."""
+    for ending in (*SIDECARS, *PREVIEWS, *VIDEOS):
+        other = there.beside(stem, ending)
+        if other is None:
+            continue
+        try:
+            stat = other.stat()
+            kind = strange(stat.st_mode)
+            yield other.name, f"it is {kind}" if kind else stat.st_mtime_ns
+        except FileNotFoundError:
+            if other.is_symlink():
+                yield other.name, "it links to a file that is not there"
+        except OSError as error:
+            yield other.name, error.strerror or str(error)
 
 
 def _is(question: Callable[[], bool]) -> bool:
@@ -149,5 +197,6 @@ def _is_plausible_bin(entry: os.DirEntry[str]) -> bool:
     """Old diffusers adapters are called pytorch_lora_weights.bin; most other .bin files are something else."""
     if not PLAUSIBLE_BIN.search(entry.name):
         return False
-    with open(entry.path, "rb") as file:
-        return file.read(4).startswith(PICKLE_STARTS)
+    with open_file(entry.path) as file:
+        head, size = file.read(9), entry.stat().st_size
+    return is_torch(head) or is_safetensors(head, size)

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lib_lora.errors import AdapterFileError
+from lib_lora.kinds import HEAD, is_safetensors, is_torch, no_model
+from lib_lora.opening import open_file
 
 BLOCK = 1 << 20
 AUTOV1_START, AUTOV1_LENGTH = 0x100000, 0x10000
@@ -49,7 +51,7 @@ class Hashes:
 def hash_file(path: Path) -> Hashes:
     """All hashes in one pass over the file. Raises AdapterFileError."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             start = _tensors_start(file, path)
             file.seek(0)
             return _hash_all(file, start)
@@ -60,7 +62,7 @@ def hash_file(path: Path) -> Hashes:
 def tensor_hash(path: Path) -> str:
     """SHA-256 of everything after the header of a .safetensors file. Raises AdapterFileError."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             file.seek(_tensors_start(file, path))
             digest = hashlib.sha256()
             for block in _blocks(file):
@@ -113,9 +115,10 @@ def _blocks(file: BinaryIO) -> Iterator[memoryview]:
 
 def _tensors_start(file: BinaryIO, path: Path) -> int:
     """Offset of the first tensor byte; 0 if the file has no header."""
-    if path.suffix.lower() != ".safetensors":
-        return 0
-    start = 8 + int.from_bytes(file.read(8), "little")
-    if start > os.fstat(file.fileno()).st_size:
-        raise AdapterFileError(f"{path.name} is not a safetensors file, or the download broke off: download it again")
-    return start
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(HEAD)
+    if is_safetensors(head, size):
+        return 8 + int.from_bytes(head[:8], "little")
+    if path.suffix.lower() == ".safetensors" and not is_torch(head):
+        raise AdapterFileError(no_model(path.name, head, size))
+    return 0

@@ -22,14 +22,19 @@ from typing import Any, NamedTuple
 import orjson
 
 from lib_lora.errors import AdapterFileError
+from lib_lora.kinds import AGAIN, HEAD, no_model
+from lib_lora.opening import open_file
 
 MAX_HEADER = 100 * 1024 * 1024  # bytes; the largest real ones have a few hundred thousand
 MAX_DIMENSIONS = 16
+MAX_VALUES = 1 << 48  # of one tensor, dimensions of 0 left out: more than any disk holds
+MAX_NAME = 2000  # characters of a tensor's name
+MAX_DIGITS = 40  # of a whole number in JSON; more take Python quadratic time to read
+MAX_BRACKETS = 5_000_000  # in a header: each may become an object of 100 bytes
 METADATA = re.compile(rb'\s*\{\s*"__metadata__"\s*:\s*')
 COMMA = re.compile(rb"\s*,?")
 BLANKS = b" \t\r\n"
 BACKSLASH = ord("\\")
-AGAIN = "download it again, or take it out of the folder"
 
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
@@ -108,12 +113,15 @@ def read_raw(path: str | os.PathLike[str], *, most: int = MAX_HEADER) -> RawHead
     """The header of `path`, unread, if it has no more than `most` bytes. Raises AdapterFileError."""
     name = Path(path).name
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
+            start = file.read(9)
+            length = int.from_bytes(start[:8], "little")
             if size < 10 or not 2 <= length <= min(most, size - 8):
-                raise AdapterFileError(f"{name} is not a safetensors file, or the download broke off: {AGAIN}")
-            content = file.read(length)
+                raise AdapterFileError(no_model(name, start + file.read(HEAD), size))
+            content = start[8:] + file.read(length - 1)
+            if len(content) < length:
+                raise AdapterFileError(f"{name} was written to while it was read; wait until that is over")
     except OSError as error:
         reason = error.strerror or error
         raise AdapterFileError(f"{name} cannot be read ({reason}): check the file and its rights") from error
@@ -140,7 +148,13 @@ def read_json(text: str | bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:  # or it is NaN or half a character, which Python writes and reads
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8"), parse_int=_whole)
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError("a number of too many digits")
+    return int(digits)
 
 
 def _split_metadata(content: bytes, name: str) -> tuple[dict[str, str], str, bytes]:
@@ -152,13 +166,13 @@ def _split_metadata(content: bytes, name: str) -> tuple[dict[str, str], str, byt
     if first := METADATA.match(content):
         value, end = _object(content, first.end(), name)
         start = COMMA.match(content, end).end()  # type: ignore[union-attr]
-        return *_clean(value, content[first.end() : end].decode()), content[start:stop]
+        return *_clean(value, content[first.end() : end].decode(), name), content[start:stop]
     brace = content.find(b"{") + 1
     if b'"__metadata__"' not in content and not content[: brace - 1].strip():
         return {}, "{}", content[brace:stop]
     everything = _json(content, name)
     value = everything.pop("__metadata__", None) if isinstance(everything, dict) else None
-    return *_clean(value, ""), json.dumps(everything).encode()[1:]
+    return *_clean(value, "", name), _dumps(everything, name).encode()[1:]
 
 
 def _object(content: bytes, start: int, name: str) -> tuple[Any, int]:
@@ -172,7 +186,7 @@ def _object(content: bytes, start: int, name: str) -> tuple[Any, int]:
         pass  # empty, with spaces in it, or no map of strings
     try:
         text = content[start:].decode()
-        value, length = json.JSONDecoder().raw_decode(text)
+        value, length = json.JSONDecoder(parse_int=_whole).raw_decode(text)
     except (ValueError, RecursionError) as error:
         raise _broken(name, error) from error
     return value, start + len(text[:length].encode())
@@ -185,18 +199,25 @@ def _json(content: bytes, name: str) -> Any:
         raise _broken(name, error) from error
 
 
+def _dumps(value: Any, name: str) -> str:
+    try:
+        return json.dumps(value)
+    except RecursionError as error:  # it could just be read
+        raise _broken(name, error) from error
+
+
 def _broken(name: str, error: Exception | None = None) -> AdapterFileError:
     what = "not text" if isinstance(error, UnicodeDecodeError) else "broken"
     return AdapterFileError(f"{name}: its header is {what}: {AGAIN}")
 
 
-def _clean(value: Any, text: str) -> tuple[dict[str, str], str]:
+def _clean(value: Any, text: str, name: str) -> tuple[dict[str, str], str]:
     """The metadata as a map of encodable strings, and its JSON; `text` is kept where nothing had to be mended."""
     if not isinstance(value, dict):
         return {}, "{}"
     if all(map(str.isascii, value)) and all(type(item) is str and item.isascii() for item in value.values()):
         return value, text or json.dumps(value)
-    texts = {key: item if isinstance(item, str) else json.dumps(item) for key, item in value.items()}
+    texts = {key: item if isinstance(item, str) else _dumps(item, name) for key, item in value.items()}
     mended = {encodable(key): encodable(item) for key, item in texts.items()}
     return mended, text if text and mended == value else json.dumps(mended)
 
@@ -207,10 +228,15 @@ def encodable(text: str) -> str:
 
 
 def _read_listing(listing: bytes, name: str) -> Listing:
+    if len(listing) > MAX_BRACKETS and listing.count(b"[") + listing.count(b"{") > MAX_BRACKETS:
+        raise _broken(name)
     everything = _json(b"{" + listing, name)
     if not isinstance(everything, dict):
         raise _broken(name)
     tensors = {key: _tensor(key, entry, name) for key, entry in everything.items()}
+    for key in tensors:
+        if len(key) > MAX_NAME or encodable(key) != key:
+            raise AdapterFileError(f"{name}: the name {_short(key)} in its header is none: {AGAIN}")
     end = max((tensor.end for tensor in tensors.values()), default=0)
     if sum(tensor.end - tensor.begin for tensor in tensors.values()) > end:
         raise AdapterFileError(f"{name}: tensors lie on top of each other: {AGAIN}")
@@ -228,7 +254,7 @@ def _tensor(key: str, entry: Any, name: str) -> TensorInfo:
         is_whole, dtype, bits = False, "", 0
     if bits is None:
         raise AdapterFileError(f"{name}: {_short(key)} has the unknown number type {_short(str(dtype))}: {AGAIN}")
-    if not is_whole or (end - begin) * 8 != prod(shape) * bits:
+    if not is_whole or prod(filter(None, shape)) > MAX_VALUES or (end - begin) * 8 != prod(shape) * bits:
         raise AdapterFileError(f"{name}: the entry of {_short(key)} in its header contradicts itself: {AGAIN}")
     return TensorInfo(dtype, tuple(shape), begin, end)
 

@@ -21,10 +21,12 @@ from lib_lora.adapter import AdapterCache
 from lib_lora.errors import AdapterFileError, CheckpointError, LoraError, PatchError
 from lib_lora.fold import fold
 from lib_lora.header import Header, TensorInfo, read_header
+from lib_lora.opening import open_file, strange
 from lib_lora.plan import AdapterReport, Plan, Step
 from lib_lora.session import Finder, Report, Session
 from lib_lora.tag import LoraTag
 from lib_lora.targets import TargetIndex, index_checkpoint
+from lib_lora.write import writing
 
 BLOCK = 1 << 22  # bytes copied at a time
 SUFFIX = ".safetensors"
@@ -95,17 +97,14 @@ def merge(
     if errors or len(report.applied) < len(report.adapters):
         raise MergeRefused(report)
     _check_types(header, plan, base.name)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    _check_inputs(report, out)
     try:
-        with open(base, "rb") as source, open(unfinished, "xb") as target:
+        with open_file(base, buffering=-1) as source, writing(out, overwrite=overwrite) as target:
             _write(source, target, header, plan, progress)
-            target.flush()
-            os.fsync(target.fileno())
-        unfinished.replace(out)
+    except FileExistsError as error:
+        raise CheckpointError(f"{out.name}: another program wrote it meanwhile; nothing was written over it") from error
     except OSError as error:
         raise CheckpointError(f"{error.filename or out.name}: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return Merged(out, report, len(plan.steps), len(header.tensors))
 
 
@@ -126,11 +125,22 @@ def _check_out(base: Path, out: Path, overwrite: bool) -> None:
         raise CheckpointError(f"{out.parent}: no such folder")
     if out.exists() and out.samefile(base):
         raise CheckpointError(f"{out.name}: that is the base checkpoint itself; write to another file")
-    if out.is_dir() or (out.exists() and not overwrite):
-        raise CheckpointError(f"{out.name}: exists already; nothing was written")
+    if os.path.lexists(out):
+        kind = strange(out.stat().st_mode) if out.exists() else ""
+        if kind:
+            raise CheckpointError(f"{out.name}: exists already, and is {kind}; nothing was written")
+        if not overwrite:
+            raise CheckpointError(f"{out.name}: exists already; nothing was written")
     free, needed = shutil.disk_usage(out.parent).free, base.stat().st_size
     if free < needed:
         raise CheckpointError(f"{out.parent}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
+
+
+def _check_inputs(report: Report, out: Path) -> None:
+    """Also with `overwrite`, no adapter that is baked in is written over."""
+    for each in report.adapters:
+        if each.path is not None and out.exists() and out.samefile(each.path):
+            raise CheckpointError(f"{out.name}: that is the adapter {each.name} itself; write to another file")
 
 
 def _decide(

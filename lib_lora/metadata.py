@@ -17,6 +17,8 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
+import orjson
+
 from lib_lora.header import encodable, read_json
 
 MAX_COVER = 8 * 1024 * 1024  # bytes of one embedded picture
@@ -27,6 +29,7 @@ MAX_NAME = 300  # characters of what stands on one line
 MAX_PHRASE = 4000  # characters of all trigger words
 MAX_COUNT = 10**9  # pictures; more is a lie, and too many digits for those who read it
 IMAGE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF")
+MAX_DEPTH = 100  # of JSON inside a string
 NOTHING = ("", "None", "none", "null")
 
 
@@ -93,20 +96,42 @@ def cover(metadata: Mapping[str, str]) -> bytes | None:
 
 def parsed(metadata: Mapping[str, str], key: str) -> Any:
     """The value of `key` as JSON if it looks like an object or a list and is one, else None."""
-    return _parsed(metadata.get(key, ""))
+    return parsed_text(metadata.get(key, ""))
 
 
-def _parsed(text: str) -> Any:
+def parsed_text(text: str) -> Any:
+    """The same of a text."""
     text = text.lstrip()
-    return _loaded(text) if text.startswith(("{", "[")) else None
+    return _loaded(text)[0] if text.startswith(("{", "[")) else None
+
+
+def is_strict(text: str) -> bool:
+    """Whether everybody can read this JSON: no NaN, no infinite number, no half of a character, and not too deep."""
+    return _loaded(text.lstrip())[1]
 
 
 @lru_cache(maxsize=4)  # a scan asks for the same few again and again while it looks at one file
-def _loaded(text: str) -> Any:
+def _loaded(text: str) -> tuple[Any, bool]:
+    """`(value, is_strict)`"""
     try:
-        return read_json(text)
-    except (ValueError, RecursionError):
-        return None
+        value, strict = orjson.loads(text), True
+    except orjson.JSONDecodeError:
+        try:
+            value, strict = read_json(text), False
+        except (ValueError, RecursionError):
+            return None, False
+    return (None, False) if text.count("{") + text.count("[") > MAX_DEPTH and _is_deep(value) else (value, strict)
+
+
+def _is_deep(value: Any) -> bool:
+    """Deeper than MAX_DEPTH: whoever writes it as text again stumbles."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [item for each in level for item in (each.values() if isinstance(each, dict) else each)
+                 if isinstance(item, (dict, list))]  # fmt: skip
+        if not level:
+            return False
+    return True
 
 
 def _first(metadata: Mapping[str, str], *keys: str) -> str:
@@ -167,7 +192,7 @@ def tag_counts(metadata: Mapping[str, str]) -> Mapping[str, Mapping[str, int]]:
 
 @lru_cache(maxsize=1)  # a scan does this for thousands of tags of each file, and asks three times
 def _counts(text: str) -> Mapping[str, Mapping[str, int]]:
-    folders = _parsed(text)
+    folders = parsed_text(text)
     found = folders.items() if isinstance(folders, dict) else ()
     return {folder: _numbers(counts) for folder, counts in found if isinstance(counts, dict)}
 

@@ -6,34 +6,33 @@ PEFT / diffusers: `lora_adapter_metadata` in the header, or `adapter_config.json
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from lib_lora.algorithms import Origin
-from lib_lora.metadata import parsed
+from lib_lora.metadata import parsed, parsed_text
+from lib_lora.opening import read_file
+from lib_lora.patterns import Patterns
 from lib_lora.unpickling import PICKLES
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 CONFIG = "adapter_config.json"
 MAX_TERMS = 30
 MAX_CONFIG = 1024 * 1024  # bytes
+MAX_NUMBER = 1e9  # of alpha and rank
 RAW_RS_LORA = (datetime(2024, 4, 5, tzinfo=timezone.utc), datetime(2024, 7, 9, tzinfo=timezone.utc))
-# Regular expressions that PEFT's patterns may be; others could be made to take for ever.
-HARMLESS = re.compile(r"(?:[\w^$]|\\?\.|\\d\+?|\[\d-\d\]\+?|\.[*+]|\([\w.|\\]*\)){1,200}")
 
 
 class Origins:
-    """Says of each module of one file what is known of it."""
+    """Says of each module of one file what is known of it. Raises ValueError for patterns that would take too long."""
 
     def __init__(self, metadata: Mapping[str, str], config: Mapping[str, Any] | None = None) -> None:
         self.configs: dict[str, Mapping[str, Any]] = _by_component(parsed(metadata, "lora_adapter_metadata"))
         if not self.configs and config:
             self.configs = {"": config}
+        self._patterns = {name: Patterns(_by_text(each.get("alpha_pattern"))) for name, each in self.configs.items()}
         arguments = parsed(metadata, "ss_network_args")
         self.arguments: Mapping[str, Any] = arguments if isinstance(arguments, dict) else {}
         self.rs_lora = _is_true(self.arguments.get("rs_lora"))
@@ -41,45 +40,48 @@ class Origins:
         self.root = self.rs_lora and date is not None and RAW_RS_LORA[0] <= date < RAW_RS_LORA[1]
         self.kohya_oft = metadata.get("ss_network_module") == "networks.oft"
         self.onetrainer = "ot_branch" in metadata or "ot_config" in metadata
-        is_random = str(self.arguments.get("use_data_init", "True")).lower() == "false"
-        self.singular = "random" if is_random else str(self.arguments.get("sig_type", "principal"))
+        is_random = _word(self.arguments.get("use_data_init")) == "false"
+        self.singular = "random" if is_random else _word(self.arguments.get("sig_type")) or "principal"
 
     def of(self, module: str) -> Origin:
         """What is known of the module that the file calls `module`."""
-        config, path = self._config(module)
+        name, path = self._config(module)
+        config = self.configs.get(name, {})
         return Origin(
-            alpha=_alpha(config, path),
+            alpha=self._alpha(name, config, path),
             alpha_root=config.get("use_rslora") is True,
             root=self.root,
             rs_lora=self.rs_lora,
             kohya_oft=self.kohya_oft or module.startswith("oft_unet_"),
             onetrainer=self.onetrainer or module.startswith(("lora_unet_", "lora_te")),
-            rank=_number(config.get("r")) or None,
+            rank=_positive(config.get("r")),
             terms=_terms(config),
             singular=self.singular,
         )
 
-    def _config(self, module: str) -> tuple[Mapping[str, Any], str]:
-        """The configuration of the module's component, and the module's path in it."""
+    def _config(self, module: str) -> tuple[str, str]:
+        """The name of the module's configuration, and the module's path in it."""
         first, _, rest = module.partition(".")
         component, path = (first, rest) if first in COMPONENTS else ("", module)
         path = path.removeprefix("base_model.model.")
         for name in (component, "", *(("unet", "transformer") if not component else ())):
             if name in self.configs:
-                return self.configs[name], path
-        return {}, path
+                return name, path
+        return "", path
+
+    def _alpha(self, name: str, config: Mapping[str, Any], path: str) -> float | None:
+        found = self._patterns[name].find(path) if name in self._patterns else None
+        return _number(config.get("lora_alpha", config.get("alpha")) if found is None else found)
 
 
 def read_config(path: Path) -> Mapping[str, Any] | None:
     """The `adapter_config.json` of a file, or None: among several adapters it belongs to the name that PEFT gives."""
-    config = config_of(path)
-    if config is None:
-        return None
     try:
-        if config.stat().st_size > MAX_CONFIG:
+        config = config_of(path)
+        if config is None:
             return None
-        read = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        read = parsed_text((read_file(config, MAX_CONFIG) or b"").decode("utf-8-sig"))
+    except (OSError, ValueError):
         return None
     return read if isinstance(read, dict) else None
 
@@ -109,14 +111,8 @@ def _by_component(flat: Any) -> dict[str, Mapping[str, Any]]:
     return dict(configs)
 
 
-def _alpha(config: Mapping[str, Any], path: str) -> float | None:
-    patterns = config.get("alpha_pattern")
-    found: Any = config.get("lora_alpha", config.get("alpha"))
-    for pattern, alpha in patterns.items() if isinstance(patterns, dict) else ():
-        if _matches(pattern, path):
-            found = alpha
-            break
-    return _number(found)
+def _by_text(patterns: Any) -> dict[str, Any]:
+    return patterns if isinstance(patterns, dict) else {}
 
 
 def _terms(config: Mapping[str, Any]) -> int:
@@ -128,24 +124,23 @@ def _terms(config: Mapping[str, Any]) -> int:
 
 
 def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """A finite number of no more than usual digits."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
     return float(value) if is_number else None
 
 
-def _matches(pattern: str, path: str) -> bool:
-    """As PEFT: the end of the path. Patterns that are no plain path and no simple expression match nothing."""
-    if path == pattern or path.endswith(f".{pattern}"):
-        return True
-    if not HARMLESS.fullmatch(pattern) or pattern.count("*") + pattern.count("+") > 3:
-        return False
-    try:
-        return re.match(rf"(.*\.)?({pattern})$", path[:300]) is not None
-    except re.error:
-        return False
+def _positive(value: Any) -> float | None:
+    found = _number(value)
+    return found if found and found > 0 else None
+
+
+def _word(value: Any) -> str:
+    """"true" for "True" and for true; a list or the like says nothing."""
+    return str(value).lower() if isinstance(value, str | bool | int) else ""
 
 
 def _is_true(value: Any) -> bool:
-    return str(value).lower() in ("true", "1")
+    return _word(value) in ("true", "1")
 
 
 def _date(metadata: Mapping[str, str]) -> datetime | None:

@@ -11,6 +11,7 @@ from lib_lora.algorithms import Delta
 from lib_lora.errors import WrongBaseError
 from lib_lora.tag import LoraTag
 from lib_lora.targets import Target, TargetIndex
+from lib_lora.text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,6 +65,9 @@ class AdapterReport:
 
     def sentences(self) -> list[str]:
         """Everything worth telling the person who typed the tag."""
+        return [printable(sentence) for sentence in self._sentences()]
+
+    def _sentences(self) -> list[str]:
         if self.problem is not None:
             return [self.problem]
         told = [*self.notes, *_summary(self.name, self.refused)]

@@ -14,6 +14,7 @@ from lib_lora.errors import LoraError, PatchError
 from lib_lora.host import BatchHost, Host
 from lib_lora.plan import AdapterReport, Plan, plan
 from lib_lora.tag import LoraTag
+from lib_lora.text import printable
 
 log = logging.getLogger("lib_lora")
 
@@ -49,7 +50,8 @@ class Report:
 
     def sentences(self) -> list[str]:
         """Everything worth telling the user, in prompt order, each once; empty if all went as typed."""
-        told = [*self.problems, *(sentence for report in self.adapters for sentence in report.sentences())]
+        told = [printable(problem) for problem in self.problems]
+        told += [sentence for report in self.adapters for sentence in report.sentences()]
         return list(dict.fromkeys(told))
 
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,9 +19,12 @@ from typing import Any
 
 from lib_lora.errors import LoraError
 from lib_lora.header import encodable
+from lib_lora.opening import read_file
+from lib_lora.write import write_file
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 PREVIEWS = (*(f".preview{ending}" for ending in PICTURES), *PICTURES)  # `<stem>` and one of these, the best first
+VIDEOS = tuple(f"{kind}{ending}" for kind in (".preview", "") for ending in (".mp4", ".webm"))  # after the pictures
 TEXTS = (".description.txt", ".txt")
 CIVITAI = ".civitai.info"  # a Civitai version, left by several tools
 MANAGER = ".metadata.json"  # ComfyUI-Lora-Manager
@@ -86,6 +88,9 @@ def save_notes(adapter: Path, notes: Notes) -> Notes:
     path = notes_path(adapter)
     value = _merged(notes)
     content = json.dumps(value, indent=4, ensure_ascii=False).encode("utf-8", "replace")
+    if len(content) > MAX_SIDECAR:  # it could never be read again
+        limit = f"{MAX_SIDECAR >> 20} MB"
+        raise SidecarError(f"{path.name} would be larger than {limit}: nothing was saved; shorten a field")
     with _saving:
         now = _bytes(path)
         if ("" if now is None else _digest(now)) != notes.digest:
@@ -124,13 +129,15 @@ def number(value: Any) -> float | None:
 
 def _bytes(path: Path) -> bytes | None:
     try:
-        if path.stat().st_size > MAX_SIDECAR:
-            raise SidecarError(f"{path.name} is larger than {MAX_SIDECAR >> 20} MB and was not read")
-        return path.read_bytes()
+        content = read_file(path, MAX_SIDECAR)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise SidecarError(f"{path.name} cannot be read ({error.strerror}): check its rights") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no system takes
+        reason = getattr(error, "strerror", None) or error
+        raise SidecarError(f"{path.name} cannot be read ({reason}): check it and its rights") from error
+    if content is None:
+        raise SidecarError(f"{path.name} is larger than {MAX_SIDECAR >> 20} MB and was not read")
+    return content
 
 
 def _merged(notes: Notes) -> dict[str, Any]:
@@ -147,17 +154,9 @@ def _merged(notes: Notes) -> dict[str, Any]:
 
 def replace_file(target: Path, content: bytes) -> None:
     """Write a small file so that it appears whole or not at all, with the rights it had. Raises SidecarError."""
-    unfinished = target.with_name(f".{target.name[:40]}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        with open(unfinished, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, unfinished)
-        os.replace(unfinished, target)
+        write_file(target, content)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise SidecarError(f"{target.name} cannot be saved ({error.strerror}): check the folder's rights") from error
 
 

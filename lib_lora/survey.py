@@ -80,7 +80,8 @@ class Grouped(NamedTuple):
 
 def survey(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Survey:
     """Look through `shapes`, {tensor name: shape}; `grouped` if they are already. Never raises."""
-    modules, embeddings, unknown = grouped or group(shapes)
+    modules, embeddings, keys = grouped or group(shapes)
+    unknown = list(keys)
     algorithms: Counter[str] = Counter()
     wrappers: dict[str, None] = {}
     ranks: Counter[int] = Counter()
@@ -88,7 +89,7 @@ def survey(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Su
     for module, parts in modules.items():
         name = algorithm_of(module, parts)
         if not name:
-            unknown += (f"{module} ({', '.join(sorted(parts))})",)
+            unknown.append(f"{module} ({', '.join(sorted(parts))})")
             continue
         algorithms[name] += 1
         wrappers.update((wrapper, None) for part, wrapper in WRAPPERS.items() if part in parts)
@@ -105,7 +106,7 @@ def survey(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Su
         modules=count,
         components=tuple(sorted(components, key=lambda name: (name != "unet", name))),
         embeddings=embeddings,
-        unknown=unknown,
+        unknown=tuple(unknown),
         refused=_refused(shapes, count, embeddings),
     )
 

@@ -15,16 +15,17 @@ PACKAGE = ROOT / "lib_lora"
 
 # What stands in one line may import only what stands in it or above it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "tag", "metadata", "header", "survey", "hashes", "keys", "families", "family_rules"}),
-    frozenset({"algorithms", "unpickling", "containers", "foreign", "origin"}),
+    frozenset({"errors", "text", "opening", "write", "tag", "metadata", "kinds", "header", "survey", "hashes", "keys",
+               "families", "family_rules", "pickles", "torch_file"}),
+    frozenset({"algorithms", "unpickling", "containers", "foreign", "origin", "patterns"}),
     frozenset({"files", "sidecar", "library", "adapter", "targets"}),
     frozenset({"plan", "fold", "slots", "originals", "fresh", "exact", "books", "bypass", "patch", "host"}),
     frozenset({"session"}),
     frozenset({"embeddings", "diffusers_host", "merge", "browser", "demo", "webui", "cli"}),
 )
 TORCH_FREE = (
-    "tag", "errors", "header", "metadata", "families", "survey", "sidecar", "files", "hashes", "library", "keys",
-    "browser",
+    "tag", "errors", "text", "opening", "write", "header", "metadata", "families", "survey", "sidecar", "files",
+    "hashes", "library", "keys", "browser", "kinds", "pickles", "torch_file",
 )
 
 

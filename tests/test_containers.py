@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from lib_lora import containers
 from lib_lora.adapter import PIECE, is_finite, read_adapter
-from lib_lora.containers import DTYPES, read_contents
+from lib_lora.containers import DTYPES, TensorFile, read_contents
 from lib_lora.errors import AdapterFileError
 from tests.support_golden import GIVEN, OWN
 
@@ -30,10 +30,9 @@ def mixed(seed: int = 0) -> dict[str, torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("mapped", [True, False])
-def test_every_type_and_shape_is_read_as_the_library_reads_it(tmp_path, mapped):
+def test_every_type_and_shape_is_read_as_the_library_reads_it(tmp_path):
     save_file(mixed(), tmp_path / "a.safetensors", metadata={"of": "all kinds"})
-    contents = read_contents(tmp_path / "a.safetensors", mapped=mapped)
+    contents = read_contents(tmp_path / "a.safetensors")
     expected = load_file(tmp_path / "a.safetensors")
     assert json.dumps(contents.metadata) == '{"of": "all kinds"}'  # programs write it on
     assert contents.tensors.keys() == expected.keys()
@@ -115,7 +114,7 @@ def test_a_file_that_is_written_to_meanwhile_is_refused_with_a_sentence(tmp_path
         read_adapter(path)
 
 
-def test_a_mapped_adapter_is_not_changed_in_its_file(tmp_path):
+def test_an_adapter_that_is_written_to_is_not_changed_in_its_file(tmp_path):
     """Whoever writes into a tensor writes into memory."""
     path = tmp_path / "a.safetensors"
     save_file({"a": torch.ones(4)}, path)
@@ -125,3 +124,19 @@ def test_a_mapped_adapter_is_not_changed_in_its_file(tmp_path):
     assert np.array_equal(tensor.numpy(), [0, 0, 0, 0])
     del tensor
     assert path.read_bytes() == before
+
+
+def test_tensors_are_read_one_by_one_and_a_file_that_shrank_is_an_error(tmp_path):
+    path = tmp_path / "a.safetensors"
+    tensors = mixed()
+    save_file(tensors, path)
+    file = TensorFile(path)
+    for name, tensor in tensors.items():
+        read = file.read(name)
+        assert (read.dtype, read.shape) == (tensor.dtype, tensor.shape)
+        assert torch.equal(read.reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8)), name
+    with open(path, "r+b") as other:
+        other.truncate(path.stat().st_size - 1)
+    with pytest.raises(AdapterFileError, match=r"a\.safetensors was written to"):
+        file.read(next(iter(tensors)))
+    file.close()

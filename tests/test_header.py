@@ -177,3 +177,36 @@ def test_a_damaged_file_is_read_or_refused_but_nothing_else(tmp_path_factory, ju
     path.write_bytes(content)
     with contextlib.suppress(AdapterFileError):
         read_header(path)
+
+
+@pytest.mark.parametrize("size", [1 << 49, 1 << 62, 1 << 63, (1 << 64) - 1, 10**25, 10**400, 10**4000])
+def test_a_tensor_without_values_has_no_shape_that_nothing_can_hold(tmp_path, size):
+    header = f'{{"x.alpha":{{"dtype":"F32","shape":[0,{size}],"data_offsets":[0,0],"odd":NaN}}}}'
+    with pytest.raises(AdapterFileError, match=r"a\.safetensors"):
+        read_header(write_raw(tmp_path / "a.safetensors", header.encode()))
+    assert read_header(write_raw(tmp_path / "b.safetensors", header.replace(str(size), "4").encode())).shapes == {
+        "x.alpha": (0, 4)
+    }
+
+
+@pytest.mark.parametrize("name", ["\\ud800.alpha", "x" * 5000])
+def test_a_name_that_cannot_be_written_or_shown_is_refused(tmp_path, name):
+    header = f'{{"{name}":{{"dtype":"F32","shape":[],"data_offsets":[0,4]}}}}'
+    with pytest.raises(AdapterFileError, match="is none") as caught:
+        read_header(write_raw(tmp_path / "a.safetensors", header.encode(), bytes(4)))
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("depth", [300, 900, 990, 1010, 100_000])
+@pytest.mark.parametrize("place", ['{"x":%s}', '{"x":1,"__metadata__":{"a":%s}}', '{"__metadata__":{"a":%s}}'])
+def test_nothing_is_too_deep_to_be_refused(tmp_path, depth, place):
+    path = write_raw(tmp_path / "a.safetensors", (place % ("[" * depth + "]" * depth)).encode())
+    with contextlib.suppress(AdapterFileError):
+        read_header(path)
+
+
+def test_an_error_about_a_name_that_is_no_unicode_can_be_written(tmp_path):
+    path = write_raw(tmp_path / "caf\udce9.safetensors", b"[]")
+    with pytest.raises(AdapterFileError) as caught:
+        read_header(path)
+    str(caught.value).encode()

@@ -74,6 +74,44 @@ def test_a_ckpt_is_read_without_executing_anything(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+def test_a_ckpt_that_is_a_program_is_refused_before_torch_sees_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "load", lambda *_args, **_kwargs: pytest.fail("torch opens the file"))
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "old.ckpt"))
+    with pytest.raises(CheckpointError, match=r"old\.ckpt: a program \(TorchScript\)"):
+        load_pipeline(tmp_path / "old.ckpt")
+
+
+@pytest.mark.parametrize("kind", ["old torch", "new torch", "safetensors"])
+def test_the_content_of_a_checkpoint_decides_how_it_is_read_and_torch_never_reads_it(tmp_path, monkeypatch, kind):
+    pipe = small_pipeline("sd1", tmp_path)
+    tensors = checkpoint_tensors(pipe, "sd1")
+    path = tmp_path / ("model.ckpt" if kind == "safetensors" else "model.safetensors")
+    if kind == "safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save({"state_dict": tensors}, path, _use_new_zipfile_serialization=kind == "new torch")
+    monkeypatch.setattr(torch, "load", lambda *_args, **_kwargs: pytest.fail("torch opens the file"))
+    assert np.array_equal(picture(load_pipeline(path)), picture(pipe))
+
+
+def test_a_folder_whose_weights_may_be_programs_is_refused(tmp_path):
+    pipe = small_pipeline("sd1", tmp_path)
+    pipe.save_pretrained(tmp_path / "folder", safe_serialization=True)
+    for path in (tmp_path / "folder").rglob("*.safetensors"):
+        stem = "pytorch_model" if path.parent.name == "text_encoder" else "diffusion_pytorch_model"
+        torch.save(load_file(path), path.with_name(f"{stem}.bin"))
+        path.unlink()
+    with pytest.raises(CheckpointError, match=r"folder: its weights are \.bin files, which may hold programs"):
+        load_pipeline(tmp_path / "folder")
+
+
+def test_a_layer_of_a_number_without_end_is_not_waited_for(tmp_path):
+    pipe = small_pipeline("sd1", tmp_path)
+    odd = {f"model.diffusion_model.input_blocks.{number}.0.op.weight": torch.ones(1) for number in (10**9, "9" * 1500)}
+    save_file({**checkpoint_tensors(pipe, "sd1"), **odd}, tmp_path / "model.safetensors")
+    assert np.array_equal(picture(load_pipeline(tmp_path / "model.safetensors")), picture(pipe))
+
+
 @pytest.mark.parametrize(("family", "metadata", "marker", "expected"), [
     ("sd1", {}, None, "epsilon"),
     ("sd1", {"modelspec.prediction_type": "v"}, None, "v_prediction"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request, responses
 
@@ -19,9 +19,22 @@ class JSONResponse(responses.JSONResponse):
     """FastAPI's, also for names that are no Unicode: a file system may have such, and one of them hides no other."""
 
     def render(self, content: Any) -> bytes:
-        """The signs that cannot be sent become question marks."""
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        """The signs that cannot be sent become question marks, numbers that JSON does not have become null."""
+        try:
+            text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        except ValueError:
+            text = json.dumps(_finite(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode("utf-8", "replace")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value.bit_length() <= 1024 else None  # longer than any reader's numbers
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(key): _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def refuse_foreign(request: Request) -> None:
@@ -30,12 +43,18 @@ def refuse_foreign(request: Request) -> None:
     What kind of body was sent says nothing: when a browser asks whether another page may send JSON, Gradio answers for
     our routes below it, and lets in more than it should. Programs that are no browser send neither header.
     """
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site in ("same-origin", "none") or (site is None and origin is None):
+    sites, origins = (request.headers.getlist(name) for name in ("sec-fetch-site", "origin"))
+    if sites in (["same-origin"], ["none"]) or not (sites or origins):
         return
-    if site is None and origin and urlsplit(origin).netloc == request.headers.get("host"):
+    if not sites and len(origins) == 1 and origins[0].lower() in _own_origins(request):
         return  # an address without https has no such header
     raise HTTPException(403, "this came from another page, or through a proxy that does not pass the Host header on")
+
+
+def _own_origins(request: Request) -> tuple[str, ...]:
+    """What the browser says of a page that it has from us. Compared as they stand: what is odd is not ours."""
+    host = request.headers.get("host", "").lower()
+    return tuple(f"{scheme}://{host}" for scheme in ("http", "https")) if host else ()
 
 
 def answered(answer: Callable[[], dict[str, Any]]) -> JSONResponse:

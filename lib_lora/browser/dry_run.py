@@ -10,16 +10,29 @@ from lib_lora.library import Entry
 from lib_lora.tag import TAG, LoraTag, read_prompt, read_tag
 
 MAX_PROMPT = 100_000  # characters
+MAX_TAGS = 300  # that are looked up; more are told by their number
+MAX_HELP = 30  # names that are not found, for which similar ones are looked for
 
 
 def dry_run(shelf: Shelf, prompt: str) -> dict[str, Any]:
     """`{"text": prompt without tags, "tags": [...], "problems": [sentence, ...]}`, one tag for each in the prompt."""
-    tags = [_tried(shelf, match[0], match[1]) for match in TAG.finditer(prompt)]
+    end = prompt.rfind(">") + 1  # behind it no tag can end, however often one begins
+    matches = list(TAG.finditer(prompt[:end]))
+    tried: dict[str, dict[str, Any]] = {}
+    unknown = 0
+    for match in matches[:MAX_TAGS]:
+        if match[0] not in tried:
+            tried[match[0]] = told = _tried(shelf, match[0], match[1], with_help=unknown < MAX_HELP)
+            unknown += told["adapter"] is None
+    tags = [tried[match[0]] for match in matches[:MAX_TAGS]]
     problems = [tag["problem"] for tag in tags if tag["problem"]]
-    return {"text": read_prompt(prompt).text, "tags": tags, "problems": list(dict.fromkeys(problems))}
+    if len(matches) > MAX_TAGS:
+        problems.append(f"the prompt has {len(matches)} tags; only the first {MAX_TAGS} were looked up here")
+    text = read_prompt(prompt[:end]).text + prompt[end:]
+    return {"text": text, "tags": tags, "problems": list(dict.fromkeys(problems))}
 
 
-def _tried(shelf: Shelf, source: str, body: str) -> dict[str, Any]:
+def _tried(shelf: Shelf, source: str, body: str, *, with_help: bool) -> dict[str, Any]:
     told: dict[str, Any] = {"source": source, "name": body.split(":")[0].strip(), "adapter": None, "problem": None,
                             "nearest": [], "notes": [], "also": []}  # fmt: skip
     try:
@@ -27,11 +40,13 @@ def _tried(shelf: Shelf, source: str, body: str) -> dict[str, Any]:
     except TagError as error:
         return told | {"problem": str(error)}
     told |= {"te": tag.te, "unet": tag.unet, "dyn": tag.dyn, "force": tag.force, "notes": list(tag.notes)}
+    library = shelf.library
     try:
-        entry = shelf.library.find(tag.name)
+        entry = library.find(tag.name, with_help=with_help)
     except NotFoundError as error:
         return told | {"problem": str(error), "nearest": list(error.nearest)}
-    also = [other.name for other in shelf.library.ambiguous(tag.name) if other is not entry]
+    also = [other.name for other in library.ambiguous(tag.name) if other is not entry]
+    told["notes"] += [told_twice] if (told_twice := library.ambiguity(tag.name)) else []
     return told | {"adapter": shelf.card(entry), "problem": _problem(shelf, tag, entry), "also": also}
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from lib_lora.browser.stock import Shown, Stock
+from lib_lora.browser.thumbnail import problem
 from lib_lora.families import Family
 from lib_lora.header import encodable
 from lib_lora.library import Entry, Library
@@ -77,7 +78,9 @@ class Shelf:
 
     def detail(self, entry: Entry) -> dict[str, Any]:
         """The card and all else that the detail panel shows."""
-        return self.card(entry) | detail(entry) | {"duplicates": self._alike(entry), "hashes": self._hashes(entry)}
+        told = self.card(entry) | detail(entry) | {"duplicates": self._alike(entry), "hashes": self._hashes(entry)}
+        unseen = problem(entry)
+        return told | {"warnings": [*told["warnings"], unseen]} if unseen else told
 
     def _alike(self, entry: Entry) -> list[dict[str, Any]]:
         """What is known to be the same; a look at all files is `GET duplicates`."""
@@ -144,6 +147,7 @@ def describe(entry: Entry, name: str) -> dict[str, Any]:
         "weight": entry.preferred_weight,
         "thumbnail": f"adapters/{entry.id}/thumbnail?v={_preview_version(entry)}",
         "has_preview": entry.preview is not None,
+        "has_video": entry.has_video,
         "favorite": entry.favorite,
         "user_tags": list(entry.user_tags),
         "license": entry.license,

@@ -3,7 +3,7 @@
     GET  adapters                    ?q= &sort= &reverse=1 &offset= &limit=, and the facets, each as often as needed:
                                      &family= &flavour= &algorithm= &folder= &tag= &state=; ids=1: only ids, all of them
     GET  adapters/{id}               everything; ?metadata=1 adds the header, ?hashes=1 computes hashes (reads the file)
-    GET  adapters/{id}/thumbnail     small WebP; ?original=1 the file itself; 204 if there is no picture
+    GET  adapters/{id}/thumbnail     small WebP; ?original=1 the file itself, a video too; 204: no picture
     POST adapters/{id}/notes         {"digest", fields of the user's notes}: saves them; 409 if others did
     POST adapters/{id}/preview       the bytes of a picture: saves it as the preview
     POST marks                       {"ids", "favorite", "add_tags", "remove_tags"}
@@ -26,13 +26,14 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import Response
+from fastapi.responses import FileResponse, Response
 
 from lib_lora.browser.answers import JSONResponse, answered, body, error, json_object, refuse_foreign
 from lib_lora.browser.dry_run import MAX_PROMPT, dry_run
 from lib_lora.browser.listing import Checkpoint, Shelf
+from lib_lora.browser.pictures import MAX_BYTES
 from lib_lora.browser.search import FACETS, MAX_PAGE, Query, Scene, ids, search
-from lib_lora.browser.thumbnail import MAX_BYTES, original, thumbnail
+from lib_lora.browser.thumbnail import original, thumbnail, video
 from lib_lora.browser.writing import RefusedError, save_fields, save_preview, texts_of
 from lib_lora.errors import NotFoundError
 from lib_lora.library import Entry, Library
@@ -119,7 +120,10 @@ class Routes:
             entry = self._entry(number)
         except NotFoundError:
             return error(404, "no such adapter; it may have been removed")
-        found = original(entry) if request.query_params.get("original") == "1" else thumbnail(entry)
+        is_original = request.query_params.get("original") == "1"
+        if is_original and (moving := video(entry)):
+            return FileResponse(moving[0], media_type=moving[1], headers=PICTURE_HEADERS)
+        found = original(entry) if is_original else thumbnail(entry)
         if found is None:
             return Response(status_code=204, headers={"Cache-Control": "private, max-age=60"})
         return Response(found.content, media_type=found.type, headers=PICTURE_HEADERS)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from lib_lora.library import Entry
 
+MAX_WORDS = 40  # of one search; each looks through everything
 KEPT = 24  # answers, and searches to start from
 HASH = re.compile(r"[0-9a-f]{4,64}")
 Pairs = tuple[tuple[str, str], ...]  # (value, label) of an entry in one facet
@@ -89,7 +90,7 @@ class Stock:
 
     def holding(self, words: Sequence[str]) -> list[int]:
         """Places of entries that hold all `words`, which are in lower case; starts from an earlier, wider search."""
-        wanted = tuple(dict.fromkeys(words))
+        wanted = tuple(dict.fromkeys(words))[:MAX_WORDS]
         if not wanted:
             return self._all
         if any(HASH.fullmatch(word) for word in wanted):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from lib_lora.browser.listing import editable
-from lib_lora.browser.thumbnail import MAX_PIXELS
+from lib_lora.browser.pictures import PictureError, opened, plain, upright
 from lib_lora.errors import LoraError
 from lib_lora.files import look_again
 from lib_lora.library import Entry, Library
@@ -93,22 +93,19 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def _picture_format(content: bytes) -> str:
-    from PIL import Image  # both pages have Pillow; the index alone needs none
-
     try:
-        with Image.open(io.BytesIO(content), formats=tuple(ENDINGS)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise RefusedError(f"the picture has more than {MAX_PIXELS // 10**6} million pixels")
+        with opened(content) as picture:
             picture.load()
             return str(picture.format)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise RefusedError("this is no picture that can be read: send a PNG, JPEG, WebP or GIF file") from error
+    except PictureError as error:
+        raise RefusedError(str(error)) from error
 
 
 def _as_png(content: bytes) -> bytes:
-    from PIL import Image, ImageOps
-
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(content), formats=tuple(ENDINGS)) as picture:
-        ImageOps.exif_transpose(picture.convert("RGBA" if "A" in picture.getbands() else "RGB")).save(buffer, "PNG")
+    try:
+        with opened(content) as picture:
+            upright(plain(picture)).save(buffer, "PNG")
+    except PictureError as error:
+        raise RefusedError(str(error)) from error
     return buffer.getvalue()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.terminal import Bar, complain, printable, table, terminal_width
+from lib_lora.cli.terminal import Bar, complain, table, terminal_width
 from lib_lora.errors import LoraError
+from lib_lora.opening import strange
+from lib_lora.text import printable
+from lib_lora.write import writing
 
 if TYPE_CHECKING:
-    from lib_lora.library import Entry
+    from lib_lora.library import Entry, Library
     from lib_lora.session import Report
 
 DEMO_ADAPTERS = Path(__file__).parents[1] / "demo" / "adapters"
@@ -20,13 +24,12 @@ DEMO_ADAPTERS = Path(__file__).parents[1] / "demo" / "adapters"
 
 def generate(options: argparse.Namespace) -> int:
     """Draw, save, and say which adapters were left out."""
-    _require_folder(options.out.parent)
-    folders = _folders(options.lora_dir)
+    _require_place(options.out)
     from lib_lora.demo.drawing import draw, save_png
 
     with Bar("Drawing", " steps") as bar:
         drawing = draw(
-            _attached(options, folders),
+            _attached(options),
             options.prompt,
             negative=options.negative,
             steps=options.steps,
@@ -51,10 +54,10 @@ def generate(options: argparse.Namespace) -> int:
 
 def list_adapters(options: argparse.Namespace) -> int:
     """One line, or one JSON object, for each adapter; broken files are listed too, with the reason."""
-    from lib_lora.library import Library
-
-    library = Library(_folders(options.lora_dir))
+    library = _library(options.lora_dir)
+    found = library.refresh()
     entries = library.entries()
+    complain("\n".join(each for each in found.problems if each not in library.problems))  # those were told already
     if options.json:
         _print_json([_listed(entry) for entry in entries])
     elif entries:
@@ -102,14 +105,13 @@ def info(options: argparse.Namespace) -> int:
 
 def merge(options: argparse.Namespace) -> int:
     """Bake the prompt's adapters into a checkpoint."""
-    from lib_lora.library import Library
     from lib_lora.tag import read_prompt
 
     prompt = read_prompt(options.prompt)
     if not prompt.tags and not prompt.errors:
         complain("the prompt has no <lora:name:weight> tag; there is nothing to merge")
         return 2
-    library = Library(_folders(options.lora_dir))
+    library = _library(options.lora_dir)
     from lib_lora.merge import merge as bake
 
     with Bar("Merging", " MB", scale=1e6) as bar:
@@ -132,13 +134,12 @@ def merge(options: argparse.Namespace) -> int:
 
 def sheet(options: argparse.Namespace) -> int:
     """Draw the contact sheet."""
-    _require_folder(options.out.parent)
-    folders = _folders(options.lora_dir)
+    _require_place(options.out)
     from lib_lora.demo.sheet import PROMPT, SEED, WEIGHTS, draw_sheet
 
     with Bar("Drawing", " pictures") as bar:
         image, report = draw_sheet(
-            _attached(options, folders),
+            _attached(options),
             options.prompt or PROMPT,
             names=options.adapters,
             weights=options.weights or WEIGHTS,
@@ -147,7 +148,8 @@ def sheet(options: argparse.Namespace) -> int:
             size=options.size,
             on_picture=bar,
         )
-    image.save(options.out, optimize=True)
+    with writing(options.out) as file:
+        image.save(file, format="PNG", optimize=True)
     complain("\n".join(report))
     print(options.out)
     return 1 if report else 0
@@ -158,18 +160,28 @@ def demo(options: argparse.Namespace) -> int:
     folders = _folders(options.lora_dir)
     from lib_lora.demo.page import launch
 
-    launch(options.model, folders, options.host, options.port, not options.no_browser)
+    launch(options.model, folders, options.host, options.port, not options.no_browser, options.allow_host)
     return 0
 
 
 # what several commands need
 
 
-def _attached(options: argparse.Namespace, folders: Sequence[Path]) -> Any:
+def _attached(options: argparse.Namespace) -> Any:
+    library = _library(options.lora_dir)
     from lib_lora.demo.models import load_pipeline
-    from lib_lora.diffusers_host import attach
+    from lib_lora.diffusers_host import Attached
 
-    return attach(load_pipeline(options.model, tokenizer=options.tokenizer), folders)
+    return Attached(load_pipeline(options.model, tokenizer=options.tokenizer), library)
+
+
+def _library(given: Sequence[Path] | None) -> Library:
+    """The adapters in these folders; the index of folders of one's own is kept, and shared with the page."""
+    from lib_lora.library import Library
+    from lib_lora.library.place import default_index
+
+    folders = _folders(given)
+    return Library(folders, database=None if folders == [DEMO_ADAPTERS] else default_index())
 
 
 def _folders(given: Sequence[Path] | None) -> list[Path]:
@@ -181,6 +193,13 @@ def _folders(given: Sequence[Path] | None) -> list[Path]:
 def _require_folder(path: Path) -> None:
     if not path.is_dir():
         raise LoraError(f"{path}: no such folder")
+
+
+def _require_place(out: Path) -> None:
+    """What would fail after minutes of drawing fails here."""
+    _require_folder(out.parent)
+    if os.path.exists(out) and (kind := strange(os.stat(out).st_mode)):
+        raise LoraError(f"{out}: it is {kind}, not a file")
 
 
 def _all_applied(report: Report) -> bool:

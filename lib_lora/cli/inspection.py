@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from lib_lora import families
 from lib_lora.errors import AdapterFileError
 from lib_lora.hashes import hash_file, short_hash
 from lib_lora.header import read_header
+from lib_lora.kinds import TORCH, kind_of
 from lib_lora.library.helpers import read_helpers
 from lib_lora.library.pickled import read_shapes
 from lib_lora.metadata import read_facts, training_facts
+from lib_lora.opening import strange
 from lib_lora.survey import survey
 
 
@@ -22,11 +25,14 @@ def inspect(path: Path) -> dict[str, Any]:
         raise AdapterFileError(f"{path}: a folder; give the file itself")
     if not path.exists():
         raise AdapterFileError(f"{path}: no such file")
-    if path.suffix.lower() == ".safetensors":
+    if kind := strange(os.stat(path).st_mode):
+        raise AdapterFileError(f"{path}: it is {kind}, not a file")
+    metadata: Mapping[str, str] = {}
+    if kind_of(path) == TORCH:
+        shapes = read_shapes(path)
+    else:
         header = read_header(path)
         shapes, metadata = header.shapes, header.metadata
-    else:
-        shapes, metadata = read_shapes(path), {}
     content = survey(shapes)
     if content.refused:
         raise AdapterFileError(f"{path.name} is {content.refused}")

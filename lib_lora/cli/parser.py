@@ -159,6 +159,8 @@ def _add_demo(commands: Any) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this computer only)")
     parser.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860 on")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME",
+                        help="another name of the page, behind a proxy on this computer; may be repeated")  # fmt: skip
     _add_model(parser)
     _add_lora_dir(parser)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import shutil
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
+
+from lib_lora.text import printable
 
 PROGRAM = "lib_lora"
 GAP = "  "
@@ -16,13 +20,25 @@ BAR = 30  # characters
 
 def complain(text: str) -> None:
     """Each line of `text` on stderr, as `lib_lora: line`."""
-    for line in text.splitlines():
-        print(f"{PROGRAM}: {printable(line)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody listens, or there is no room: the exit status still tells
+        for line in text.splitlines():
+            print(f"{PROGRAM}: {printable(line)}", file=sys.stderr, flush=True)
 
 
-def printable(text: str) -> str:
-    """`text` on one line and without control characters, which could hide or fake what a terminal shows."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
+@contextlib.contextmanager
+def warnings_told() -> Iterator[None]:
+    """What the library logs is told as all other sentences are."""
+    log, handler = logging.getLogger(PROGRAM), _Told()
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+class _Told(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(record.getMessage())
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None = None) -> list[str]:
@@ -35,6 +51,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | No
 
 def columns(text: str) -> int:
     """The places that `text` takes on a terminal: two for a Chinese letter, none for an accent."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text
     )

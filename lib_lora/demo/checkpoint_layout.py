@@ -20,6 +20,7 @@ from lib_lora.keys.names import REFINER, SD1, SD2, SDXL_1, SDXL_2, Encoder
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 TEXT_TO_PICTURE = 4  # input channels; more of them: inpainting, depth, instructions
+MAX_YAML = 1 << 18  # bytes
 HEAD = 64  # width of one attention head, everywhere but in the UNet of SD1
 SD1_HEADS = 8
 
@@ -63,7 +64,7 @@ def family_of(shapes: Shapes, name: str) -> Family:
         raise CheckpointError(f"{name}: not a Stable Diffusion checkpoint; it has no tensor named {UNET}…")
     if any(key.startswith(f"{REFINER.checkpoint}.") for key in shapes):
         raise CheckpointError(f"{name}: the SDXL refiner draws nothing alone; choose the base model")
-    channels = shapes.get(f"{UNET}input_blocks.0.0.weight", (0, TEXT_TO_PICTURE))[1]
+    channels = (*shapes.get(f"{UNET}input_blocks.0.0.weight", ()), 0, TEXT_TO_PICTURE)[1]
     if channels != TEXT_TO_PICTURE:
         raise CheckpointError(
             f"{name}: made for inpainting or the like ({channels} channels); it does not draw from text alone"
@@ -84,26 +85,31 @@ def read_hints(checkpoint: Path) -> Hints:
     if not path.is_file():
         return Hints()
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        if path.stat().st_size > MAX_YAML:
+            raise CheckpointError(f"{path.name}: larger than {MAX_YAML >> 10} KB; take it away from the checkpoint")
+        text = path.read_text("utf-8")
+        content = {} if "<<" in text else yaml.safe_load(text)  # merged keys can grow without end
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise CheckpointError(f"{path.name}: not a readable .yaml file ({str(error).splitlines()[0]})") from error
     unet = _at(content, "model", "params", "unet_config", "params") or _at(
         content, "model", "params", "network_config", "params"
     )
-    text = _at(content, "model", "params", "cond_stage_config", "params", "version") or _at(
+    clip = _at(content, "model", "params", "cond_stage_config", "params", "version") or _at(
         content, "model", "params", "conditioner_config", "params", "emb_models", 0, "params", "version"
     )
     scaling = _at(content, "model", "params", "denoiser_config", "params", "scaling_config", "target")
     stated = _at(content, "model", "params", "parameterization") or (
-        str(scaling).rpartition(".")[2] if scaling else None
+        scaling.rpartition(".")[2] if isinstance(scaling, str) else None
     )
-    folder = Path(text) if isinstance(text, str) and (Path(text) / "merges.txt").is_file() else None
+    is_path = isinstance(clip, str) and "\0" not in clip
+    folder = Path(clip) if is_path and (Path(clip) / "merges.txt").is_file() else None
+    factor = _at(content, "model", "params", "scale_factor")
     return Hints(
         heads=_number(_at(unet, "num_heads")),
         head_width=_number(_at(unet, "num_head_channels")),
         clip_folder=folder,
         predicts_v=None if stated is None else stated in ("v", "VScaling"),
-        scaling=_at(content, "model", "params", "scale_factor"),
+        scaling=factor if isinstance(factor, (int, float)) and 0 < factor < 1000 else None,
     )
 
 
@@ -218,9 +224,9 @@ def _heads(width: int, family: Family, hints: Hints) -> int:
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    """The highest number that the group matches, plus one; 0 if nothing matches."""
-    numbers = [int(match[1]) for key in shapes if (match := re.match(pattern, key))]
-    return max(numbers, default=-1) + 1
+    """How many numbers the group matches, from 0 on without a gap."""
+    numbers = {int(match[1]) for key in shapes if (match := re.match(pattern, key)) and len(match[1]) < 6}
+    return next(number for number in range(len(numbers) + 1) if number not in numbers)
 
 
 def _at(content: Any, *path: str | int) -> Any:
@@ -233,4 +239,4 @@ def _at(content: Any, *path: str | int) -> Any:
 
 
 def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and value > 0 else None
+    return value if type(value) is int and 0 < value < 10_000 else None

@@ -7,7 +7,6 @@ the device, so a seed means the same everywhere. The text in the PNG is the WebU
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,9 @@ from lib_lora import __version__
 from lib_lora.demo.models import MODEL, model_name
 from lib_lora.diffusers_host import Attached
 from lib_lora.errors import LoraError
+from lib_lora.header import encodable
 from lib_lora.session import Report
+from lib_lora.write import writing
 
 MAX_SEED = 2**32 - 1
 MAX_SIDE = 4096  # pixels
@@ -96,7 +97,7 @@ def draw(
         raise LoraError(f"{steps} steps and {count} pictures cannot be drawn; both are whole numbers from 1 up")
     seed = random.randint(0, MAX_SEED) if seed < 0 else seed
 
-    text = attached.activate(prompt)
+    text, negative = encodable(attached.activate(prompt)), encodable(negative)  # a shell passes bytes of any kind
     pipe = attached.pipe
     pipe.set_progress_bar_config(disable=True)
     pictures = []
@@ -155,13 +156,9 @@ def lora_hashes(attached: Attached) -> dict[str, str]:
 def save_png(picture: Picture, path: Path) -> None:
     """Write the PNG with its text; the file appears whole or not at all. Raises OSError."""
     info = PngInfo()
-    info.add_text("parameters", picture.parameters)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        picture.image.save(unfinished, format="PNG", pnginfo=info)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    info.add_text("parameters", encodable(picture.parameters))
+    with writing(path) as file:
+        picture.image.save(file, format="PNG", pnginfo=info)
 
 
 def _checked_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:

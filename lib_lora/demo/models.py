@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +15,11 @@ from safetensors import SafetensorError
 
 from lib_lora.demo import checkpoint_layout as layout
 from lib_lora.demo import vocabulary
+from lib_lora.demo.plain_checkpoint import plain
 from lib_lora.errors import AdapterFileError, CheckpointError
 from lib_lora.header import read_header
+from lib_lora.kinds import TORCH, kind_of
+from lib_lora.torch_file import read_listing
 
 MODEL = Path(__file__).with_name("model")
 ADAPTERS = Path(__file__).with_name("adapters")
@@ -28,8 +30,8 @@ LIBRARIES = (
     "transformers",
     None,
 )  # whose classes a folder may ask for; anything else would be its own code
-FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, StopIteration, EOFError,
-            SafetensorError, pickle.UnpicklingError)  # fmt: skip
+FAILURES = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, StopIteration, EOFError,
+            ArithmeticError, SafetensorError)  # fmt: skip
 V_PREDICTION = "v_pred"  # an empty tensor of this name in an SDXL checkpoint says so
 ZERO_SNR = "ztsnr"
 
@@ -77,12 +79,17 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> Any:
         raise CheckpointError(
             f"{folder.name}: {what}; only SD1, SD2 and SDXL text-to-image pipelines can be drawn with"
         )
-    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
+    # Weights in .bin files would be opened by torch, of which older versions run code in them.
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "use_safetensors": True}
     if kind == "StableDiffusionPipeline":
         options |= {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
     try:
         return getattr(diffusers, kind).from_pretrained(folder, **options)
     except FAILURES as error:
+        if next(folder.rglob("*.bin"), None) and not next(folder.rglob("*.safetensors"), None):
+            raise CheckpointError(
+                f"{folder.name}: its weights are .bin files, which may hold programs; look for it as .safetensors"
+            ) from error
         raise CheckpointError(f"{folder.name}: cannot be loaded ({_reason(error)})") from error
 
 
@@ -91,16 +98,18 @@ def _load_checkpoint(path: Path, dtype: torch.dtype, device: str, tokenizer: Pat
     family = layout.family_of(shapes, path.name)
     hints = layout.read_hints(path)
     try:
-        with tempfile.TemporaryDirectory(prefix="lib_lora-") as temporary:
+        with tempfile.TemporaryDirectory(prefix="lib_lora-", ignore_cleanup_errors=True) as temporary:
             folder = Path(temporary)
             _write_configs(folder, shapes, family, hints, _predicts_v(shapes, metadata, hints))
             _write_tokenizers(folder, family, shapes, tokenizer or hints.clip_folder, path)
             pipe = getattr(diffusers, family.pipeline).from_single_file(
-                str(path), config=str(folder), dtype=dtype, local_files_only=True,
+                str(plain(path, folder)), config=str(folder), dtype=dtype, local_files_only=True,
                 **({"safety_checker": None} if family.pipeline == "StableDiffusionPipeline" else {}),
             )  # fmt: skip
     except CheckpointError:
         raise
+    except AdapterFileError as error:
+        raise CheckpointError(str(error)) from error
     except FAILURES as error:
         raise CheckpointError(
             f"{path.name}: cannot be loaded as a {family.name} checkpoint ({_reason(error)})"
@@ -122,20 +131,13 @@ def _shapes(path: Path) -> tuple[Mapping[str, tuple[int, ...]], Mapping[str, str
     """Of every tensor, and the metadata; code in a pickle is not executed."""
     if path.suffix.lower() not in CHECKPOINTS:
         raise CheckpointError(f"{path.name}: not a checkpoint; those end in {' or '.join(CHECKPOINTS)}")
-    if path.suffix.lower() == ".safetensors":
-        try:
-            header = read_header(path)
-        except AdapterFileError as error:
-            raise CheckpointError(str(error)) from error
-        return header.shapes, header.metadata
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FAILURES as error:
-        raise CheckpointError(
-            f"{path.name}: not a plain file of tensors; convert it to .safetensors ({_reason(error)})"
-        ) from error
-    tensors = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
-    return {key: tuple(value.shape) for key, value in tensors.items() if isinstance(value, torch.Tensor)}, {}
+        if kind_of(path) == TORCH:  # whatever its ending
+            return read_listing(path).shapes, {}
+        header = read_header(path)
+    except AdapterFileError as error:
+        raise CheckpointError(str(error)) from error
+    return header.shapes, header.metadata
 
 
 def _write_configs(folder: Path, shapes: layout.Shapes, family: layout.Family, hints: layout.Hints,

@@ -18,12 +18,14 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
+from lib_lora.browser.hosts import KnownHosts, is_loopback
 from lib_lora.browser.markup import head_html
 from lib_lora.browser.routes import add_routes
 from lib_lora.demo.interface import build_page
 from lib_lora.demo.models import ADAPTERS, load_pipeline, model_name
 from lib_lora.demo.studio import Studio
 from lib_lora.errors import LoraError
+from lib_lora.library.place import default_index
 
 HERE = Path(__file__).parent
 PORTS = range(7860, 7960)
@@ -37,8 +39,12 @@ def launch(
     host: str = "127.0.0.1",
     port: int | None = None,
     open_browser: bool = True,
+    allowed_hosts: Sequence[str] = (),
 ) -> None:
-    """Load the model and serve the page until Ctrl-C. Raises CheckpointError, and LoraError if the port is taken."""
+    """Load the model and serve the page until Ctrl-C. Raises CheckpointError, and LoraError if the port is taken.
+
+    A page that listens on this computer only is shown under this computer's names and `allowed_hosts`.
+    """
     given = [lora_dir] if isinstance(lora_dir, str | Path) else list(lora_dir or [ADAPTERS])
     folders = [Path(folder) for folder in given]
     listener = listen(host, port)
@@ -46,11 +52,11 @@ def launch(
     print(f"Loading {Path(model).name if model else 'the demo model'} ...", flush=True)
     pipe = load_pipeline(model)
     studio = Studio(
-        pipe, folders, outputs=Path.cwd() / "outputs", database=None if folders == [ADAPTERS] else _database()
+        pipe, folders, outputs=Path.cwd() / "outputs", database=None if folders == [ADAPTERS] else default_index()
     )
     studio.attached.library.refresh(_show_progress)
     count = len(studio.attached.library.entries())
-    app = build_app(studio)
+    app = build_app(studio, hosts=(host, *allowed_hosts) if is_loopback(host) else ("*",))
     shown_host = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "") else host
     address = f"http://{shown_host}:{listener.getsockname()[1]}"
     print(f"{model_name(pipe)} on {pipe.device}, {count} adapters, {time.perf_counter() - started:.1f} s", flush=True)
@@ -61,10 +67,11 @@ def launch(
     server.run(sockets=[listener])
 
 
-def build_app(studio: Studio) -> FastAPI:
-    """The routes of the listing, and the page at `/`."""
+def build_app(studio: Studio, *, hosts: Sequence[str] = ()) -> FastAPI:
+    """The routes of the listing, and the page at `/`. `hosts`: see `KnownHosts`."""
     app = FastAPI(title="lib_lora", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(GZipMiddleware, minimum_size=10_000)
+    app.add_middleware(KnownHosts, allowed=hosts)
     add_routes(app, studio.attached.library, checkpoint=lambda: studio.family)
     page = build_page(studio)
     # greys without a tint: colours are judged here
@@ -108,16 +115,6 @@ def listen(host: str, port: int | None) -> socket.socket:
         else:
             return listener
     raise LoraError(f"no free port from {PORTS[0]} to {PORTS[-1]} on {host}; name one with --port")
-
-
-def _database() -> Path | None:
-    """Where the index of the user's own folders is kept; None (in memory) if nothing can be written there."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lib_lora"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder / "library.sqlite"
 
 
 def _show_progress(done: int, total: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from lib_lora.errors import AdapterFileError
 from lib_lora.hashes import Hashes
 from lib_lora.library.entry import Entry
+from lib_lora.opening import open_file
 
 SAMPLE = 4096  # bytes at the beginning, in the middle and at the end
 
@@ -46,6 +47,16 @@ def known(entries: Sequence[Entry], hashes: Callable[[Entry], Hashes | None]) ->
     return found | {entry.id: "content" for same in same_content for entry in same}
 
 
+def is_same_content(one: Entry, other: Entry, hashes: Callable[[Entry], Hashes | None]) -> bool:
+    """Whether two files are copies, by their hashes where they are known, else by their size and some samples."""
+    if one.size != other.size:
+        return False
+    first, second = hashes(one), hashes(other)
+    if first and second:
+        return first.sha256 == second.sha256
+    return _sample(one.path, one.size) == _sample(other.path, other.size)
+
+
 def _same_content(entries: Sequence[Entry]) -> Iterable[tuple[Entry, ...]]:
     for size in _by((entry for entry in entries if entry.size), lambda entry: entry.size):
         for alike in _by(size, lambda entry: _sample(entry.path, entry.size)):
@@ -62,7 +73,7 @@ def _by(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> list[tupl
 
 def _sample(path: Path, size: int) -> bytes | None:
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             parts = [file.read(SAMPLE)]
             for place in (size // 2, max(size - SAMPLE, 0)):
                 file.seek(place)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lib_lora.families import Family
 from lib_lora.hashes import Hashes
 from lib_lora.metadata import cover, trained_tags, training_facts
+from lib_lora.sidecar import VIDEOS
 
 if TYPE_CHECKING:
     from lib_lora.library.marks import Mark
@@ -78,7 +79,7 @@ class Entry:
     activation_text: str  # the user's own
     negative_text: str
     preferred_weight: float | None  # the user's, else Lora-Manager's; None: not set
-    preview_name: str | None  # of the picture beside the file
+    preview_name: str | None  # of the picture or video beside the file
     stated_hashes: tuple[str, ...]  # by the header and by sidecars, not checked
     stated_favorite: bool  # by other tools' sidecars
     license: str
@@ -103,8 +104,13 @@ class Entry:
 
     @property
     def preview(self) -> Path | None:
-        """The picture beside the file."""
+        """The picture beside the file, or the video."""
         return self.path.with_name(self.preview_name) if self.preview_name else None
+
+    @property
+    def has_video(self) -> bool:
+        """The preview is one."""
+        return self.preview_name is not None and self.preview_name.lower().endswith(VIDEOS)
 
     @property
     def prompt_text(self) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.header import encodable
-from lib_lora.sidecar import CIVITAI, MANAGER, PREVIEWS, TEXTS, SidecarError, json_object, number, read_bytes
+from lib_lora.sidecar import CIVITAI, MANAGER, PREVIEWS, TEXTS, VIDEOS, SidecarError, json_object, number, read_bytes
 
 MAX_TEXT = 20_000  # characters
 MAX_WORDS = 100
@@ -45,9 +45,9 @@ class Helpers:
 
 
 def preview(adapter: Path, beside: Collection[str]) -> Path | None:
-    """The preview picture of `adapter` among the files `beside` it."""
+    """The preview of `adapter` among the files `beside` it: a picture, else a video."""
     by_lower = {name.lower(): name for name in beside}
-    names = (f"{adapter.stem}{ending}".lower() for ending in PREVIEWS)
+    names = (f"{adapter.stem}{ending}".lower() for ending in (*PREVIEWS, *VIDEOS))
     return next((adapter.with_name(by_lower[name]) for name in names if name in by_lower), None)
 
 

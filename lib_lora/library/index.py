@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from lib_lora.errors import NotFoundError
+from lib_lora.errors import AmbiguousNameError, NotFoundError
 from lib_lora.hashes import Hashes
 from lib_lora.library.database import Database
+from lib_lora.library.duplicates import is_same_content
 from lib_lora.library.entry import Entry
 from lib_lora.library.keeper import Keeper, is_current
 from lib_lora.library.lookup import Lookup
@@ -24,6 +25,7 @@ from lib_lora.library.marks import Change, clean_tags
 from lib_lora.library.scan import Progress, RefreshResult, Scanner
 
 BATCH = 125  # entries whose texts are read at once
+MOST_NAMED = 3  # other files, in a sentence
 
 
 class Library:
@@ -68,11 +70,12 @@ class Library:
             raise NotFoundError(f"#{number}")
         return found
 
-    def find(self, name: str) -> Entry:
+    def find(self, name: str, *, with_help: bool = True) -> Entry:
         """The entry that `name` means: path below the folder, file name, alias or hash (8 digits or more).
 
         Scans again if the file has changed or vanished, or if nothing fits and there may be something new.
-        Raises NotFoundError with the nearest names.
+        Raises NotFoundError with the nearest names (not without `with_help`). Of several files of one name it is the
+        first: see `ambiguity`.
         """
         asked = time.monotonic()
         state = self._state()
@@ -80,9 +83,28 @@ class Library:
         if (not is_current(fits[0])) if fits else self._may_be_new(asked):
             state = self._newer(asked)
             fits = state.fits(name, self.known_hashes)
-        if not fits:
-            raise NotFoundError(name, state.nearest(name))
-        return fits[0]
+        if fits:
+            return fits[0]
+        if rivals := state.rivals(name):
+            raise AmbiguousNameError(name, [state.path_of(entry) for entry in rivals])
+        raise NotFoundError(name, state.nearest(name) if with_help else ())
+
+    def ambiguity(self, name: str) -> str | None:
+        """A sentence if `find` had to choose between different files: which it took, and how to name each of them.
+
+        Files with the same content are no choice. Looks at some kilobytes of files of equal size.
+        """
+        state = self._state()
+        fits = state.fits(name, self.known_hashes)
+        alike = state.alike(name, fits)
+        others = [each for each in alike if not is_same_content(fits[0], each, self.known_hashes)]
+        if not others:
+            return None
+        named = [f"<lora:{state.path_of(each)}:1>" for each in (fits[0], *others[:MOST_NAMED])]
+        more = f" (and {len(others) - MOST_NAMED} more)" if len(others) > MOST_NAMED else ""
+        taken = f"{fits[0].name}{fits[0].extension}"
+        found = f"{name}: {len(others) + 1} different files have this name, and {taken} was taken"
+        return f"{found}; write {' or '.join(named)}{more} to choose"
 
     def means(self, name: str, entry: Entry) -> bool:
         """Whether `find` takes `entry` for this name, as far as is known without looking at the disk."""
@@ -93,6 +115,11 @@ class Library:
         """All entries that fit `name` equally well if there are several, the one that `find` takes first; else none."""
         fits = self._state().fits(name, self.known_hashes)
         return list(fits) if len(fits) > 1 else []
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Sentences about the index: that it was damaged, or cannot be used. `refresh` tells them too."""
+        return self._database.problems
 
     # scanning
 
@@ -105,7 +132,9 @@ class Library:
             return found
 
     def _state(self) -> Lookup:
-        return self._lookup or self._newer(0.0)
+        if self._lookup is None or self._scanner.is_behind:
+            return self._newer(time.monotonic() if self._lookup else 0.0)
+        return self._lookup
 
     def _newer(self, moment: float) -> Lookup:
         """The state of a scan that began after `moment`, made now if there is none."""

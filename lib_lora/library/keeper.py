@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from lib_lora.errors import AdapterFileError
+from lib_lora.errors import AdapterFileError, LoraError
+from lib_lora.files import look_again, mtime_of
 from lib_lora.hashes import Hashes, hash_file, stored_hash
 from lib_lora.library.database import Database
 from lib_lora.library.entry import Details, Entry
 from lib_lora.library.marks import Change, Mark, Marks, Present
 from lib_lora.library.readable import original
+from lib_lora.library.reading import Learnt, Texts, fetch, read_texts
 
 Key = tuple[str, int, int]  # path, size, mtime
+NOTHING = Texts("", "", "{}", "{}", None)  # of a file that is gone
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # what texts raise that are not ours
 
 
 class Keeper:
@@ -29,19 +34,31 @@ class Keeper:
     def load(self) -> None:
         """Read hashes and marks."""
         self._hashes = self.database.hashes()
-        self._marks.load()
+        self.changes += self._marks.load()
+
+    def catch_up(self) -> None:
+        """Read them again if another program wrote into the index."""
+        if self.database.is_changed_by_others():
+            self.load()
 
     # what stands in the header and in sidecars
 
     def readable_json(self, entry: Entry) -> str:
-        return self.database.metadata(entry.id)
+        return self.database.metadata(entry.id) or _read_again(entry).metadata
 
     def metadata(self, entry: Entry) -> dict[str, str]:
-        header = self.database.header(entry.id)
-        return json.loads(header) if header else original(self.database.metadata(entry.id))
+        text, header = self.database.metadata(entry.id), self.database.header(entry.id)
+        with contextlib.suppress(*DAMAGED):
+            if text and isinstance(found := json.loads(header) if header else original(text), dict):
+                return found
+        again = _read_again(entry)
+        return json.loads(again.header) if again.header else original(again.metadata)
 
     def details(self, entry: Entry) -> Details:
-        return Details.from_json(self.database.details(entry.id))
+        with contextlib.suppress(*DAMAGED):
+            if text := self.database.details(entry.id):
+                return Details.from_json(text)
+        return Details.from_json(_read_again(entry).details)
 
     # hashes
 
@@ -56,7 +73,8 @@ class Keeper:
             if is_current(entry):
                 self._hashes[_key(entry)] = known
                 self.database.put_hashes(_key(entry), known)
-                self._marks.learn(entry.location, known.sha256)
+                with contextlib.suppress(LoraError):  # it is learnt again with the next scan that can
+                    self._marks.learn(entry.location, known.sha256)
         return known
 
     def shorthash(self, entry: Entry) -> str:
@@ -85,7 +103,7 @@ class Keeper:
         return self._marks.of(entry.location)
 
     def change_marks(self, entries: Iterable[Entry], change: Change) -> int:
-        """How many marks are different now."""
+        """How many marks are different now. Raises LoraError if they cannot be saved."""
         chosen = list(entries)
         known = {entry.id: hashes.sha256 for entry in chosen if (hashes := self.known_hashes(entry))}
         changed = self._marks.change(chosen, change, known)
@@ -97,6 +115,13 @@ class Keeper:
         if not len(self._marks):
             return
         paths = {entry.location: entry for entry in entries}
+        with contextlib.suppress(LoraError):  # marks stay what they are, and are tried again with the next scan
+            self._follow(paths, is_new, tops)
+
+    def _follow(
+        self, paths: Mapping[str, Entry], is_new: Callable[[Entry], bool], tops: Mapping[str, bool]
+    ) -> None:
+        self._marks.keep_up(paths)
         if not (gone := self._marks.gone(paths, tops)):
             return
         present = [
@@ -112,13 +137,21 @@ class Keeper:
         return [known.sha256] if known else stated
 
 
+def _read_again(entry: Entry) -> Texts:
+    """What the index has lost, from the file itself."""
+    found = look_again(entry.path, entry.folder, entry.name)
+    if found is None:
+        return NOTHING
+    return read_texts(found, fetch(found), Learnt())
+
+
 def is_current(entry: Entry) -> bool:
     """The file is still the one that was indexed."""
     try:
         stat = os.stat(entry.location)
     except OSError:
         return False
-    return (stat.st_size, stat.st_mtime_ns) == (entry.size, entry.mtime_ns)
+    return (stat.st_size, mtime_of(stat)) == (entry.size, entry.mtime_ns)
 
 
 def _key(entry: Entry) -> Key:

@@ -2,7 +2,7 @@
 
 Typed names are compared in Unicode's composed form, "/" and "\\" are the same, and an adapter's extension may stand
 there or not. Of several files that fit, working ones come first, then those nearest to the top, then those in the
-folder that was named first.
+folder that was named first. Of those that differ only in case, none is meant by a third spelling.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ KINDS: tuple[Callable[[Entry], str], ...] = (  # how a file can be named, the su
     lambda entry: entry.name,
     lambda entry: entry.stem,
     lambda entry: entry.alias,
+    lambda entry: f"{entry.folder.name}/{entry.name}",  # where two folders of adapters hold one name
 )
-CANDIDATES = 60  # names that are compared letter by letter
+PLAIN = KINDS[1:4]
+MOST = 200  # letters of a name that are compared
+CANDIDATES = 20  # names that are compared letter by letter
 
 
 class Lookup:
@@ -60,20 +63,61 @@ class Lookup:
         return sorted(self.entries, key=lambda entry: (entry.name.casefold(), entry.name, entry.id))
 
     def fits(self, name: str, hashes: Callable[[Entry], Hashes | None]) -> list[Entry]:
-        """Every entry that `name` may mean, in the surest sense in which any does; the best first."""
+        """Every entry that `name` may mean, in the surest sense in which any does; the best first.
+
+        None where it may mean several that differ only in case: see `rivals`.
+        """
+        found = self._by_spelling(name)
+        if found is None:
+            return self._by_hash(_normal(name).lower().removeprefix("0x"), hashes)
+        return [] if _only_case_tells(*found) else found[0]
+
+    def rivals(self, name: str) -> list[Entry]:
+        """The entries that `name` may mean and that differ only in case, if no exact one is there."""
+        found = self._by_spelling(name)
+        return found[0] if found is not None and _only_case_tells(*found) else []
+
+    def alike(self, name: str, fits: Sequence[Entry]) -> list[Entry]:
+        """What else `name` may mean, of which the first of `fits` was taken: broken files aside.
+
+        A file's name alone means files in all folders, also where the one at the top is the surest.
+        """
+        if not fits or fits[0].broken:
+            return []
         typed = _normal(name)
-        for spell, wanted in ((_normal, typed), (_folded, typed.casefold())):
-            for kind in KINDS:
-                names = self._names(kind, spell)
-                if found := names.get(wanted) or names.get(stem_of(wanted)):
-                    return found
-        return self._by_hash(typed.lower().removeprefix("0x"), hashes)
+        same = self._names(KINDS[2], _normal).get(typed, ()) if "/" not in typed else ()
+        return [entry for entry in dict.fromkeys((*fits, *same)) if entry is not fits[0] and not entry.broken]
+
+    def path_of(self, entry: Entry) -> str:
+        """The shortest of its names that can mean no other file: a path, with extension or top folder if need be."""
+        is_only = len(self._names(KINDS[2], _normal).get(_normal(entry.stem), ())) == 1
+        for kind in (KINDS[1], KINDS[0], KINDS[4]):
+            name = kind(entry)
+            if (is_only or name != entry.stem) and len(self._names(kind, _normal).get(_normal(name), ())) == 1:
+                return name
+        return entry.name
+
+    def _by_spelling(self, name: str) -> tuple[list[Entry], Callable[[Entry], str] | None] | None:
+        """`(entries, None)` as it is spelt, else `(entries, the kind of name)` whatever the case."""
+        typed = _normal(name)
+        for kind in KINDS:
+            names = self._names(kind, _normal)
+            if found := names.get(typed) or names.get(stem_of(typed)):
+                return found, None
+        for kind in KINDS:
+            names = self._names(kind, _folded)
+            if found := names.get(typed.casefold()) or names.get(stem_of(typed.casefold())):
+                return found, kind
+        return None
 
     def nearest(self, name: str, count: int = 3) -> list[str]:
         """Names that look like `name`: the file's name where it is the only one, else its path."""
-        typed = _normal(stem_of(name)).casefold()
-        pairs = Counter({key: len(_pairs(key) & _pairs(typed)) for key in self._shown})
-        likely = [key for key, shared in pairs.most_common(CANDIDATES) if shared]
+        typed = _normal(stem_of(name[:MOST])).casefold()
+        shared: Counter[int] = Counter()
+        for pair in _pairs(typed):
+            shared.update(self._having.get(pair, ()))
+        keys = list(self._shown)
+        likely = [keys[place] for place, _ in shared.most_common(CANDIDATES)]
         close = difflib.get_close_matches(typed, likely, n=2 * count, cutoff=0.5)
         inside = [key for key in likely if typed in key] if len(typed) > 2 else []
         return list(dict.fromkeys(self._shown[key] for key in [*close, *inside]))[:count]
@@ -106,9 +150,27 @@ class Lookup:
         stems = Counter(entry.stem for entry in self.entries)
         for entry in self.entries:
             typed = entry.stem if stems[entry.stem] == 1 else entry.name
-            for kind in KINDS[1:]:
+            for kind in PLAIN:
                 shown.setdefault(_normal(kind(entry)).casefold(), typed)
         return shown
+
+
+    @cached_property
+    def _having(self) -> Mapping[str, list[int]]:
+        """{two letters: places in `_shown` of the names that hold them}"""
+        having: dict[str, list[int]] = {}
+        for place, key in enumerate(self._shown):
+            for pair in _pairs(key[:MOST]):
+                having.setdefault(pair, []).append(place)
+        return having
+
+
+def _only_case_tells(entries: Sequence[Entry], kind: Callable[[Entry], str] | None) -> bool:
+    """Whether working ones among `entries`, which were found whatever the case, are spelt in several ways."""
+    if kind is None or len(entries) < 2:
+        return False
+    working = [entry for entry in entries if not entry.broken] or entries
+    return len({_normal(kind(entry)) for entry in working}) > 1
 
 
 def _normal(name: str) -> str:

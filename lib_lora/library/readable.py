@@ -7,16 +7,15 @@ answer with the headers of all adapters is made without decoding any, and the st
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from json.encoder import encode_basestring_ascii as quoted  # json.dumps of a string
-from typing import Any
 
-from lib_lora.metadata import parsed
+from lib_lora.header import encodable
+from lib_lora.metadata import is_strict, parsed
 
 FIRST = ("ss_sd_model_name", "ss_resolution", "ss_clip_skip", "ss_num_train_images", "ss_tag_frequency")
-MAX_DEPTH = 100  # of JSON inside a string; deeper texts stay strings, or readers of the answer would stumble
-NO_JSON = ("NaN", "Infinity")  # Python writes and reads them, nobody else does
 
 
 def readable(metadata: Mapping[str, str]) -> tuple[str, bool]:
@@ -44,20 +43,19 @@ def original(text: str) -> dict[str, str]:
 
 def _value(metadata: Mapping[str, str], key: str) -> tuple[str, bool]:
     text = metadata[key]
-    if not text.startswith("{") or (value := parsed(metadata, key)) is None or _is_deep(text, value):
+    if not text.startswith("{") or parsed(metadata, key) is None:
         return quoted(text), True
-    if any(word in text for word in NO_JSON):
-        return json.dumps(json.loads(text, parse_constant=str)), False
+    if not is_strict(text):
+        return _plain(text), False
     return text, text.endswith("}")
 
 
-def _is_deep(text: str, value: Any) -> bool:
-    if text.count("{") + text.count("[") <= MAX_DEPTH:
-        return False
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [item for each in level for item in (each.values() if isinstance(each, dict) else each)
-                 if isinstance(item, (dict, list))]  # fmt: skip
-        if not level:
-            return False
-    return True
+def _plain(text: str) -> str:
+    """JSON that everybody reads: numbers that are none are words, and half characters question marks."""
+    value = json.loads(text, parse_constant=str, parse_float=_float)
+    return encodable(json.dumps(value, ensure_ascii=False))
+
+
+def _float(digits: str) -> float | str:
+    value = float(digits)
+    return value if math.isfinite(value) else digits

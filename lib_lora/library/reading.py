@@ -21,15 +21,19 @@ from lib_lora.errors import AdapterFileError
 from lib_lora.files import Found
 from lib_lora.hashes import stated_hashes
 from lib_lora.header import Layouts, Listing, RawHeader, check_header, encodable, read_json, read_raw
+from lib_lora.kinds import TORCH, kind_of
 from lib_lora.library.entry import Details, Entry, Store
 from lib_lora.library.helpers import Helpers, preview, read_helpers
 from lib_lora.library.pickled import read_shapes
 from lib_lora.library.readable import readable
 from lib_lora.metadata import Facts, read_facts, trained_tags
+from lib_lora.opening import open_file
 from lib_lora.sidecar import Notes, SidecarError, read_notes
 from lib_lora.survey import Survey, group, survey
+from lib_lora.text import printable
 
 HEADED = ".safetensors"
+NO_FAMILY = families.Family("unknown")
 MAX_AHEAD = 4 << 20  # bytes of a header that is read before its turn
 USUAL = 1 << 19  # bytes; few headers are longer
 MAX_UNKNOWN = 50
@@ -44,6 +48,7 @@ class Texts(NamedTuple):
     details: str
     metadata: str  # made by `readable`
     header: str | None  # the header's metadata as JSON, where `original` cannot tell them from `metadata`
+    is_lasting: bool = True  # False: the disk refused, which says nothing about the next time
 
 
 @dataclass
@@ -56,36 +61,68 @@ class Learnt:
 
 def announce(found: Found) -> None:
     """Have the system read the header of `found` from the disk, beside others, before it is fetched."""
-    if hasattr(os, "posix_fadvise") and found.path.suffix.lower() == HEADED:
-        with contextlib.suppress(OSError), open(found.path, "rb", buffering=0) as file:
+    if hasattr(os, "posix_fadvise") and found.path.suffix.lower() == HEADED and not found.problem:
+        with contextlib.suppress(OSError), open_file(found.path) as file:
             os.posix_fadvise(file.fileno(), 0, USUAL, os.POSIX_FADV_WILLNEED)
 
 
 def fetch(found: Found) -> RawHeader | None:
     """The header of `found`, to be read before its turn; None if that is for its turn, to fail in perhaps."""
-    if found.path.suffix.lower() == HEADED:
-        with contextlib.suppress(AdapterFileError):
+    if found.path.suffix.lower() == HEADED and not found.problem:
+        with contextlib.suppress(Exception):  # whatever it is, `read_texts` meets it again and tells
             return read_raw(found.path, most=MAX_AHEAD)
     return None
 
 
 def read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
-    """What `raw`, the header, and the sidecars of `found` say. Never raises for a broken file: the entry says why."""
+    """What `raw`, the header, and the sidecars of `found` say. Never raises for a file: the entry says what is wrong.
+
+    The one place that catches whatever a reader raises: a file that nobody foresaw shall hide no other.
+    """
+    try:
+        return _encodable(_read_texts(found, raw, learnt))
+    except Exception as error:  # no reader does this on purpose
+        return broken_texts(found, _not_understood(found, error))
+
+
+def broken_texts(found: Found, sentence: str) -> Texts:
+    """What is kept of a file of which nothing can be read."""
+    entry = _entry(found, frozenset(), Facts(found.path.stem), Helpers(), Notes(), Survey(), NO_FAMILY)
+    entry |= {"stated_hashes": (), "warnings": found.strange, "broken": encodable(sentence)}
+    return Texts(json.dumps(entry), "", json.dumps(vars(Details())), "{}", None)
+
+
+def _not_understood(found: Found, error: Exception) -> str:
+    reason = printable(f"{type(error).__name__}: {error}"[:200])
+    return f"{found.path.name} cannot be understood ({reason}): take it out of the folder"
+
+
+def _encodable(texts: Texts) -> Texts:
+    """Whatever a reader lets through, the database takes."""
+    header = None if texts.header is None else encodable(texts.header)
+    return texts._replace(search=encodable(texts.search), metadata=encodable(texts.metadata), header=header)
+
+
+def _read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
     beside = frozenset(name for name, _ in found.beside)
     helpers = read_helpers(found.path, beside)
-    warnings = list(helpers.problems)
+    warnings = [*found.strange, *helpers.problems]
     try:
         notes = read_notes(found.path) if f"{found.path.stem}.json" in beside else Notes()
     except SidecarError as error:
         notes = Notes()
         warnings.append(str(error))
     metadata: Mapping[str, str] = {}
-    metadata_json, content, narrowed, broken = "{}", Survey(), families.Narrowed((), ()), ""
+    metadata_json, content, narrowed, broken, is_lasting = "{}", Survey(), families.Narrowed((), ()), "", True
     try:
+        if found.problem:
+            raise AdapterFileError(f"{found.path.name} cannot be read: {found.problem}")
         metadata, metadata_json, content, narrowed = _read_file(found.path, raw, learnt)
         broken = f"{found.path.name} is {content.refused}" if content.refused else ""
     except AdapterFileError as error:
-        broken = str(error)
+        broken, is_lasting = str(error), not isinstance(error.__cause__, OSError)
+    except Exception as error:  # see `read_texts`; its notes and its preview are shown all the same
+        broken = _not_understood(found, error)
     facts = read_facts(metadata, found.path.stem)
     family = families.conclude(narrowed, metadata, helpers.base_model or None)
     family = families.chosen(notes.sd_version, family)
@@ -95,13 +132,15 @@ def read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
     details = _details(facts, helpers, notes, content)
     shown, is_whole = readable(metadata)
     header = None if is_whole else metadata_json
-    return Texts(json.dumps(entry), search_text(details, metadata), json.dumps(vars(details)), shown, header)
+    return Texts(
+        json.dumps(entry), search_text(details, metadata), json.dumps(vars(details)), shown, header, is_lasting
+    )
 
 
 def _read_file(
     path: Path, raw: RawHeader | None, learnt: Learnt
 ) -> tuple[Mapping[str, str], str, Survey, families.Narrowed]:
-    if path.suffix.lower() != HEADED:
+    if raw is None and kind_of(path) == TORCH:  # whatever its ending
         return {}, "{}", *_look(read_shapes(path))
     header = check_header(raw or read_raw(path), layouts=learnt.layouts)
     if header.layout not in learnt.results:
@@ -156,7 +195,7 @@ def _details(facts: Facts, helpers: Helpers, notes: Notes, content: Survey) -> D
         license=facts.license or helpers.license,
         prediction_type=facts.prediction_type,
         tags=helpers.tags,
-        embeddings=content.embeddings,
+        embeddings=content.embeddings[:MAX_UNKNOWN],
         unknown=content.unknown[:MAX_UNKNOWN],
     )
 

@@ -19,11 +19,13 @@ from lib_lora.files import Found, Walked, look_again, walk
 from lib_lora.library.ahead import behind
 from lib_lora.library.database import Database, Row, Stamp
 from lib_lora.library.entry import Entry
-from lib_lora.library.keeper import Keeper
-from lib_lora.library.reading import make_entry
+from lib_lora.library.keeper import DAMAGED, Keeper
+from lib_lora.library.reading import Texts, broken_texts, make_entry
 from lib_lora.library.workers import read_all
 
 BATCH = 125  # files a transaction
+MOST_ROUNDS = 3
+NOT_READ = "?"
 Progress = Callable[[int, int], None]  # (files read, files to read)
 
 
@@ -46,11 +48,21 @@ class Scanner:
         self._database = database
         self._keeper = keeper
         self._known: dict[str, tuple[Row, Entry | None]] | None = None  # by path; None: the database was not read yet
+        self._generation = 0
         self._walked = Walked()
         self.started = 0.0  # time.monotonic() of the last scan's beginning
 
     def scan(self, progress: Progress | None = None) -> tuple[list[Entry], RefreshResult]:
         """All that is there now."""
+        for _ in range(MOST_ROUNDS):  # another round where the index was damaged, or became another one, meanwhile
+            self._load()
+            self._keeper.catch_up()
+            entries, found = self._scan(progress)
+            if not self.is_behind:
+                break
+        return entries, found
+
+    def _scan(self, progress: Progress | None) -> tuple[list[Entry], RefreshResult]:
         known, walked, started = self._load(), Walked(), time.monotonic()
         with _no_collection():
             found = {each.location: (each, _stamp(each)) for each in walk(self._folders, walked)}
@@ -59,19 +71,25 @@ class Scanner:
         gone = self._forget(found.keys())
         self._read([found[path][0] for path in stale], progress)
         with _no_collection():
-            entries = [self._entry(each) for each, _ in found.values()]
+            entries = self._entries([each for each, _ in found.values()])
         new = set(stale)
         self._keeper.follow(entries, lambda entry: entry.location in new, self.tops())
         self._walked, self.started = walked, started
         broken = sum(1 for entry in entries if entry.broken)
-        return entries, RefreshResult(added, len(stale) - added, gone, broken, tuple(walked.problems))
+        problems = (*walked.problems, *self._database.problems)
+        return entries, RefreshResult(added, len(stale) - added, gone, broken, problems)
 
     def reread(self, entries: Iterable[Entry]) -> list[Entry]:
         """The files of `entries` as they are now, sidecars too; those that have vanished are left out."""
         found = [look_again(each.path, each.folder, each.name) for each in entries]
         present = [each for each in found if each is not None]
         self._read(present, None)
-        return [self._entry(each) for each in present]
+        return self._entries(present)
+
+    @property
+    def is_behind(self) -> bool:
+        """The index was made anew, or came back, since the last scan."""
+        return self._generation != self._database.generation
 
     def is_current(self) -> bool:
         """No file was added, renamed or removed since the last scan."""
@@ -82,17 +100,20 @@ class Scanner:
         return {str(folder): folder.is_dir() for folder in self._folders}
 
     def _load(self) -> dict[str, tuple[Row, Entry | None]]:
-        if self._known is None:
-            self._known = {row.path: (row, None) for row in self._database.rows()}
+        if self._known is None or self._generation != self._database.generation:
+            rows = list(self._database.rows(self._folders))
+            before = self._known or {}
+            self._known = {row.path: (row, _same(before.get(row.path), row)) for row in rows}
             self._keeper.load()
+            self._generation = self._database.generation
         return self._known
 
     def _read(self, files: Sequence[Found], progress: Progress | None) -> None:
         known, done = self._load(), 0
-        read = ((each.location, _stamp(each), texts) for each, texts in read_all(files))
+        read = ((each.location, _stamp(each, texts), texts) for each, texts in read_all(files))
         batches = iter(lambda: list(islice(read, BATCH)), [])
         for rows in behind(batches, self._database.put):
-            known.update((row.path, (row, None)) for row in rows)
+            known.update((row.path, (row, _same(known.get(row.path), row))) for row in rows)
             done += len(rows)
             if progress:
                 progress(done, len(files))
@@ -105,13 +126,40 @@ class Scanner:
         self._database.remove([known.pop(path)[0].id for path in gone])
         return len(gone)
 
+    def _entries(self, files: Sequence[Found]) -> list[Entry]:
+        """Those of whose texts none can be made (a damaged page of the index) are read again."""
+        entries, wrong = [], []
+        for each in files:
+            try:
+                entries.append(self._entry(each))
+            except DAMAGED:
+                wrong.append(each)
+        if wrong:
+            self._read(wrong, None)
+        for each in wrong:
+            try:
+                entries.append(self._entry(each))
+            except DAMAGED as error:
+                told = broken_texts(each, f"{each.path.name} cannot be listed ({type(error).__name__}: {error})")
+                entries.append(make_entry(self._rows()[each.location][0].id, each, told.entry, self._keeper))
+        return entries
+
     def _entry(self, found: Found) -> Entry:
-        known = self._load()
+        """Raises one of DAMAGED."""
+        known = self._rows()
         row, entry = known[found.location]
         if entry is None or (entry.folder, entry.name) != (found.folder, found.name):
             entry = make_entry(row.id, found, row.entry, self._keeper)
             known[row.path] = (row, entry)
         return entry
+
+    def _rows(self) -> dict[str, tuple[Row, Entry | None]]:
+        return self._known if self._known is not None else self._load()
+
+
+def _same(before: tuple[Row, Entry | None] | None, row: Row) -> Entry | None:
+    """The entry from before, if it would be made of the very same row."""
+    return before[1] if before is not None and before[0] == row else None
 
 
 @contextlib.contextmanager
@@ -126,5 +174,8 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _stamp(found: Found) -> Stamp:
-    return Stamp(found.size, found.mtime_ns, ascii(found.beside) if found.beside else "")
+def _stamp(found: Found, texts: Texts | None = None) -> Stamp:
+    """Of a file that the disk refused to read, one that no look gives: it is tried again each time."""
+    odd = (found.strange, found.problem) if found.strange or found.problem else ()
+    beside = ascii((found.beside, *odd) if odd else found.beside) if found.beside or odd else ""
+    return Stamp(found.size, found.mtime_ns, beside if texts is None or texts.is_lasting else f"{beside}{NOT_READ}")

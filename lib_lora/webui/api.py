@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import Response
 
 from lib_lora.browser import routes
+from lib_lora.browser.answers import JSONResponse
 from lib_lora.families import Family
 from lib_lora.webui.cards import State
 from lib_lora.webui.catalogue import Catalogue
@@ -34,8 +35,8 @@ def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], Fami
     state = State()
 
     @app.get(CARDS, dependencies=login)
-    def get_cards() -> dict[str, Any]:
-        return state.told(checkpoint(), catalogue.library)
+    def get_cards() -> Response:
+        return JSONResponse(state.told(checkpoint(), catalogue.library))
 
     @app.post(REFRESH)
     def refresh_loras() -> None:

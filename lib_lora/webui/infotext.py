@@ -20,7 +20,7 @@ HASHES = "Lora hashes"
 PROBLEMS = "Lora problems"
 SEPARATORS = str.maketrans("", "", ":,")  # they separate names and hashes
 NAME_IN_TAG = re.compile(r"<(lora|lyco):([^:>]+)(?=[:>])")
-ADDNET_NAME = re.compile(r"(.*?)\s*\([0-9a-fA-F]+\)")
+ADDNET_NAME = re.compile(r"(.{0,300}?)\s{0,9}\([0-9a-fA-F]{1,64}\)")
 PROMPTS = ("Prompt", "Hires prompt")
 
 

@@ -122,6 +122,8 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
 
     def _indexed_picture(self, entry: Entry) -> str | None:
         """The same without a look at the disk, where the index knows all endings."""
+        if entry.has_video:  # the WebUI shows pictures only
+            return self._picture(str(entry.path.with_suffix("")))
         if entry.preview is None and f".{shared.opts.samples_format}" not in PREVIEWS:
             return self._picture(str(entry.path.with_suffix("")))
         return str(entry.preview) if entry.preview else None

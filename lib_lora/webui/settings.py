@@ -100,7 +100,7 @@ class Options:
                 "from its .safetensors file; auto: device while there is room"),
             "lora_memory_budget": info(
                 0, "Memory for adapter files (MB)", gr.Number, {"precision": 0}).info(
-                "0: they are mapped, and the system decides; with memory of their own they can be replaced while "
-                "in use"),
+                "those of earlier prompts stay in memory as long as all together fit into it, so that a change back "
+                "reads no file"),
         }
         return {name: option for name, option in options.items() if name not in known}

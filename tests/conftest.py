@@ -1,0 +1,19 @@
+"""What the commands keep for a user is kept elsewhere while they are tested."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_index_of_the_users(tmp_path_factory):
+    """Commands that the tests run, in this process or in another, have a cache of their own."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
