@@ -14,7 +14,7 @@ from lib_lora import families, foreign
 from lib_lora.algorithms import ACCESSORIES, Delta, Origin, PartsError, read_module
 from lib_lora.containers import read_contents
 from lib_lora.errors import AdapterFileError
-from lib_lora.keys import split_key
+from lib_lora.keys import sort_keys
 from lib_lora.origin import Origins, config_of, read_config, stamps
 
 BUNDLE = "bundle_emb."
@@ -63,24 +63,25 @@ def read_adapter(path: Path, *, mapped: bool = True) -> Adapter:
     tensors, metadata = contents.tensors, contents.metadata
     if what := foreign.always(tensors):
         raise AdapterFileError(f"{path.name} is {what}")
-    by_module, keys, unknown = _sort(tensors)
-    is_model = all(parts.keys() <= ACCESSORIES for parts in by_module.values())  # then it is not worth reading
+    keys, unknown = sort_keys(key for key in tensors if not key.startswith(BUNDLE))
+    is_model = all(parts.keys() <= ACCESSORIES for parts in keys.values())  # then it is not worth reading
     is_checked = not is_model and all(map(is_finite, contents.blocks))
     origins = Origins(metadata, read_config(path))
 
     modules: dict[str, Mapping[str, Delta]] = {}
     refused: list[str] = []
     notes: list[str] = []
-    for name, parts in by_module.items():
+    for name, parts in keys.items():
         try:
-            deltas, left_over, said = _read(parts, origins.of(name), is_checked)
+            found = {part: tensors[key] for part, key in parts.items()}
+            deltas, left_over, said = _read(found, origins.of(name), is_checked)
         except PartsError as error:
             refused.append(f"{name}: {error}")
             continue
         if deltas:
             modules[name] = deltas
             notes += [f"{name}: {note}" for note in said]
-        unknown += [keys[name, part] for part in left_over]
+        unknown += [parts[part] for part in left_over]
     embeddings = _read_embeddings(tensors, unknown, refused)
     if not modules and not embeddings:
         raise AdapterFileError(f"{path.name} {_why_nothing(tensors, refused, unknown)}")
@@ -141,23 +142,6 @@ class AdapterCache:
     def clear(self) -> None:
         """Forget every file."""
         self._read.clear()
-
-
-def _sort(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], dict[tuple[str, str], str], list[str]]:
-    """`({module: {part: tensor}}, {(module, part): key}, keys that are neither)`."""
-    by_module: dict[str, dict[str, Tensor]] = {}
-    keys: dict[tuple[str, str], str] = {}
-    unknown: list[str] = []
-    for key, tensor in tensors.items():
-        if key.startswith(BUNDLE):
-            continue
-        split = split_key(key)
-        if split is None or split in keys:
-            unknown.append(key)
-            continue
-        by_module.setdefault(split[0], {})[split[1]] = tensor
-        keys[split] = key
-    return by_module, keys, unknown
 
 
 def _read(

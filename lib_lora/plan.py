@@ -137,13 +137,12 @@ def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step
     taken: dict[str, list[Target]] = {}
     matched = 0
     for module, deltas in adapter.modules.items():
-        places = index.find_all(module)
-        if not places:
+        choice = index.find_each(module)
+        if not choice:
             unmatched.append(module)
             continue
         fits = False
-        for part, delta in deltas.items():
-            targets, reason = _fit(delta, [place.get(part) for place in places], part)
+        for part, (delta, targets, reason) in _fitting(deltas, choice).items():
             if not targets:
                 misfits.append(f"{module}: {reason}")
                 continue
@@ -165,6 +164,22 @@ def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step
         notes=(*tag.notes, *_summary(tag.name, adapter.notes)),
     )
     return steps, report
+
+
+def _fitting(
+    deltas: Mapping[str, Delta], choice: Sequence[Sequence[Mapping[str, Target]]]
+) -> dict[str, tuple[Delta, list[Target], str]]:
+    """`{"weight": (delta, its targets or none, why none), ...}` in the first place of `choice` that fits, or the first.
+    """
+    found = []
+    for places in choice:
+        fitted = {
+            part: (delta, *_fit(delta, [place.get(part) for place in places], part)) for part, delta in deltas.items()
+        }
+        if all(targets for _, targets, _ in fitted.values()):
+            return fitted
+        found.append(fitted)
+    return next((fitted for fitted in found if any(targets for _, targets, _ in fitted.values())), found[0])
 
 
 def _overlap(target: Target, other: Target) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lib_lora.keys import split_key
+from lib_lora.keys import sort_keys
 
 Shape = tuple[int, ...]
 Parts = Mapping[str, Shape]  # {part: shape} of one module
@@ -112,17 +112,13 @@ def survey(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Su
 
 def group(shapes: Mapping[str, Shape]) -> Grouped:
     """Sort the tensors of an adapter, {name: shape}, by module."""
-    modules: dict[str, dict[str, Shape]] = {}
     embeddings: dict[str, None] = {}
-    unknown: list[str] = []
-    for key, shape in shapes.items():
+    for key in shapes:
         if key.startswith(BUNDLE):
             end = next((part for part in BUNDLE_PARTS if key.endswith(part)), "")
             embeddings[key[len(BUNDLE) :].removesuffix(end)] = None
-        elif found := split_key(key):
-            modules.setdefault(found[0], {})[found[1]] = shape
-        else:
-            unknown.append(key)
+    keys, unknown = sort_keys(key for key in shapes if not key.startswith(BUNDLE))
+    modules = {module: {part: shapes[key] for part, key in parts.items()} for module, parts in keys.items()}
     return Grouped(modules, tuple(embeddings), tuple(unknown))
 
 

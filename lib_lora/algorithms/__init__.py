@@ -23,6 +23,7 @@ from lib_lora.algorithms.oft import Oft
 from lib_lora.algorithms.oft2 import Oft2
 from lib_lora.algorithms.residual import Residual
 from lib_lora.algorithms.tlora import Tlora
+from lib_lora.keys.refused import REFUSED
 
 # For a weight: the first that finds its parts.
 ALGORITHMS: tuple[Callable[[Parts], Delta | None], ...] = (
@@ -49,19 +50,6 @@ BIASES: tuple[Callable[[Parts], Delta | None], ...] = (
     NormBias.from_parts,
     FullBias.from_parts,
 )
-# Parts of algorithms that are known by name only: their module is refused, not misread.
-REFUSED: dict[str, str] = {
-    "set_weight": "it replaces the weight at any strength (a Flux tool's file), which is not supported",
-    "reshape_weight": "it needs a weight of another shape (a Flux control LoRA), which is not supported",
-    **{part: f"trained with PEFT's {name}, which is not supported" for part, name in {
-        "lora_E": "AdaLoRA", "ranknum": "AdaLoRA", "vera_lambda_b": "VeRA", "vera_lambda_d": "VeRA",
-        "vera_A": "VeRA", "vera_B": "VeRA", "hra_u": "HRA", "miss_block": "MiSS", "bone_block": "Bone",
-        "boft_R": "BOFT", "boft_s": "BOFT",
-        "ia3_l": "IA3", "fourierft_spectrum": "FourierFT", "vblora_logits_A": "VB-LoRA", "vblora_logits_B": "VB-LoRA",
-        "randlora_lambda": "RandLoRA", "randlora_gamma": "RandLoRA", "shira_weight": "SHiRA", "c3a_kernel": "C3A",
-        "road_theta": "RoAd", "road_alpha": "RoAd", "lora_embedding_A": "LoRA of embeddings",
-        "lora_embedding_B": "LoRA of embeddings"}.items()},
-}  # fmt: skip
 # What says nothing alone, so that a module with nothing else is not an incomplete one but unknown.
 ACCESSORIES = frozenset({"weight", "alpha", "scale", "scalar"})
 
