@@ -20,6 +20,7 @@ from lib_lora.unpickling import PICKLES
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 CONFIG = "adapter_config.json"
+STARTS = ("init_lora_weights", "lora_init_type", "initialize")
 MAX_TERMS = 30
 MAX_CONFIG = 1024 * 1024  # bytes
 RAW_RS_LORA = (datetime(2024, 4, 5, tzinfo=timezone.utc), datetime(2024, 7, 9, tzinfo=timezone.utc))
@@ -42,6 +43,7 @@ class Origins:
         self.kohya_oft = metadata.get("ss_network_module") == "networks.oft"
         self.onetrainer = "ot_branch" in metadata or "ot_config" in metadata
         is_random = str(self.arguments.get("use_data_init", "True")).lower() == "false"
+        self.start = _start(metadata, self.arguments)
         self.singular = "random" if is_random else str(self.arguments.get("sig_type", "principal"))
 
     def of(self, module: str) -> Origin:
@@ -57,6 +59,7 @@ class Origins:
             rank=_number(config.get("r")) or None,
             terms=_terms(config),
             singular=self.singular,
+            start=_start(config) or self.start,
         )
 
     def _config(self, module: str) -> tuple[Mapping[str, Any], str]:
@@ -117,6 +120,15 @@ def _alpha(config: Mapping[str, Any], path: str) -> float | None:
             found = alpha
             break
     return _number(found)
+
+
+def _start(*told: Mapping[str, Any]) -> str:
+    """How the factors were started, in lower case: PEFT's `init_lora_weights`, or what other trainers call it."""
+    for name in STARTS:
+        for values in told:
+            if isinstance(value := values.get(name), str | bool):
+                return str(value).strip().lower().replace("-", "_")
+    return ""
 
 
 def _terms(config: Mapping[str, Any]) -> int:

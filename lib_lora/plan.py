@@ -142,7 +142,7 @@ def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step
             unmatched.append(module)
             continue
         fits = False
-        for part, (delta, targets, reason) in _fitting(deltas, choice).items():
+        for delta, targets, reason in _fitting(deltas, choice):
             if not targets:
                 misfits.append(f"{module}: {reason}")
                 continue
@@ -168,18 +168,14 @@ def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step
 
 def _fitting(
     deltas: Mapping[str, Delta], choice: Sequence[Sequence[Mapping[str, Target]]]
-) -> dict[str, tuple[Delta, list[Target], str]]:
-    """`{"weight": (delta, its targets or none, why none), ...}` in the first place of `choice` that fits, or the first.
-    """
+) -> list[tuple[Delta, list[Target], str]]:
+    """`(delta, its targets or none, why none)` of the weight and the bias, in the place of `choice` that fits best."""
     found = []
     for places in choice:
-        fitted = {
-            part: (delta, *_fit(delta, [place.get(part) for place in places], part)) for part, delta in deltas.items()
-        }
-        if all(targets for _, targets, _ in fitted.values()):
-            return fitted
-        found.append(fitted)
-    return next((fitted for fitted in found if any(targets for _, targets, _ in fitted.values())), found[0])
+        found.append([
+            (delta, *_fit(delta, [place.get(part) for place in places], part)) for part, delta in deltas.items()
+        ])
+    return max(found, key=lambda fitted: sum(bool(targets) for _, targets, _ in fitted))
 
 
 def _overlap(target: Target, other: Target) -> bool:

@@ -22,6 +22,7 @@ from lib_lora.algorithms.norm import Norm, NormBias
 from lib_lora.algorithms.oft import Oft
 from lib_lora.algorithms.oft2 import Oft2
 from lib_lora.algorithms.residual import Residual
+from lib_lora.algorithms.started import Started
 from lib_lora.algorithms.tlora import Tlora
 from lib_lora.keys.refused import REFUSED
 
@@ -41,6 +42,7 @@ ALGORITHMS: tuple[Callable[[Parts], Delta | None], ...] = (
 )
 # Around what was found for the weight.
 WRAPPERS: tuple[Callable[[Delta, Parts], Delta], ...] = (
+    Started.wrap,
     Residual.wrap,
     Dora.wrap,
 )

@@ -3,8 +3,8 @@
     original    down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.to_q
     diffusers   down_blocks.0.motion_modules.0.transformer_blocks.0.attn1.to_q
 
-The WebUI's extension puts them into the checkpoint's UNet, behind the attention of a block or, where it has none, behind
-its resnet: `input_blocks.1.2.temporal_transformer...`. A motion LoRA is an adapter for these modules alone.
+The WebUI's extension puts them into the checkpoint's UNet, behind the attention of a block or, where it has none,
+behind its resnet: `input_blocks.1.2.temporal_transformer...`. A motion LoRA is an adapter for these modules alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""OneTrainer's OMI format: `unet.` and the checkpoint's own path, `clip_l.` / `clip_g.` / `t5.` and the Hugging Face one."""
+"""OneTrainer's OMI format: `unet.` and the checkpoint's own path; `clip_l.`, `clip_g.`, `t5.` and Hugging Face's."""
 
 from __future__ import annotations
 
