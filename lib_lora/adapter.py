@@ -61,7 +61,8 @@ def read_adapter(path: Path, *, mapped: bool = True) -> Adapter:
     """
     contents = read_contents(path, mapped=mapped)
     tensors, metadata = contents.tensors, contents.metadata
-    if what := foreign.always(tensors):
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if what := foreign.why_none(shapes, usable=True):
         raise AdapterFileError(f"{path.name} is {what}")
     keys, unknown = sort_keys(key for key in tensors if not key.startswith(BUNDLE))
     is_model = all(parts.keys() <= ACCESSORIES for parts in keys.values())  # then it is not worth reading
@@ -84,8 +85,9 @@ def read_adapter(path: Path, *, mapped: bool = True) -> Adapter:
         unknown += [parts[part] for part in left_over]
     embeddings = _read_embeddings(tensors, unknown, refused)
     if not modules and not embeddings:
-        raise AdapterFileError(f"{path.name} {_why_nothing(tensors, refused, unknown)}")
-    family = families.detect({key: tuple(tensor.shape) for key, tensor in tensors.items()}, metadata)
+        what = foreign.why_none(shapes, usable=False, refused=next(iter(refused), None), unknown=next(iter(unknown), None))
+        raise AdapterFileError(f"{path.name} is {what}")
+    family = families.detect(shapes, metadata)
     return Adapter(path, family, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)
 
 
@@ -189,13 +191,3 @@ def _read_embeddings(
             continue
         found.setdefault(name, {})[encoder] = tensor if tensor.dim() == 2 else tensor[None]
     return found
-
-
-def _why_nothing(names: Mapping[str, Tensor], refused: list[str], unknown: list[str]) -> str:
-    if refused:
-        return f"has no usable module: {refused[0]}"
-    if what := foreign.otherwise(names):
-        return f"is {what}"
-    if unknown:
-        return f"is no adapter that is known here; its tensors are named like '{unknown[0]}'"
-    return "holds no tensors"

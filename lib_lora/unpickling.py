@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lib_lora import foreign
 from lib_lora.errors import AdapterFileError
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
@@ -61,19 +62,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping):
         raise AdapterFileError(f"{path.name}: holds no tensors by name")
-    return dict(_named(loaded))
-
-
-def _named(loaded: Mapping[Any, Any]) -> list[tuple[str, Tensor]]:
-    """Tensors by name; those one level deeper by `outer.inner`, so that it can be seen what such a file is."""
-    found = [(str(key), value) for key, value in loaded.items() if isinstance(value, Tensor)]
-    return found + [
-        (f"{key}.{inner}", value)
-        for key, group in loaded.items()
-        if isinstance(group, Mapping)
-        for inner, value in group.items()
-        if isinstance(value, Tensor)
-    ]
+    return dict(foreign.named(loaded, Tensor))
 
 
 def _records(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:

@@ -24,7 +24,7 @@ from lib_lora.algorithms.oft2 import Oft2
 from lib_lora.algorithms.residual import Residual
 from lib_lora.algorithms.started import Started
 from lib_lora.algorithms.tlora import Tlora
-from lib_lora.keys.refused import REFUSED
+from lib_lora.keys.refused import ACCESSORIES, REFUSED, incomplete, refusal
 
 # For a weight: the first that finds its parts.
 ALGORITHMS: tuple[Callable[[Parts], Delta | None], ...] = (
@@ -52,8 +52,6 @@ BIASES: tuple[Callable[[Parts], Delta | None], ...] = (
     NormBias.from_parts,
     FullBias.from_parts,
 )
-# What says nothing alone, so that a module with nothing else is not an incomplete one but unknown.
-ACCESSORIES = frozenset({"weight", "alpha", "scale", "scalar"})
 
 
 def read_module(
@@ -63,9 +61,8 @@ def read_module(
 
     Raises PartsError if the module cannot be used: incomplete, contradictory, or of an unsupported algorithm.
     """
-    for part in tensors:
-        if part in REFUSED:
-            raise PartsError(REFUSED[part])
+    if (reason := refusal(tensors)) is not None:
+        raise PartsError(reason)
     parts = Parts(tensors, origin)
     found: dict[str, Delta] = {}
     weight = next((delta for read in ALGORITHMS if (delta := read(parts)) is not None), None)
@@ -77,10 +74,8 @@ def read_module(
     if bias is not None:
         found["bias"] = bias
     if not found and not tensors.keys() <= ACCESSORIES:
-        raise PartsError(
-            f"incomplete: {' and '.join(sorted(tensors))} alone {'is' if len(tensors) == 1 else 'are'} not enough"
-        )
+        raise PartsError(incomplete(tensors))
     return found, sorted(parts.tensors), parts.notes
 
 
-__all__ = ["ALGORITHMS", "BIASES", "REFUSED", "WRAPPERS", "Delta", "Origin", "Parts", "PartsError", "read_module"]
+__all__ = ["ACCESSORIES", "ALGORITHMS", "BIASES", "REFUSED", "WRAPPERS", "Delta", "Origin", "Parts", "PartsError", "read_module"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 PEFT_TUNERS: dict[str, tuple[str, ...]] = {
     "AdaLoRA": ("lora_E", "ranknum"),
     "VeRA": ("vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B"),
@@ -52,3 +54,15 @@ REFUSED: dict[str, str] = {
         for part in parts
     },
 }
+# What says nothing alone, so that a module with nothing else is not an incomplete one but unknown.
+ACCESSORIES = frozenset({"weight", "alpha", "scale", "scalar"})
+
+
+def refusal(parts: Collection[str]) -> str | None:
+    """Why a module with these parts is refused whatever else it has, or None."""
+    return next((REFUSED[part] for part in parts if part in REFUSED), None)
+
+
+def incomplete(parts: Collection[str]) -> str:
+    """Why a module with these parts is none of any algorithm."""
+    return f"incomplete: {' and '.join(sorted(parts))} alone {'is' if len(parts) == 1 else 'are'} not enough"

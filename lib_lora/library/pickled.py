@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lib_lora import foreign
 from lib_lora.errors import AdapterFileError
 
 MAX_PICKLE = 50 * 1024 * 1024  # bytes of data.pkl, unpacked
@@ -67,7 +68,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping):
         raise AdapterFileError(f"{path.name}: holds no tensors by name")
-    return {str(key): tuple(value) for key, value in loaded.items() if isinstance(value, _Tensor)}
+    return {name: tuple(shape) for name, shape in foreign.named(loaded, _Tensor)}
 
 
 BROKEN = (  # what unpickling hostile bytes can raise
