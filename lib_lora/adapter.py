@@ -85,7 +85,8 @@ def read_adapter(path: Path, *, mapped: bool = True) -> Adapter:
         unknown += [parts[part] for part in left_over]
     embeddings = _read_embeddings(tensors, unknown, refused)
     if not modules and not embeddings:
-        what = foreign.why_none(shapes, usable=False, refused=next(iter(refused), None), unknown=next(iter(unknown), None))
+        first = next(iter(refused), None), next(iter(unknown), None)
+        what = foreign.why_none(shapes, usable=False, refused=first[0], unknown=first[1])
         raise AdapterFileError(f"{path.name} is {what}")
     family = families.detect(shapes, metadata)
     return Adapter(path, family, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)

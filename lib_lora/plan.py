@@ -15,6 +15,7 @@ from lib_lora.targets import Target, TargetIndex
 if TYPE_CHECKING:
     from torch import Tensor
 
+MOTION = "motion_modules"  # in the names of a motion LoRA's layers
 LATENT_CHANNELS = 4  # what an adapter for a text-to-image UNet knows of the wider `conv_in` of an inpainting one
 
 
@@ -213,8 +214,14 @@ def _require_same_base(report: AdapterReport, adapter: Adapter, index: TargetInd
         return  # embeddings alone: their host knows their width
     same = adapter.family.fits(index.family)
     fits = f"{report.name}: {report.matched} of {report.total} layers match"
+    if report.matched == 0 and all(MOTION in module for module in adapter.modules):
+        raise WrongBaseError(
+            f"{report.name} is a motion LoRA of AnimateDiff: its {report.total} layers belong into a motion module, "
+            "which this model does not have; switch AnimateDiff on and draw again"
+        )
     if report.matched == 0 or (same is False and not report.tag.force):
-        bases = f": made for {adapter.family.label}, the checkpoint is {index.family.label}" if same is not True else ""
+        made, has = adapter.family.label, index.family.label
+        bases = f": made for {made}, the checkpoint is {has}" if same is not True and made != has else ""
         hint = f" ({report.misfits[0]})" if report.misfits and same is not False else ""
         raise WrongBaseError(f"{fits}{bases}{hint}; nothing was applied")
     # Lacking modules is no proof where the family is known (a partial checkpoint); layers of other shapes are.

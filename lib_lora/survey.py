@@ -48,7 +48,7 @@ TEXT_ENCODER = re.compile(
     r"lora_te|text_encoder|cond_stage_model|clip_[lh][._]|t5[._]|.*embedders\.\d"
     r"|(?:base_model\.model\.)?(?:text_model|encoder\.layers)\."
 )
-ALONE = re.compile(r"(?:base_model\.model\.)?(?:text_model|encoder\.layers)\.")  # of a text encoder, without saying which
+ALONE = re.compile(r"(?:base_model\.model\.)?(?:text_model|encoder\.layers)\.")  # of some text encoder
 BIG = 1280  # the width of the second
 BUNDLE = "bundle_emb."
 BUNDLE_PARTS = (".string_to_param.*", ".clip_l", ".clip_g", ".clip_l_out", ".clip_g_out", ".emb_params")
@@ -100,6 +100,7 @@ def survey(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Su
     count = algorithms.total()
     if "LoCon" in algorithms:  # a LoCon file is LoRA plus convolutions: one name says it
         del algorithms["LoRA"]
+    first_unknown = next(iter((*unknown, *incomplete_ones)), None)
     return Survey(
         algorithms=(*(name for name, _ in algorithms.most_common()), *wrappers),
         ranks=(min(ranks), max(ranks)) if ranks else None,
@@ -108,9 +109,7 @@ def survey(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Su
         components=tuple(sorted(components, key=lambda name: (name != "unet", name))),
         embeddings=embeddings,
         unknown=(*unknown, *incomplete_ones),
-        refused=foreign.why_none(
-            shapes, usable=bool(count or embeddings), refused=refused, unknown=next(iter((*unknown, *incomplete_ones)), None)
-        ),
+        refused=foreign.why_none(shapes, usable=bool(count or embeddings), refused=refused, unknown=first_unknown),
     )
 
 

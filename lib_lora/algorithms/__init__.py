@@ -78,4 +78,7 @@ def read_module(
     return found, sorted(parts.tensors), parts.notes
 
 
-__all__ = ["ACCESSORIES", "ALGORITHMS", "BIASES", "REFUSED", "WRAPPERS", "Delta", "Origin", "Parts", "PartsError", "read_module"]
+__all__ = [
+    "ACCESSORIES", "ALGORITHMS", "BIASES", "REFUSED", "WRAPPERS", "Delta", "Origin", "Parts", "PartsError",
+    "read_module",
+]  # fmt: skip

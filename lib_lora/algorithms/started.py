@@ -1,4 +1,4 @@
-"""LoRA that took something out of the base weight when it started: PiSSA (arXiv:2404.02948), OLoRA (2406.01775), MiLoRA.
+"""LoRA that took something out of the base weight when it started: PiSSA (2404.02948), OLoRA (2406.01775), MiLoRA.
 
 PEFT starts the factors from the weight and subtracts their product, W_res = W - s * B0 A0, and trains on W_res:
 
