@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from lib_lora.algorithms import ACCESSORIES, Delta, Origin, PartsError, read_mod
 from lib_lora.containers import read_contents
 from lib_lora.errors import AdapterFileError
 from lib_lora.keys import sort_keys
+from lib_lora.keys.zeros import ALL_ZERO, changes_nothing
 from lib_lora.origin import Origins, config_of, read_config, stamps
 
 BUNDLE = "bundle_emb."
@@ -23,6 +25,8 @@ EMBEDDINGS = {  # end of the key -> the text encoder that it is for; "text" is a
     "clip_l_out": None, "clip_g_out": None,  # OneTrainer's output embeddings, which no program uses
 }  # fmt: skip
 PIECE = 1 << 20  # values
+LIMIT = 1e9  # no adapter has larger values; with them a picture is black
+SAMPLE = 64  # values that tell of nearly every tensor that it is not all zeros
 WHOLE_NUMBERS = frozenset(
     {"alpha", "scale", "scalar", "on_input", "scaled_oft", "bias_indices", "bias_size", "reshape_weight"}
 )
@@ -66,12 +70,13 @@ def read_adapter(path: Path, *, mapped: bool = True) -> Adapter:
         raise AdapterFileError(f"{path.name} is {what}")
     keys, unknown = sort_keys(key for key in tensors if not key.startswith(BUNDLE))
     is_model = all(parts.keys() <= ACCESSORIES for parts in keys.values())  # then it is not worth reading
-    is_checked = not is_model and all(map(is_finite, contents.blocks))
+    is_checked = not is_model and all(is_finite(block, LIMIT) for block in contents.blocks)
     origins = Origins(metadata, read_config(path))
 
     modules: dict[str, Mapping[str, Delta]] = {}
     refused: list[str] = []
     notes: list[str] = []
+    acts = False
     for name, parts in keys.items():
         try:
             found = {part: tensors[key] for part, key in parts.items()}
@@ -80,6 +85,7 @@ def read_adapter(path: Path, *, mapped: bool = True) -> Adapter:
             refused.append(f"{name}: {error}")
             continue
         if deltas:
+            acts = acts or bool(origins.start) or not changes_nothing(found, is_zero)
             modules[name] = deltas
             notes += [f"{name}: {note}" for note in said]
         unknown += [parts[part] for part in left_over]
@@ -88,6 +94,8 @@ def read_adapter(path: Path, *, mapped: bool = True) -> Adapter:
         first = next(iter(refused), None), next(iter(unknown), None)
         what = foreign.why_none(shapes, usable=False, refused=first[0], unknown=first[1])
         raise AdapterFileError(f"{path.name} is {what}")
+    if modules and not acts:
+        notes.insert(0, ALL_ZERO)
     family = families.detect(shapes, metadata)
     return Adapter(path, family, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)
 
@@ -159,16 +167,28 @@ def _read(
             raise PartsError(f"{part} holds {kind} numbers: quantised adapters are not supported")
         if not is_checked and not is_finite(tensor):
             raise PartsError(f"{part} holds values that are not finite numbers")
+        if not is_checked and not is_finite(tensor, LIMIT):
+            raise PartsError(f"{part} holds values above {LIMIT:.0e}, which would only make black pictures")
     return read_module(parts, origin)
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """True if all values are numbers; read once, with no more than PIECE of them in memory of its own."""
+def is_zero(tensor: Tensor) -> bool:
+    """True if all values are zero."""
+    flat = tensor.reshape(-1)
+    return not bool(flat[:SAMPLE].any()) and not bool(flat.any())
+
+
+def is_finite(tensor: Tensor, limit: float = math.inf) -> bool:
+    """True if all values are numbers, none above `limit`; with no more than PIECE of them in memory of its own.
+
+    Numbers of 16 bits with 10 of them behind the point are small enough for any limit here.
+    """
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
     if tensor.dtype == torch.float16:  # of which torch 2.1 cannot tell the extremes, and no sum overflows float32
         return all(bool(piece.float().sum().isfinite()) for piece in tensor.reshape(-1).split(PIECE))
-    return bool(torch.stack(tensor.aminmax()).isfinite().all())
+    largest = float(torch.stack(tensor.aminmax()).abs().max())  # of what is no number, no number
+    return math.isfinite(largest) and largest <= limit
 
 
 def _read_embeddings(

@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 from lib_lora.family_rules import (
     AMBIGUOUS,
     BLOCK,
+    BLOCK_RULES,
     CHOICES,
     FLAVOUR_RULES,
     FLAVOURS,
@@ -45,6 +46,7 @@ from lib_lora.survey import Grouped, group
 Shape = tuple[int, ...]
 NO_WORD = re.compile(r"[^a-z0-9]+")
 WIDTH = re.compile(r" width | out \d|-D\$")  # in the pattern of a rule that is not about names
+MEASURE = re.compile(rf"{WIDTH.pattern}| up to ")
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,17 @@ def compatible(family: str, checkpoint: str) -> bool | None:
 
 def narrow(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Narrowed:
     """Shape evidence alone: what is the same for two files with the same tensors. `grouped` if they are already."""
-    clues = "\n".join(dict.fromkeys(_shape_clues(grouped or group(shapes))))
-    told = [rule for rule in SHAPE_RULES if _compiled(rule[0]).search(clues)]
+    names: tuple[dict[str, None], dict[str, None]] = {}, {}
+    measures = "\n".join(_shape_clues(grouped or group(shapes), *names))
+    others = "\n".join(names[1])
+    every = "\n".join((*names[0], others))
+    told = [
+        rule
+        for number, rule in enumerate(SHAPE_RULES)
+        if _compiled(rule[0]).search(
+            measures if MEASURE.search(rule[0]) else others if number < len(BLOCK_RULES) else every
+        )
+    ]
     found = _apply(told, Narrowed((), ()))
     by_name = _apply((rule for rule in told if not WIDTH.search(rule[0])), Narrowed((), ()))
     return replace(found, by_name=by_name.families)
@@ -199,7 +210,8 @@ def clue_kinds(pattern: str) -> tuple[str, ...]:
     return tuple(pattern.partition("=")[0].removeprefix("(?:").removesuffix(")").split("|"))
 
 
-def _shape_clues(grouped: Grouped) -> Iterator[str]:
+def _shape_clues(grouped: Grouped, unets: dict[str, None], others: dict[str, None]) -> Iterator[str]:
+    """Clues from measures. Those from names are put into `unets`, with CLIP's, and `others`."""
     widths: set[tuple[str, int]] = set()
     dimensions: set[tuple[str, int]] = set()  # of factors that keep the shape of their weight
     last: dict[str, int] = {}  # {kind of block: its largest number}
@@ -208,10 +220,10 @@ def _shape_clues(grouped: Grouped) -> Iterator[str]:
         roles: tuple[tuple[str, re.Pattern[str]], ...]
         if UNET_NAME.search(flat) or "encoder_layers_" in flat:
             telling = TELLING.match(flat)
-            yield telling[0] if telling else flat
+            unets[telling[0] if telling else flat] = None
             roles = () if OVER_TIME.search(flat) else ROLES
         else:
-            yield from _other_clues(name, last)
+            others.update(dict.fromkeys(_other_clues(name, last)))
             flat = _core(name).replace(".", "_")
             roles = OTHER_ROLES
             if MLP.search(flat) and "up" in parts:

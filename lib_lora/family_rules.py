@@ -60,8 +60,7 @@ def without(*families: str) -> tuple[str, ...]:
     return tuple(family for family in LABELS if family not in families)
 
 
-SHAPE_RULES: tuple[Rule, ...] = (
-    # other architectures, known by the names of their blocks
+BLOCK_RULES: tuple[Rule, ...] = (  # other architectures, known by the names of their blocks and their widths
     (r"mode_blocks_|stream_modulations_|single_transformer_blocks_N_ff_linear_in|double_blocks_N_attn_", (OTHER,),
      "it has blocks of a model that is not known here"),
     (r"double_stream_modulation|single_stream_modulation_|to_qkv_mlp_proj|single_transformer_blocks_N_attn_to_out$|"
@@ -89,8 +88,6 @@ SHAPE_RULES: tuple[Rule, ...] = (
      ("mochi",), "it has the blocks of Mochi"),
     (T + r"(?:attn_(?:add_[qkv]_proj|to_add_out)|ff_context|norm1_context)", JOINED,
      "it has attention over joined text and picture"),
-    (r"lora_prior_(?:unet|te)|(?:down|up)_blocks_\d+_\d+_(?:attention|channelwise|depthwise|kv_mapper|mapper)",
-     ("cascade",), "it has the prior of Stable Cascade"),
     (r"ref_image_(?:refiner|patch)|^layers_N_(?:self_attn_qkv_proj|mlp_gate_up_proj)", ("omnigen",),
      "it has the layers of OmniGen"),
     (r"noise_refiner|context_refiner", ("lumina", "z-image", "omnigen", OTHER), "it has the refiners of Lumina"),
@@ -152,7 +149,12 @@ SHAPE_RULES: tuple[Rule, ...] = (
     (r"joined width (?:7680|12288|15360)$", ("flux2", OTHER), "it reads the texts of Flux.2"),
     (r"joined width 3584$", ("qwen", "hunyuan", "hunyuan-video", "kandinsky", OTHER), "it reads text 3584 wide"),
     (r"mlp out 18432$", ("flux2", OTHER), "its feed-forward layers are those of Flux.2"),
+)  # fmt: skip
+SHAPE_RULES: tuple[Rule, ...] = (
+    *BLOCK_RULES,
     # the UNets of Stable Diffusion and what is built around them
+    (r"lora_prior_(?:unet|te)|(?:down|up)_blocks_\d+_\d+_(?:attention|channelwise|depthwise|kv_mapper|mapper)",
+     ("cascade",), "it has the prior of Stable Cascade"),
     (r"temporal_transformer_blocks|(?:spatial|temporal)_res_block|time_stack|time_pos_embed|time_mix",
      ("svd",), "it has the layers over time of SVD"),
     (r"temp_attentions|temp_convs|^transformer_in", (OTHER,), "it has the layers over time of another video model"),

@@ -119,6 +119,8 @@ def _alpha(config: Mapping[str, Any], path: str) -> float | None:
         if _matches(pattern, path):
             found = alpha
             break
+    if isinstance(found, float) and not math.isfinite(found):
+        return math.nan  # a scale is no number then, and its module is refused
     return _number(found)
 
 

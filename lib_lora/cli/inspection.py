@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora import families
+from lib_lora.cli.values import value_warnings
 from lib_lora.errors import AdapterFileError
 from lib_lora.hashes import hash_file, short_hash
 from lib_lora.header import read_header
@@ -22,9 +23,11 @@ def inspect(path: Path) -> dict[str, Any]:
         raise AdapterFileError(f"{path}: a folder; give the file itself")
     if not path.exists():
         raise AdapterFileError(f"{path}: no such file")
+    warnings: list[str] = []
     if path.suffix.lower() == ".safetensors":
         header = read_header(path)
         shapes, metadata = header.shapes, header.metadata
+        warnings = value_warnings(path, header)
     else:
         shapes, metadata = read_shapes(path), {}
     content = survey(shapes)
@@ -60,4 +63,5 @@ def inspect(path: Path) -> dict[str, Any]:
             "autov1": hashes.autov1,
         },
         "unknown": list(content.unknown),
+        "warnings": warnings,
     }
