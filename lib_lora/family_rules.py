@@ -144,6 +144,7 @@ BLOCK_RULES: tuple[Rule, ...] = (  # other architectures, known by the names of 
      "it is 3072 wide"),
     (r"cross width 1024$", ("anima", "cosmos", "hunyuan", OTHER), "it reads text 1024 wide"),
     (r"cross width 2048$", ("ltxv", "kandinsky", OTHER), "it reads text 2048 wide"),
+    (r"cross width (?:1536|5120)$", ("wan", OTHER), "it reads text as wide as Wan does"),
     (r"cross width 1152$", ("pixart", "sana", OTHER), "it reads text 1152 wide"),
     (r"cross width 2240$", ("sana", OTHER), "it reads text 2240 wide"),
     (r"joined width (?:7680|12288|15360)$", ("flux2", OTHER), "it reads the texts of Flux.2"),

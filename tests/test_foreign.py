@@ -1,5 +1,7 @@
 """Files that are no adapters: one sentence, in the list, in `info` and when somebody draws with them."""
 
+# ruff: noqa: E501  (tables)
+
 from __future__ import annotations
 
 import json
