@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from lib_lora import families, foreign
 from lib_lora.algorithms import ACCESSORIES, Delta, Origin, PartsError, read_module
 from lib_lora.containers import read_contents
 from lib_lora.errors import AdapterFileError
-from lib_lora.keys import split_key
+from lib_lora.keys import sort_keys
+from lib_lora.keys.zeros import ALL_ZERO, changes_nothing
 from lib_lora.opening import strange
 from lib_lora.origin import Origins, config_of, read_config, stamps
 
@@ -27,6 +29,8 @@ EMBEDDINGS = {  # end of the key -> the text encoder that it is for; "text" is a
 }  # fmt: skip
 PIECE = 1 << 20  # values
 ENOUGH = 1 << 30  # bytes of adapters that are kept without being asked for
+LIMIT = 1e9  # no adapter has larger values; with them a picture is black
+SAMPLE = 64  # values that tell of nearly every tensor that it is not all zeros
 WHOLE_NUMBERS = frozenset(
     {"alpha", "scale", "scalar", "on_input", "scaled_oft", "bias_indices", "bias_size", "reshape_weight"}
 )
@@ -65,11 +69,12 @@ def read_adapter(path: Path) -> Adapter:
     """
     contents = read_contents(path)
     tensors, metadata = contents.tensors, contents.metadata
-    if what := foreign.always(tensors):
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if what := foreign.why_none(shapes, usable=True):
         raise AdapterFileError(f"{path.name} is {what}")
-    by_module, keys, unknown = _sort(tensors)
-    is_model = all(parts.keys() <= ACCESSORIES for parts in by_module.values())  # then it is not worth reading
-    is_checked = not is_model and all(map(is_finite, contents.blocks))
+    keys, unknown = sort_keys(key for key in tensors if not key.startswith(BUNDLE))
+    is_model = all(parts.keys() <= ACCESSORIES for parts in keys.values())  # then it is not worth reading
+    is_checked = not is_model and all(is_finite(block, LIMIT) for block in contents.blocks)
     try:
         origins = Origins(metadata, read_config(path))
     except ValueError as error:
@@ -78,20 +83,27 @@ def read_adapter(path: Path) -> Adapter:
     modules: dict[str, Mapping[str, Delta]] = {}
     refused: list[str] = []
     notes: list[str] = []
-    for name, parts in by_module.items():
+    acts = False
+    for name, parts in keys.items():
         try:
-            deltas, left_over, said = _read(parts, origins.of(name), is_checked)
+            found = {part: tensors[key] for part, key in parts.items()}
+            deltas, left_over, said = _read(found, origins.of(name), is_checked)
         except PartsError as error:
             refused.append(f"{name}: {error}")
             continue
         if deltas:
+            acts = acts or bool(origins.start) or not changes_nothing(found, is_zero)
             modules[name] = deltas
             notes += [f"{name}: {note}" for note in said]
-        unknown += [keys[name, part] for part in left_over]
+        unknown += [parts[part] for part in left_over]
     embeddings = _read_embeddings(tensors, unknown, refused)
     if not modules and not embeddings:
-        raise AdapterFileError(f"{path.name} {_why_nothing(tensors, refused, unknown)}")
-    family = families.detect({key: tuple(tensor.shape) for key, tensor in tensors.items()}, metadata)
+        first = next(iter(refused), None), next(iter(unknown), None)
+        what = foreign.why_none(shapes, usable=False, refused=first[0], unknown=first[1])
+        raise AdapterFileError(f"{path.name} is {what}")
+    if modules and not acts:
+        notes.insert(0, ALL_ZERO)
+    family = families.detect(shapes, metadata)
     return Adapter(path, family, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)
 
 
@@ -156,23 +168,6 @@ class AdapterCache:
         self._read.clear()
 
 
-def _sort(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], dict[tuple[str, str], str], list[str]]:
-    """`({module: {part: tensor}}, {(module, part): key}, keys that are neither)`."""
-    by_module: dict[str, dict[str, Tensor]] = {}
-    keys: dict[tuple[str, str], str] = {}
-    unknown: list[str] = []
-    for key, tensor in tensors.items():
-        if key.startswith(BUNDLE):
-            continue
-        split = split_key(key)
-        if split is None or split in keys:
-            unknown.append(key)
-            continue
-        by_module.setdefault(split[0], {})[split[1]] = tensor
-        keys[split] = key
-    return by_module, keys, unknown
-
-
 def _read(
     parts: dict[str, Tensor], origin: Origin, is_checked: bool
 ) -> tuple[dict[str, Delta], list[str], list[str]]:
@@ -185,16 +180,28 @@ def _read(
             raise PartsError(f"{part} holds {kind} numbers: quantised adapters are not supported")
         if not is_checked and not is_finite(tensor):
             raise PartsError(f"{part} holds values that are not finite numbers")
+        if not is_checked and not is_finite(tensor, LIMIT):
+            raise PartsError(f"{part} holds values above {LIMIT:.0e}, which would only make black pictures")
     return read_module(parts, origin)
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """True if all values are numbers; read once, with no more than PIECE of them in memory of its own."""
+def is_zero(tensor: Tensor) -> bool:
+    """True if all values are zero."""
+    flat = tensor.reshape(-1)
+    return not bool(flat[:SAMPLE].any()) and not bool(flat.any())
+
+
+def is_finite(tensor: Tensor, limit: float = math.inf) -> bool:
+    """True if all values are numbers, none above `limit`; with no more than PIECE of them in memory of its own.
+
+    Numbers of 16 bits with 10 of them behind the point are small enough for any limit here.
+    """
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
     if tensor.dtype == torch.float16:  # of which torch 2.1 cannot tell the extremes, and no sum overflows float32
         return all(bool(piece.float().sum().isfinite()) for piece in tensor.reshape(-1).split(PIECE))
-    return bool(torch.stack(tensor.aminmax()).isfinite().all())
+    largest = float(torch.stack(tensor.aminmax()).abs().max())  # of what is no number, no number
+    return math.isfinite(largest) and largest <= limit
 
 
 def _read_embeddings(
@@ -218,13 +225,3 @@ def _read_embeddings(
             continue
         found.setdefault(name, {})[encoder] = tensor if tensor.dim() == 2 else tensor[None]
     return found
-
-
-def _why_nothing(names: Mapping[str, Tensor], refused: list[str], unknown: list[str]) -> str:
-    if refused:
-        return f"has no usable module: {refused[0]}"
-    if what := foreign.otherwise(names):
-        return f"is {what}"
-    if unknown:
-        return f"is no adapter that is known here; its tensors are named like '{unknown[0]}'"
-    return "holds no tensors"

@@ -8,22 +8,35 @@ answer; if several are left, the commonest is, and the answer says that it is no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from lib_lora.family_rules import (
+    AMBIGUOUS,
+    BLOCK,
+    BLOCK_RULES,
     CHOICES,
     FLAVOUR_RULES,
     FLAVOURS,
     LABELS,
+    MAX_GUESS,
     METADATA_CLUES,
     METADATA_RULES,
+    MLP,
+    NUMBER,
+    OTHER,
+    OTHER_ROLES,
+    OVER_TIME,
+    PREFIX,
     ROLES,
     SHAPE_RULES,
+    SIBLINGS,
     TELLING,
     TELLING_TAGS,
     TELLING_TITLE,
+    UNET,
+    UNET_NAME,
     UNKNOWN,
     Rule,
 )
@@ -31,6 +44,9 @@ from lib_lora.metadata import parsed, tag_counts
 from lib_lora.survey import Grouped, group
 
 Shape = tuple[int, ...]
+NO_WORD = re.compile(r"[^a-z0-9]+")
+WIDTH = re.compile(r" width | out \d|-D\$")  # in the pattern of a rule that is not about names
+MEASURE = re.compile(rf"{WIDTH.pattern}| up to ")
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,7 @@ class Narrowed:
 
     families: tuple[str, ...]
     evidence: tuple[str, ...]
+    by_name: tuple[str, ...] = ()  # what the names alone leave, whatever the widths
 
 
 def detect(
@@ -90,8 +107,20 @@ def compatible(family: str, checkpoint: str) -> bool | None:
 
 def narrow(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Narrowed:
     """Shape evidence alone: what is the same for two files with the same tensors. `grouped` if they are already."""
-    clues = "\n".join(dict.fromkeys(_shape_clues(grouped or group(shapes))))
-    return _apply(SHAPE_RULES, lambda pattern: bool(_compiled(pattern).search(clues)), Narrowed((), ()))
+    names: tuple[dict[str, None], dict[str, None]] = {}, {}
+    measures = "\n".join(_shape_clues(grouped or group(shapes), *names))
+    others = "\n".join(names[1])
+    every = "\n".join((*names[0], others))
+    told = [
+        rule
+        for number, rule in enumerate(SHAPE_RULES)
+        if _compiled(rule[0]).search(
+            measures if MEASURE.search(rule[0]) else others if number < len(BLOCK_RULES) else every
+        )
+    ]
+    found = _apply(told, Narrowed((), ()))
+    by_name = _apply((rule for rule in told if not WIDTH.search(rule[0])), Narrowed((), ()))
+    return replace(found, by_name=by_name.families)
 
 
 def conclude(narrowed: Narrowed, metadata: Mapping[str, str], civitai_base: str | None) -> Family:
@@ -108,11 +137,13 @@ def _concluded(narrowed: Narrowed, stated: tuple[str, ...]) -> Family:
     def found(pattern: str) -> bool:
         return any(_compiled(pattern).match(clue) for kind in clue_kinds(pattern) for clue in clues.get(kind, ()))
 
-    result = _apply(METADATA_RULES, found, narrowed, outvoted="its tensors do not fit that")
-    if not result.families or len(result.families) == len(LABELS) - 1:  # "not SD 2" alone says nothing
+    result = _with_metadata((rule for rule in METADATA_RULES if found(rule[0])), narrowed)
+    if not result.families or len(result.families) >= len(LABELS) - 2:  # "not SD 2" alone says nothing
         return Family(UNKNOWN, evidence=("neither its tensors nor its metadata tell",))
     family = next(name for name in LABELS if name in result.families)
     evidence = result.evidence
+    if family == OTHER or (OTHER in result.families and len(result.families) > MAX_GUESS):
+        return Family(UNKNOWN, evidence=evidence, possible=result.families)
     if len(result.families) > 1:
         rest = ", ".join(LABELS[name] for name in LABELS if name in result.families and name != family)
         evidence += (f"it could also be for {rest}",)
@@ -134,17 +165,38 @@ def chosen(version: str, family: Family) -> Family:
     return Family(families[0], evidence=("the notes say so",), possible=families)
 
 
-def _apply(rules: Iterable[Rule], found: Callable[[str], bool], start: Narrowed, *, outvoted: str = "") -> Narrowed:
+def _apply(rules: Iterable[Rule], start: Narrowed) -> Narrowed:
     left, evidence = start.families, start.evidence
-    for pattern, families, why in rules:
-        if not found(pattern):
-            continue
+    for _, families, why in rules:
         both = tuple(name for name in left or families if name in families)
-        if not both and outvoted:
-            evidence = (*evidence, f"{why}, but {outvoted}")
-        elif both and both != left:
+        if both and both != left:
             left, evidence = both, (*evidence, why)
     return Narrowed(left, evidence)
+
+
+def _with_metadata(rules: Iterable[Rule], narrowed: Narrowed) -> Narrowed:
+    """What the metadata say, as far as the tensors allow it: the first that names a family decides among the others."""
+    left, evidence = narrowed.families, narrowed.evidence
+    is_named = False
+    for pattern, families, why in rules:
+        both = tuple(name for name in left or families if name in families)
+        is_name = len(families) == 1 and not pattern.startswith("name=")
+        if not both and is_name and not is_named:
+            both = tuple(name for name in families if _has_its_blocks(name, narrowed))
+        if not both:
+            evidence = (*evidence, f"{why}, but its tensors do not fit that")
+        elif both != left:
+            left, evidence = both, (*evidence, why)
+        is_named = is_named or (is_name and bool(both))
+    return Narrowed(left, evidence)
+
+
+def _has_its_blocks(family: str, narrowed: Narrowed) -> bool:
+    """Whether only widths speak against `family`. Those of Stable Diffusion's UNets tell them apart for certain."""
+    if family in UNET:
+        return False
+    beside = {sibling for name in narrowed.families for sibling in SIBLINGS.get(name, ())}
+    return OTHER in narrowed.by_name or family in narrowed.by_name or family in beside
 
 
 @cache  # as many as the tables have lines; compiled when first needed, not at import
@@ -158,22 +210,53 @@ def clue_kinds(pattern: str) -> tuple[str, ...]:
     return tuple(pattern.partition("=")[0].removeprefix("(?:").removesuffix(")").split("|"))
 
 
-def _shape_clues(grouped: Grouped) -> Iterator[str]:
+def _shape_clues(grouped: Grouped, unets: dict[str, None], others: dict[str, None]) -> Iterator[str]:
+    """Clues from measures. Those from names are put into `unets`, with CLIP's, and `others`."""
     widths: set[tuple[str, int]] = set()
     dimensions: set[tuple[str, int]] = set()  # of factors that keep the shape of their weight
+    last: dict[str, int] = {}  # {kind of block: its largest number}
     for name, parts in (*grouped.modules.items(), *((key, {}) for key in grouped.unknown)):
         flat = name.replace(".", "_")
-        telling = TELLING.match(flat)
-        yield telling[0] if telling else flat
-        role = next((role for role, pattern in ROLES if pattern.search(flat)), "")
+        roles: tuple[tuple[str, re.Pattern[str]], ...]
+        if UNET_NAME.search(flat) or "encoder_layers_" in flat:
+            telling = TELLING.match(flat)
+            unets[telling[0] if telling else flat] = None
+            roles = () if OVER_TIME.search(flat) else ROLES
+        else:
+            others.update(dict.fromkeys(_other_clues(name, last)))
+            flat = _core(name).replace(".", "_")
+            roles = OTHER_ROLES
+            if MLP.search(flat) and "up" in parts:
+                yield f"mlp out {parts['up'][0] if parts['up'] else 0}"
+        role = next((role for role, pattern in roles if pattern.search(flat)), "")
         if role and (width := _input_width(parts)):
             widths.add((role, width))
         kept = parts.get("down") or parts.get("diff") or (parts.get("weight") if parts.keys() == {"weight"} else None)
         if role and kept:
             dimensions.add((role, len(kept)))
+    yield from (f"{kind} up to {number}" for kind, number in last.items())
     yield from (f"{role} width {width}" for role, width in widths)
     if ("self", 4) not in dimensions:  # else the writer made all factors 4-D
         yield from (f"proj_in {count}-D" for role, count in dimensions if role == "proj_in")
+
+
+def _other_clues(name: str, last: dict[str, int]) -> Iterator[str]:
+    """Of a module that is in no UNet and no CLIP; `last` takes the numbers of its blocks."""
+    core = _core(name)
+    dotted = NUMBER.sub("N", core)
+    yield dotted.replace(".", "_")
+    if dotted.count(".") > 1:
+        yield dotted
+    if block := BLOCK.search(core.replace(".", "_")):
+        last[block[1]] = max(last.get(block[1], 0), int(block[2][:6]))
+
+
+def _core(name: str) -> str:
+    """The module's path in its model, without the component before it."""
+    if name.startswith(AMBIGUOUS):
+        return f"any_{name.removeprefix('lora_transformer_')}"
+    prefix = PREFIX.match(name)
+    return name[prefix.end() :] if prefix else name
 
 
 def _input_width(parts: Mapping[str, Shape]) -> int | None:
@@ -199,6 +282,8 @@ def _metadata_clues(metadata: Mapping[str, str], civitai_base: str | None) -> It
             value = value.lower() if lower else value
             if clue != "title" or TELLING_TITLE.search(value):  # every file has another one
                 yield f"{clue}={value}"
+            if clue in ("base", "arch"):
+                yield f"says={NO_WORD.sub('', value.lower())}"
     for counts in tag_counts(metadata).values():
         yield from (f"tag={tag}" for tag in TELLING_TAGS if tag in counts or f" {tag}" in counts)
     if civitai_base:
@@ -206,4 +291,5 @@ def _metadata_clues(metadata: Mapping[str, str], civitai_base: str | None) -> It
     config = parsed(metadata, "ot_config")
     if isinstance(config, dict):
         yield f"arch={config.get('model_type', '')}"
+        yield f"says={NO_WORD.sub('', str(config.get('model_type', '')).lower())}"
         yield f"name={str(config.get('base_model_name', '')).lower()}"

@@ -6,6 +6,7 @@ PEFT / diffusers: `lora_adapter_metadata` in the header, or `adapter_config.json
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +20,7 @@ from lib_lora.unpickling import PICKLES
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 CONFIG = "adapter_config.json"
+STARTS = ("init_lora_weights", "lora_init_type", "initialize")
 MAX_TERMS = 30
 MAX_CONFIG = 1024 * 1024  # bytes
 MAX_NUMBER = 1e9  # of alpha and rank
@@ -41,6 +43,7 @@ class Origins:
         self.kohya_oft = metadata.get("ss_network_module") == "networks.oft"
         self.onetrainer = "ot_branch" in metadata or "ot_config" in metadata
         is_random = _word(self.arguments.get("use_data_init")) == "false"
+        self.start = _start(metadata, self.arguments)
         self.singular = "random" if is_random else _word(self.arguments.get("sig_type")) or "principal"
 
     def of(self, module: str) -> Origin:
@@ -57,6 +60,7 @@ class Origins:
             rank=_positive(config.get("r")),
             terms=_terms(config),
             singular=self.singular,
+            start=_start(config) or self.start,
         )
 
     def _config(self, module: str) -> tuple[str, str]:
@@ -71,7 +75,10 @@ class Origins:
 
     def _alpha(self, name: str, config: Mapping[str, Any], path: str) -> float | None:
         found = self._patterns[name].find(path) if name in self._patterns else None
-        return _number(config.get("lora_alpha", config.get("alpha")) if found is None else found)
+        alpha: Any = config.get("lora_alpha", config.get("alpha")) if found is None else found
+        if isinstance(alpha, float) and not math.isfinite(alpha):
+            return math.nan  # a scale is no number then, and its module is refused
+        return _number(alpha)
 
 
 def read_config(path: Path) -> Mapping[str, Any] | None:
@@ -113,6 +120,15 @@ def _by_component(flat: Any) -> dict[str, Mapping[str, Any]]:
 
 def _by_text(patterns: Any) -> dict[str, Any]:
     return patterns if isinstance(patterns, dict) else {}
+
+
+def _start(*told: Mapping[str, Any]) -> str:
+    """How the factors were started, in lower case: PEFT's `init_lora_weights`, or what other trainers call it."""
+    for name in STARTS:
+        for values in told:
+            if isinstance(value := values.get(name), str | bool):
+                return str(value).strip().lower().replace("-", "_")
+    return ""
 
 
 def _terms(config: Mapping[str, Any]) -> int:

@@ -16,6 +16,7 @@ from lib_lora.text import printable
 if TYPE_CHECKING:
     from torch import Tensor
 
+MOTION = "motion_modules"  # in the names of a motion LoRA's layers
 LATENT_CHANNELS = 4  # what an adapter for a text-to-image UNet knows of the wider `conv_in` of an inpainting one
 
 
@@ -144,13 +145,12 @@ def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step
     taken: dict[str, list[Target]] = {}
     matched = 0
     for module, deltas in adapter.modules.items():
-        places = index.find_all(module)
-        if not places:
+        choice = index.find_each(module)
+        if not choice:
             unmatched.append(module)
             continue
         fits = False
-        for part, delta in deltas.items():
-            targets, reason = _fit(delta, [place.get(part) for place in places], part)
+        for delta, targets, reason in _fitting(deltas, choice):
             if not targets:
                 misfits.append(f"{module}: {reason}")
                 continue
@@ -172,6 +172,18 @@ def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step
         notes=(*tag.notes, *_summary(tag.name, adapter.notes)),
     )
     return steps, report
+
+
+def _fitting(
+    deltas: Mapping[str, Delta], choice: Sequence[Sequence[Mapping[str, Target]]]
+) -> list[tuple[Delta, list[Target], str]]:
+    """`(delta, its targets or none, why none)` of the weight and the bias, in the place of `choice` that fits best."""
+    found = []
+    for places in choice:
+        found.append([
+            (delta, *_fit(delta, [place.get(part) for place in places], part)) for part, delta in deltas.items()
+        ])
+    return max(found, key=lambda fitted: sum(bool(targets) for _, targets, _ in fitted))
 
 
 def _overlap(target: Target, other: Target) -> bool:
@@ -209,8 +221,14 @@ def _require_same_base(report: AdapterReport, adapter: Adapter, index: TargetInd
         return  # embeddings alone: their host knows their width
     same = adapter.family.fits(index.family)
     fits = f"{report.name}: {report.matched} of {report.total} layers match"
+    if report.matched == 0 and all(MOTION in module for module in adapter.modules):
+        raise WrongBaseError(
+            f"{report.name} is a motion LoRA of AnimateDiff: its {report.total} layers belong into a motion module, "
+            "which this model does not have; switch AnimateDiff on and draw again"
+        )
     if report.matched == 0 or (same is False and not report.tag.force):
-        bases = f": made for {adapter.family.label}, the checkpoint is {index.family.label}" if same is not True else ""
+        made, has = adapter.family.label, index.family.label
+        bases = f": made for {made}, the checkpoint is {has}" if same is not True and made != has else ""
         hint = f" ({report.misfits[0]})" if report.misfits and same is not False else ""
         raise WrongBaseError(f"{fits}{bases}{hint}; nothing was applied")
     # Lacking modules is no proof where the family is known (a partial checkpoint); layers of other shapes are.

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lib_lora.keys import split_key
+from lib_lora import foreign
+from lib_lora.keys import sort_keys
+from lib_lora.keys.refused import ACCESSORIES, incomplete, refusal
 
 Shape = tuple[int, ...]
 Parts = Mapping[str, Shape]  # {part: shape} of one module
@@ -20,40 +22,36 @@ ALGORITHMS: tuple[tuple[str, tuple[str, ...]], ...] = (  # (name, parts that a m
     ("LoRA", ("up", "down")),
     ("LoHa", ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")),
     ("LoKr", ("lokr_w1", "lokr_w2")),
-    ("LoKr", ("lokr_w1", "lokr_w2_a")),
-    ("LoKr", ("lokr_w1_a", "lokr_w2")),
-    ("LoKr", ("lokr_w1_a", "lokr_w2_a")),
+    ("LoKr", ("lokr_w1", "lokr_w2_a", "lokr_w2_b")),
+    ("LoKr", ("lokr_w1_a", "lokr_w1_b", "lokr_w2")),
+    ("LoKr", ("lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b")),
     ("GLoRA", ("a1", "a2", "b1", "b2")),
     ("OFTv2", ("oft_r",)),
     ("diag-OFT", ("oft_diag",)),
     ("OFT", ("oft_blocks",)),
-    ("T-LoRA", ("q_layer", "p_layer")),
+    ("T-LoRA", ("q_layer", "p_layer", "lambda_layer")),
     ("IA3", ("on_input", "weight")),
     ("Norm", ("w_norm",)),
     ("Norm", ("b_norm",)),
     ("Full", ("diff",)),
     ("Full", ("diff_b",)),
-    ("Full", ("set_weight",)),
 )
 WRAPPERS = {"dora_scale": "DoRA", "magnitude": "DoRA"}  # part -> what it adds to any of them
 
 RANKS = (("down", 0), ("hada_w1_b", 0), ("lokr_w2_b", 0), ("lokr_w1_b", 0), ("a1", None), ("q_layer", 0))
 # (part, axis that is as long as the rank; None: the shorter of the first two)
 
-TEXT_ENCODER_2 = re.compile(r"lora_te2_|text_encoder_2[._]|text_encoders[._]clip_g[._]|.*embedders\.1\.")
-TEXT_ENCODER = re.compile(r"lora_te|text_encoder|cond_stage_model|.*embedders\.\d|(?:base_model\.model\.)?text_model\.")
+TEXT_ENCODER_2 = re.compile(
+    r"lora_te2_|text_encoder_2[._]|text_encoders[._]clip_g[._]|clip_g[._]|.*embedders\.1\.|(?:base_model\.model\.)?text_projection"
+)
+TEXT_ENCODER = re.compile(
+    r"lora_te|text_encoder|cond_stage_model|clip_[lh][._]|t5[._]|.*embedders\.\d"
+    r"|(?:base_model\.model\.)?(?:text_model|encoder\.layers)\."
+)
+ALONE = re.compile(r"(?:base_model\.model\.)?(?:text_model|encoder\.layers)\.")  # of some text encoder
+BIG = 1280  # the width of the second
 BUNDLE = "bundle_emb."
 BUNDLE_PARTS = (".string_to_param.*", ".clip_l", ".clip_g", ".clip_l_out", ".clip_g_out", ".emb_params")
-NO_ADAPTER = (  # (beginning of a tensor's name, what the file is)
-    ("lora_controlnet", "a control LoRA: it needs a ControlNet extension"),
-    ("emb_params", "a textual inversion: it belongs into the embeddings folder"),
-    ("string_to_param", "a textual inversion: it belongs into the embeddings folder"),
-    ("clip_g", "a textual inversion: it belongs into the embeddings folder"),
-    ("control_model.", "a ControlNet: it belongs to a ControlNet extension"),
-    ("model.diffusion_model.", "a checkpoint: it belongs into the Stable-diffusion folder"),
-    ("first_stage_model.", "a VAE: it belongs into the VAE folder"),
-    ("decoder.", "a VAE: it belongs into the VAE folder"),
-)
 
 
 @dataclass(frozen=True)
@@ -86,19 +84,24 @@ def survey(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Su
     wrappers: dict[str, None] = {}
     ranks: Counter[int] = Counter()
     components: set[str] = set()
+    incomplete_ones: list[str] = []
+    refused = ""
     for module, parts in modules.items():
         name = algorithm_of(module, parts)
         if not name:
-            unknown.append(f"{module} ({', '.join(sorted(parts))})")
+            incomplete_ones.append(f"{module} ({', '.join(sorted(parts))})")
+            if not refused and not parts.keys() <= ACCESSORIES:
+                refused = f"{module}: {refusal(parts) or incomplete(parts)}"
             continue
         algorithms[name] += 1
         wrappers.update((wrapper, None) for part, wrapper in WRAPPERS.items() if part in parts)
-        components.add(component_of(module))
+        components.add(component_of(module, parts))
         if rank := rank_of(parts):
             ranks[rank] += 1
     count = algorithms.total()
     if "LoCon" in algorithms:  # a LoCon file is LoRA plus convolutions: one name says it
         del algorithms["LoRA"]
+    first_unknown = next(iter((*unknown, *incomplete_ones)), None)
     return Survey(
         algorithms=(*(name for name, _ in algorithms.most_common()), *wrappers),
         ranks=(min(ranks), max(ranks)) if ranks else None,
@@ -106,29 +109,27 @@ def survey(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Su
         modules=count,
         components=tuple(sorted(components, key=lambda name: (name != "unet", name))),
         embeddings=embeddings,
-        unknown=tuple(unknown),
-        refused=_refused(shapes, count, embeddings),
+        unknown=(*unknown, *incomplete_ones),
+        refused=foreign.why_none(shapes, usable=bool(count or embeddings), refused=refused, unknown=first_unknown),
     )
 
 
 def group(shapes: Mapping[str, Shape]) -> Grouped:
     """Sort the tensors of an adapter, {name: shape}, by module."""
-    modules: dict[str, dict[str, Shape]] = {}
     embeddings: dict[str, None] = {}
-    unknown: list[str] = []
-    for key, shape in shapes.items():
+    for key in shapes:
         if key.startswith(BUNDLE):
             end = next((part for part in BUNDLE_PARTS if key.endswith(part)), "")
             embeddings[key[len(BUNDLE) :].removesuffix(end)] = None
-        elif found := split_key(key):
-            modules.setdefault(found[0], {})[found[1]] = shape
-        else:
-            unknown.append(key)
+    keys, unknown = sort_keys(key for key in shapes if not key.startswith(BUNDLE))
+    modules = {module: {part: shapes[key] for part, key in parts.items()} for module, parts in keys.items()}
     return Grouped(modules, tuple(embeddings), tuple(unknown))
 
 
 def algorithm_of(module: str, parts: Parts) -> str:
-    """ "LoCon"; empty if the module is incomplete or not understood."""
+    """ "LoCon"; empty if the module is incomplete, refused or not understood."""
+    if refusal(parts):
+        return ""
     name = next((name for name, needed in ALGORITHMS if all(part in parts for part in needed)), "")
     if name == "LoRA" and ("mid" in parts or _is_convolution(parts["down"])):
         return "LoCon"
@@ -146,22 +147,17 @@ def rank_of(parts: Parts) -> int | None:
     return None
 
 
-def component_of(module: str) -> str:
-    """Where a module belongs by its spelling: `unet`, `text_encoder` or `text_encoder_2`."""
-    if TEXT_ENCODER_2.match(module):
+def component_of(module: str, parts: Parts) -> str:
+    """Where a module belongs by its spelling: `unet`, `text_encoder` or `text_encoder_2`; a bare one by its width."""
+    if TEXT_ENCODER_2.match(module) or (ALONE.match(module) and BIG in _sizes(parts)):
         return "text_encoder_2"
     return "text_encoder" if TEXT_ENCODER.match(module) else "unet"
+
+
+def _sizes(parts: Parts) -> set[int]:
+    return {size for shape in parts.values() for size in shape}
 
 
 def _is_convolution(down: Shape) -> bool:
     """Larger than 1 x 1: kohya's plain LoRA covers 1 x 1 convolutions too."""
     return len(down) == 4 and down[2] * down[3] > 1
-
-
-def _refused(shapes: Mapping[str, Shape], modules: int, embeddings: tuple[str, ...]) -> str:
-    if not modules and not embeddings:
-        for start, what in NO_ADAPTER:
-            if any(key.startswith(start) for key in shapes):
-                return what
-        return f"not an adapter: none of its {len(shapes)} tensors belongs to a known algorithm"
-    return NO_ADAPTER[0][1] if NO_ADAPTER[0][0] in shapes else ""

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from lib_lora import families
-from lib_lora.keys import ModuleName, layout, names, sd3, spellings
-from lib_lora.keys.names import ENCODERS, Encoder
+from lib_lora.keys import ModuleName, diffusers, layout, motion, names, sd3, spellings
+from lib_lora.keys.names import ENCODERS, Encoder, flat
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 UNET_ROOT = "model.diffusion_model"
 WRAPPERS = ("module.", "_orig_mod.")  # left in keys by DDP and torch.compile
+PEFT_FLAT = "base_model_model_"
 
 Shape = tuple[int, ...]
 Found = TypeVar("Found")
@@ -70,15 +72,38 @@ class TargetIndex:
     keys: frozenset[str] = field(repr=False)  # the parameters that can be targets
     # What files know as one module and this model as several (q, k and v), whose rows stand one below the other.
     fused: Mapping[str, tuple[Mapping[str, Target], ...]] = field(default_factory=dict, repr=False)
+    # Modules of text encoders as a file names them that does not say for which encoder it is: those of each encoder.
+    either: Mapping[str, tuple[Mapping[str, Target], ...]] = field(default_factory=dict, repr=False)
 
     def find(self, module: str) -> Mapping[str, Target] | None:
         """The targets of a module as a file spells it, or None if this model has no such module."""
-        return _find(self.modules, module)
+        return _find(self.modules, module) or self._find_flat(module)
 
     def find_all(self, module: str) -> tuple[Mapping[str, Target], ...]:
         """The same as `find`, and all of them where one module of the file is several here; empty if there is none."""
+        return next(iter(self.find_each(module)), ())
+
+    def find_each(self, module: str) -> tuple[tuple[Mapping[str, Target], ...], ...]:
+        """What `find_all` finds in each place that the spelling may mean: more than one only if it does not tell."""
         found = _find(self.modules, module)
-        return (found,) if found is not None else _find(self.fused, module) or ()
+        if found is not None:
+            return ((found,),)
+        if pieces := _find(self.fused, module):
+            return (pieces,)
+        if choice := _find(self.either, module):
+            return tuple((each,) for each in choice)
+        found = self._find_flat(module)
+        return () if found is None else ((found,),)
+
+    def _find_flat(self, module: str) -> Mapping[str, Target] | None:
+        """By the name without its dots, which converters leave in part of it: `lora_unet_down_blocks.0.attentions…`."""
+        name = flat(module).replace(PEFT_FLAT, "")
+        return self._flat.get(name) or self._flat.get(f"{name}_0" if name.endswith("to_out") else "")
+
+    @cached_property
+    def _flat(self) -> dict[str, Mapping[str, Target]]:
+        return {flat(spelling): targets for spelling, targets in self.modules.items()}
+
 
     def with_new_biases(self, weights: Collection[str]) -> TargetIndex:
         """The same, with a bias as target for each of `weights` (their keys) that has none; its host can make one."""
@@ -94,9 +119,11 @@ class TargetIndex:
                 made[id(targets)] = {**targets, "bias": bias}
             return made[id(targets)]
 
-        fused = {module: tuple(map(complete, pieces)) for module, pieces in self.fused.items()}
         return replace(
-            self, modules={module: complete(targets) for module, targets in self.modules.items()}, fused=fused
+            self,
+            modules={module: complete(targets) for module, targets in self.modules.items()},
+            fused={module: tuple(map(complete, pieces)) for module, pieces in self.fused.items()},
+            either={module: tuple(map(complete, choice)) for module, choice in self.either.items()},
         )
 
 
@@ -168,7 +195,11 @@ def _index(entries: Iterable[tuple[ModuleName, str, Target]], family: families.F
     spelled = {spelling: targets for module, targets in by_module.items() for spelling in spellings(module)}
     keys = frozenset(target.key for targets in by_module.values() for target in targets.values())
     fused = {spelling: pieces for module, pieces in _fused(by_module) for spelling in spellings(module)}
-    return TargetIndex(family, spelled, keys, fused)
+    either: dict[str, tuple[Mapping[str, Target], ...]] = {}
+    for module, targets in by_module.items():
+        for spelling in diffusers.spell_alone(module):
+            either[spelling] = (*either.get(spelling, ()), targets)
+    return TargetIndex(family, spelled, keys, fused, either)
 
 
 def _fused(
@@ -215,7 +246,8 @@ def _checkpoint_targets(key: str, shape: Shape, layers: int) -> Iterator[tuple[M
         path, _, part = key.removeprefix(f"{UNET_ROOT}.").rpartition(".")
         name = layout.unet_from_native(path, layers)
         if name is not None and part in ("weight", "bias"):
-            yield ModuleName(name, path), part, Target(key, "unet", shape)
+            native = motion.original(name) if motion.MARK in name else path
+            yield ModuleName(name, native), part, Target(key, "unet", shape)
         elif part in ("weight", "bias"):
             yield from _sd3_targets(key, path, part, shape)
         return

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from lib_lora import foreign
 from lib_lora.errors import AdapterFileError
 from lib_lora.kinds import AGAIN, UNPACK
 from lib_lora.opening import open_file
@@ -22,7 +23,6 @@ from lib_lora.pickles import ITEMSIZES, CutError, PickledTensor, PickleError, St
 
 MAX_PICKLE = 50 * 1024 * 1024  # bytes of `data.pkl`: the listing, without the tensors
 MAX_RECORDS = 200_000  # of an archive; a checkpoint with its optimizer has 10,000
-MAX_NAME = 2000  # characters of a tensor's name
 MOST_SHARED = 4  # times the file's size that its tensors may have together: some share their bytes, as tied weights do
 FIRST_LOOK = 1 << 20  # bytes of an old file that are tried before more
 END, ZIP64_PLACE, ZIP64_END, RECORD, LOCAL = b"PK\5\6", b"PK\6\7", b"PK\6\6", b"PK\1\2", b"PK\3\4"
@@ -120,23 +120,17 @@ def begin_of(file: BinaryIO, place: Place) -> int:
 
 
 def _named(loaded: Any, name: str) -> Iterator[tuple[str, PickledTensor]]:
-    """Tensors by name; those one level deeper by `outer.inner`, so that it can be seen what such a file is."""
+    """Tensors by name; those that lie deeper by `outer.inner`, so that it can be seen what such a file is."""
     if type(loaded) is dict and type(loaded.get("state_dict")) is dict:
         loaded = loaded["state_dict"]
     if type(loaded) is not dict:
         raise AdapterFileError(f"{name}: holds no tensors by name")
-    yield from ((_key(key), value) for key, value in loaded.items() if type(value) is PickledTensor)
-    seen = set()
-    for key, group in loaded.items():
-        if type(group) is dict and id(group) not in seen:
-            seen.add(id(group))  # a group under a second name would be read as often as it is named
-            yield from ((_key(f"{key}.{inner}"), tensor) for inner, tensor in group.items()
-                        if type(tensor) is PickledTensor)  # fmt: skip
+    yield from ((_key(key), tensor) for key, tensor in foreign.named(loaded, PickledTensor))
 
 
 def _key(key: Any) -> str:
     text = str(key)
-    if len(text) > MAX_NAME:
+    if len(text) > foreign.MAX_NAME:
         raise PickleError("a tensor's name is too long")
     return text
 

@@ -52,6 +52,15 @@ at 0 nothing changes, at 0.5 half as much as at 1, for DoRA, OFT and BOFT too.
 | dyn | the first ranks of LoRA, with the scale of the full rank |
 | OFT v2 on convolutions | OneTrainer's files turn the other way than PEFT's; told by metadata, `scaled_oft`, or kohya's spelling |
 | T-LoRA | started from singular vectors that the file leaves out: taken from the weight at hand, exact on the checkpoint that it was trained on; it is told |
+| PiSSA, OLoRA, MiLoRA (PEFT's `init_lora_weights`) | training took a part out of the base first: computed from the weight at hand as for T-LoRA, and told; files that PEFT converted are plain LoRA |
+| CorDA, LoRA-GA, LoftQ, PiSSA by random iterations | what they took out depended on more than the weight: refused |
+| `oft_diag` | a rotation R, or R - I of the days before LyCORIS 2.0.0: whichever has mutually orthogonal rows |
+| all values zero | it changes nothing, which is told, by `info` too |
+| values or scales that are no finite numbers, or absurdly large | the module is refused |
+| a module that brings parts that are not understood (a trained bias, PEFT's newer tuners) | refused: never half of it |
+| a module spelt dotted and flat in one file | is one module, as diffusers' converter leaves the magnitudes of DoRA |
+| PEFT's folder of one text encoder | which one it is for, its width tells |
+| AnimateDiff's motion LoRAs | applied while the model has the motion modules, else named |
 | a bias that the model does not have | is made while the adapter is active and unmade after; a checkpoint file has no place for it, which is told |
 | one module named twice | the first spelling counts |
 | packed q, k, v | any subset of them; a packed adapter on a model that keeps them apart is cut by rows, and the other way round |

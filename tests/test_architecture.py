@@ -16,8 +16,8 @@ PACKAGE = ROOT / "lib_lora"
 # What stands in one line may import only what stands in it or above it.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "text", "opening", "write", "tag", "metadata", "kinds", "header", "survey", "hashes", "keys",
-               "families", "family_rules", "pickles", "torch_file"}),
-    frozenset({"algorithms", "unpickling", "containers", "foreign", "origin", "patterns"}),
+               "families", "family_rules", "pickles", "torch_file", "foreign"}),
+    frozenset({"algorithms", "unpickling", "containers", "origin", "patterns"}),
     frozenset({"files", "sidecar", "library", "adapter", "targets"}),
     frozenset({"plan", "fold", "slots", "originals", "fresh", "exact", "books", "bypass", "patch", "host"}),
     frozenset({"session"}),
@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 TORCH_FREE = (
     "tag", "errors", "text", "opening", "write", "header", "metadata", "families", "survey", "sidecar", "files",
-    "hashes", "library", "keys", "browser", "kinds", "pickles", "torch_file",
+    "hashes", "library", "keys", "browser", "kinds", "pickles", "torch_file", "foreign",
 )
 
 

@@ -22,7 +22,9 @@ from lib_lora.algorithms.norm import Norm, NormBias
 from lib_lora.algorithms.oft import Oft
 from lib_lora.algorithms.oft2 import Oft2
 from lib_lora.algorithms.residual import Residual
+from lib_lora.algorithms.started import Started
 from lib_lora.algorithms.tlora import Tlora
+from lib_lora.keys.refused import ACCESSORIES, REFUSED, incomplete, refusal
 
 # For a weight: the first that finds its parts.
 ALGORITHMS: tuple[Callable[[Parts], Delta | None], ...] = (
@@ -40,6 +42,7 @@ ALGORITHMS: tuple[Callable[[Parts], Delta | None], ...] = (
 )
 # Around what was found for the weight.
 WRAPPERS: tuple[Callable[[Delta, Parts], Delta], ...] = (
+    Started.wrap,
     Residual.wrap,
     Dora.wrap,
 )
@@ -49,21 +52,6 @@ BIASES: tuple[Callable[[Parts], Delta | None], ...] = (
     NormBias.from_parts,
     FullBias.from_parts,
 )
-# Parts of algorithms that are known by name only: their module is refused, not misread.
-REFUSED: dict[str, str] = {
-    "set_weight": "it replaces the weight at any strength (a Flux tool's file), which is not supported",
-    "reshape_weight": "it needs a weight of another shape (a Flux control LoRA), which is not supported",
-    **{part: f"trained with PEFT's {name}, which is not supported" for part, name in {
-        "lora_E": "AdaLoRA", "ranknum": "AdaLoRA", "vera_lambda_b": "VeRA", "vera_lambda_d": "VeRA",
-        "vera_A": "VeRA", "vera_B": "VeRA", "hra_u": "HRA", "miss_block": "MiSS", "bone_block": "Bone",
-        "boft_R": "BOFT", "boft_s": "BOFT",
-        "ia3_l": "IA3", "fourierft_spectrum": "FourierFT", "vblora_logits_A": "VB-LoRA", "vblora_logits_B": "VB-LoRA",
-        "randlora_lambda": "RandLoRA", "randlora_gamma": "RandLoRA", "shira_weight": "SHiRA", "c3a_kernel": "C3A",
-        "road_theta": "RoAd", "road_alpha": "RoAd", "lora_embedding_A": "LoRA of embeddings",
-        "lora_embedding_B": "LoRA of embeddings"}.items()},
-}  # fmt: skip
-# What says nothing alone, so that a module with nothing else is not an incomplete one but unknown.
-ACCESSORIES = frozenset({"weight", "alpha", "scale", "scalar"})
 
 
 def read_module(
@@ -73,9 +61,8 @@ def read_module(
 
     Raises PartsError if the module cannot be used: incomplete, contradictory, or of an unsupported algorithm.
     """
-    for part in tensors:
-        if part in REFUSED:
-            raise PartsError(REFUSED[part])
+    if (reason := refusal(tensors)) is not None:
+        raise PartsError(reason)
     parts = Parts(tensors, origin)
     found: dict[str, Delta] = {}
     weight = next((delta for read in ALGORITHMS if (delta := read(parts)) is not None), None)
@@ -87,10 +74,11 @@ def read_module(
     if bias is not None:
         found["bias"] = bias
     if not found and not tensors.keys() <= ACCESSORIES:
-        raise PartsError(
-            f"incomplete: {' and '.join(sorted(tensors))} alone {'is' if len(tensors) == 1 else 'are'} not enough"
-        )
+        raise PartsError(incomplete(tensors))
     return found, sorted(parts.tensors), parts.notes
 
 
-__all__ = ["ALGORITHMS", "BIASES", "REFUSED", "WRAPPERS", "Delta", "Origin", "Parts", "PartsError", "read_module"]
+__all__ = [
+    "ACCESSORIES", "ALGORITHMS", "BIASES", "REFUSED", "WRAPPERS", "Delta", "Origin", "Parts", "PartsError",
+    "read_module",
+]  # fmt: skip

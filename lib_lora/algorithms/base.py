@@ -11,6 +11,7 @@ All arithmetic is in float32 or wider whatever the dtype of file and model; the 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -20,6 +21,7 @@ from torch import Tensor
 
 Shape = tuple[int, ...]
 SLICE = {True: 1 << 20, False: 1 << 22}  # entries at a time: on a CPU what its cache holds, else fewer calls
+MAX_SCALE = 1e6  # more is no training but a broken alpha
 MAX_CORE = 4096  # ranks of a Tucker core; more is no adapter but an attempt to fill the memory
 
 
@@ -40,6 +42,7 @@ class Origin:
     rank: float | None = None  # the configured one: with `alpha` the scale of factors that are stored whole
     terms: int = 5  # of OFT v2's Neumann series; 0: none, but the whole Cayley transform
     singular: str = "principal"  # which singular vectors T-LoRA started from
+    start: str = ""  # how PEFT started the factors, where it says: "pissa", "olora", ...
 
 
 class Parts:
@@ -95,6 +98,8 @@ class Parts:
         if scale is None:
             scale = 1.0 if alpha is None or rank is None else alpha / (rank**0.5 if root else rank)
         scale *= 1.0 if scalar is None else scalar
+        require(math.isfinite(scale), "its scale is no finite number")
+        require(abs(scale) <= MAX_SCALE, f"its scale is {scale:.3g}, which would only make black pictures")
         self.scale = scale
         return scale
 

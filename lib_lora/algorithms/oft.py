@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lib_lora.algorithms.base import Delta, Parts, Shape, like, precise, require, show
 
+EVEN = 1e-4  # mean square of a cosine that may come from rounding
 Turns = dict[tuple[torch.device, torch.dtype], Tensor]  # R - I where it was needed last
 
 
@@ -67,9 +68,31 @@ class Oft(Delta):
         blocks = precise(self.blocks, weight)
         if not self.is_rotation:
             return cayley(skew(blocks, self.constraint))
-        if blocks.diagonal(dim1=1, dim2=2).mean() < 0.5:  # the days before LyCORIS 2.0.0: stored without the identity
-            return blocks
-        return blocks - torch.eye(blocks.shape[1], dtype=blocks.dtype, device=blocks.device)
+        identity = torch.eye(blocks.shape[1], dtype=blocks.dtype, device=blocks.device)
+        # In the days before LyCORIS 2.0.0 it was stored without the identity.
+        return blocks if _is_nearer_to_a_rotation(blocks + identity, blocks) else blocks - identity
+
+
+def _is_nearer_to_a_rotation(one: Tensor, other: Tensor) -> bool:
+    """Whose rows are mutually orthogonal, however long `rescale` made them; where both are so, whose have length 1.
+
+    Two rows of a rotation plus or minus the identity are always orthogonal, and small turns nearly so.
+    """
+    skew_one, skew_other = _skewness(one), _skewness(other)
+    if max(skew_one, skew_other) > EVEN:
+        return skew_one < skew_other
+    return _stretch(one) < _stretch(other)
+
+
+def _skewness(blocks: Tensor) -> float:
+    """Mean square of the cosines between rows of one block."""
+    rows = torch.nn.functional.normalize(blocks, dim=2)
+    angles = rows @ rows.mT
+    return float((angles - torch.diag_embed(angles.diagonal(dim1=1, dim2=2))).square().mean())
+
+
+def _stretch(blocks: Tensor) -> float:
+    return float((blocks.norm(dim=2) - 1).abs().mean())
 
 
 def turn_once(known: Turns, make: Callable[[Tensor], Tensor], weight: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts, Shape, like, precise, require, require_rank, wrong_shape
+from lib_lora.algorithms.base import Delta, Parts, Shape, like, matrix, precise, require, require_rank, wrong_shape
+from lib_lora.algorithms.started import singular_part
 
 NOTE = "T-LoRA is exact only on the checkpoint that it was trained on: its file leaves out where it started from"
 STARTS = ("principal", "last", "middle")  # singular values: the largest, the smallest, those in the middle
@@ -56,14 +57,5 @@ class Tlora(Delta):
 
     def value(self, weight: Tensor) -> Tensor:
         trained = like(self.up, weight) * like(self.values, weight) @ like(self.down, weight)
-        return (trained - like(self._started(weight), weight)).reshape(weight.shape) * self.scale
-
-    def _started(self, weight: Tensor) -> Tensor:
-        """(o, i)."""
-        left, values, right = torch.linalg.svd(
-            precise(weight.reshape(weight.shape[0], -1), weight), full_matrices=False
-        )
-        rest = max(values.shape[0] - self.rank, 0)
-        begin = {"principal": 0, "last": rest, "middle": rest // 2}[self.start]
-        chosen = slice(begin, begin + self.rank)
-        return left[:, chosen] * values[chosen] @ right[chosen]
+        started = singular_part(precise(matrix(weight), weight), self.rank, self.start)
+        return (trained - like(started, weight)).reshape(weight.shape) * self.scale

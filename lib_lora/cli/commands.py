@@ -95,6 +95,7 @@ def info(options: argparse.Namespace) -> int:
         "Size": _megabytes(told["size"]),
         "Short hash": told["hashes"]["short"],
         "SHA-256": told["hashes"]["sha256"],
+        "Beware": "; ".join(told["warnings"]),
         "Not understood": f"{len(told['unknown'])} tensors, such as {told['unknown'][0]}" if told["unknown"] else "",
     }
     shown = [(f"{label}:", printable(str(value))) for label, value in rows.items() if value]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora import families
+from lib_lora.cli.values import value_warnings
 from lib_lora.errors import AdapterFileError
 from lib_lora.hashes import hash_file, short_hash
 from lib_lora.header import read_header
@@ -28,11 +29,13 @@ def inspect(path: Path) -> dict[str, Any]:
     if kind := strange(os.stat(path).st_mode):
         raise AdapterFileError(f"{path}: it is {kind}, not a file")
     metadata: Mapping[str, str] = {}
+    warnings: list[str] = []
     if kind_of(path) == TORCH:
         shapes = read_shapes(path)
     else:
         header = read_header(path)
         shapes, metadata = header.shapes, header.metadata
+        warnings = value_warnings(path, header)
     content = survey(shapes)
     if content.refused:
         raise AdapterFileError(f"{path.name} is {content.refused}")
@@ -66,4 +69,5 @@ def inspect(path: Path) -> dict[str, Any]:
             "autov1": hashes.autov1,
         },
         "unknown": list(content.unknown),
+        "warnings": warnings,
     }

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lib_lora.keys import comfy, diffusers, kohya, lycoris, sd3
+from lib_lora.keys import comfy, diffusers, kohya, lycoris, omi, sd3
 from lib_lora.keys.names import Encoder, ModuleName
-from lib_lora.keys.split import split_key
+from lib_lora.keys.split import Sorted, sort_keys, split_key
 
 Spelling = Callable[[ModuleName], Iterator[str]]
 
@@ -21,6 +21,7 @@ SPELLINGS: tuple[Spelling, ...] = (
     lycoris.spell,
     diffusers.spell,
     comfy.spell,
+    omi.spell,
     sd3.spell,
 )
 
@@ -31,4 +32,4 @@ def spellings(module: ModuleName) -> Iterator[str]:
         yield from spell(module)
 
 
-__all__ = ["SPELLINGS", "Encoder", "ModuleName", "spellings", "split_key"]
+__all__ = ["SPELLINGS", "Encoder", "ModuleName", "Sorted", "sort_keys", "spellings", "split_key"]

@@ -19,3 +19,11 @@ def spell(module: ModuleName) -> Iterator[str]:
         for path in with_and_without_text_model(module.diffusers):
             yield f"{component}.{path}"
             yield f"{component}.{PEFT}{path}"
+
+
+def spell_alone(module: ModuleName) -> Iterator[str]:
+    """A text encoder's module in a file that holds nothing else, as PEFT saves it: which encoder, it does not say."""
+    if module.encoder is not None:
+        for path in with_and_without_text_model(module.diffusers):
+            yield path
+            yield f"{PEFT}{path}"

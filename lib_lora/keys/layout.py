@@ -16,6 +16,8 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from lib_lora.keys import motion
+
 FIXED = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
@@ -54,6 +56,7 @@ BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|u
 MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
 NATIVE_MIDDLE = re.compile(r"middle_block\.(\d+)\.(.+)")
 NATIVE_BLOCK = re.compile(r"(input|output)_blocks\.(\d+)\.(\d+)\.(.+)")
+NATIVE_MOTION = re.compile(r"(input_blocks|output_blocks|middle_block)\.(\d+)(?:\.\d+)?\.(temporal_transformer\..+)")
 NATIVE_DOWNSAMPLER = re.compile(r"input_blocks\.(\d+)\.0\.op")
 
 
@@ -72,6 +75,8 @@ def resnets_per_block(names: Collection[str]) -> int:
 
 def unet_to_native(name: str, names: Collection[str], layers: int) -> str | None:
     """The CompVis name of a diffusers UNet module; `names`: all of that UNet. None if it has none."""
+    if motion.MARK in name:
+        return motion.original(name)
     if name in FIXED:
         return FIXED[name]
     if middle := MIDDLE.fullmatch(name):
@@ -97,6 +102,8 @@ def unet_from_native(name: str, layers: int) -> str | None:
     """The diffusers name of a CompVis UNet module, or None."""
     if name in FIXED_BACK:
         return FIXED_BACK[name]
+    if match := NATIVE_MOTION.fullmatch(name):
+        return motion.injected(match[1], int(match[2]), match[3], layers)
     if middle := NATIVE_MIDDLE.fullmatch(name):
         if middle[1] == "1":
             return f"mid_block.attentions.0.{middle[2]}"

@@ -14,18 +14,22 @@ class Encoder:
     diffusers: tuple[str, ...]  # component names
     comfy: str  # folder name under text_encoders.
     checkpoint: str  # key prefix in a checkpoint file
+    omi: tuple[str, ...]  # OneTrainer's component names
 
 
-SD1 = Encoder(("lora_te", "lora_te1"), ("text_encoder",), "clip_l", "cond_stage_model.transformer")
-SD2 = Encoder(("lora_te", "lora_te1"), ("text_encoder",), "clip_h", "cond_stage_model.model")
-SDXL_1 = Encoder(("lora_te1", "lora_te"), ("text_encoder",), "clip_l", "conditioner.embedders.0.transformer")
-SDXL_2 = Encoder(("lora_te2",), ("text_encoder_2",), "clip_g", "conditioner.embedders.1.model")
-REFINER = Encoder(
-    ("lora_te", "lora_te1", "lora_te2"), ("text_encoder_2", "text_encoder"), "clip_g", "conditioner.embedders.0.model"
+SD1 = Encoder(("lora_te", "lora_te1"), ("text_encoder",), "clip_l", "cond_stage_model.transformer", ("clip_l",))
+SD2 = Encoder(("lora_te", "lora_te1"), ("text_encoder",), "clip_h", "cond_stage_model.model", ("clip_l", "clip_h"))
+SDXL_1 = Encoder(
+    ("lora_te1", "lora_te"), ("text_encoder",), "clip_l", "conditioner.embedders.0.transformer", ("clip_l",)
 )
-SD3_1 = Encoder(("lora_te1", "lora_te"), ("text_encoder",), "clip_l", "text_encoders.clip_l.transformer")
-SD3_2 = Encoder(("lora_te2",), ("text_encoder_2",), "clip_g", "text_encoders.clip_g.transformer")
-SD3_3 = Encoder(("lora_te3",), ("text_encoder_3",), "t5xxl", "text_encoders.t5xxl.transformer")
+SDXL_2 = Encoder(("lora_te2",), ("text_encoder_2",), "clip_g", "conditioner.embedders.1.model", ("clip_g",))
+REFINER = Encoder(
+    ("lora_te", "lora_te1", "lora_te2"), ("text_encoder_2", "text_encoder"), "clip_g", "conditioner.embedders.0.model",
+    ("clip_g", "clip_l"),
+)  # fmt: skip
+SD3_1 = Encoder(("lora_te1", "lora_te"), ("text_encoder",), "clip_l", "text_encoders.clip_l.transformer", ("clip_l",))
+SD3_2 = Encoder(("lora_te2",), ("text_encoder_2",), "clip_g", "text_encoders.clip_g.transformer", ("clip_g",))
+SD3_3 = Encoder(("lora_te3",), ("text_encoder_3",), "t5xxl", "text_encoders.t5xxl.transformer", ("t5",))
 ENCODERS = (SD1, SD2, SDXL_1, SDXL_2, REFINER, SD3_1, SD3_2, SD3_3)
 
 

@@ -6,14 +6,15 @@ names under which LyCORIS and PEFT save them. PEFT may put its adapter's name in
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from functools import lru_cache
+from typing import NamedTuple
 
-FOREIGN = (
-    "lora_E", "ranknum", "vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B", "hra_u", "miss_block", "bone_block",
-    "boft_R", "boft_s", "ia3_l", "fourierft_spectrum", "vblora_logits_A", "vblora_logits_B", "randlora_lambda",
-    "randlora_gamma", "shira_weight", "c3a_kernel", "road_theta", "road_alpha", "lora_embedding_A",
-    "lora_embedding_B",
-)  # fmt: skip
+from lib_lora.keys.names import flat
+from lib_lora.keys.refused import PEFT_TUNERS
+
+PEFT_PARTS = frozenset(part for parts in PEFT_TUNERS.values() for part in parts)
 PARTS: dict[str, str] = {
     # LoRA family
     "lora_up.weight": "up",
@@ -38,6 +39,7 @@ PARTS: dict[str, str] = {
     "dora_scale": "dora_scale",
     "lora_magnitude_vector": "magnitude",
     "lora_magnitude_vector.weight": "magnitude",
+    "magnitude": "magnitude",  # ai-toolkit
     # LoHa, LoKr
     **{name: name for name in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2")},
     **{
@@ -69,29 +71,86 @@ PARTS: dict[str, str] = {
     "p_layer.weight": "p_layer",
     "lambda_layer": "lambda_layer",
     # known only to be refused by name
-    **{name: name for name in FOREIGN},
+    **{name: name for name in PEFT_PARTS},
 }
 LONGEST = max(part.count(".") + 1 for part in PARTS)
-NAMED_BY_PEFT = ("lora_A", "lora_B", "lora_magnitude_vector", "oft_R")  # an adapter's name may follow these
+NAMED_BY_PEFT = PEFT_PARTS | {"lora_A", "lora_B", "lora_magnitude_vector", "oft_R"}  # an adapter's name may follow
+DEFAULT = re.compile(r"default(?:_\d+)?")  # the name that PEFT gives, behind any part
+ENDS = ("weight", "bias", "scaled_oft")
 
 # The old attention processors of diffusers put the projection's name into the suffix.
 OLD_PROJECTIONS = {"to_q_lora": "to_q", "to_k_lora": "to_k", "to_v_lora": "to_v", "to_out_lora": "to_out.0"}
 OLD_TEXT_PROJECTIONS = {"to_q_lora": "q_proj", "to_k_lora": "k_proj", "to_v_lora": "v_proj", "to_out_lora": "out_proj"}
 
 
+class Sorted(NamedTuple):
+    """The keys of a file by the module that they belong to."""
+
+    modules: dict[str, dict[str, str]]  # {module: {part: key}}
+    unknown: list[str]  # keys that are no part of any
+
+
+def sort_keys(keys: Iterable[str]) -> Sorted:
+    """Sort the keys of a file. What stands in it under a dotted and under a flat name is one module.
+
+    diffusers' own converter writes `…attn2_to_k.lora_up.weight` beside `…attn2.to_k.lora_magnitude_vector`.
+    """
+    modules: dict[str, dict[str, str]] = {}
+    unknown: list[str] = []
+    for key in keys:
+        found = split_key(key)
+        if found is None or found[1] in modules.get(found[0], ()):
+            unknown.append(key)
+        else:
+            modules.setdefault(found[0], {})[found[1]] = key
+    _join_spellings(modules)
+    unknown = [key for key in unknown if not _joined_bias(key, modules)]
+    return Sorted(modules, unknown)
+
+
+def _join_spellings(modules: dict[str, dict[str, str]]) -> None:
+    """Put together what is one module in two spellings, unless both have one part: then it is there twice."""
+    spelled: dict[str, str] = {}
+    for module in list(modules):
+        first = spelled.setdefault(flat(module), module)
+        if first != module and modules[first].keys().isdisjoint(modules[module]):
+            kept, other = sorted((first, module), key=lambda name: -len(modules[name]))
+            modules[kept] |= modules.pop(other)
+            spelled[flat(module)] = kept
+
+
+def _joined_bias(key: str, modules: dict[str, dict[str, str]]) -> bool:
+    """True for a module's own trained bias, which is put to its parts: without it half of the module would be used."""
+    module, _, last = key.rpartition(".")
+    module = module.removesuffix(".base_layer")
+    if last != "bias" or modules.get(module, {}).keys() <= {"weight"}:
+        return False
+    modules[module].setdefault("bias", key)
+    return True
+
+
 @lru_cache(maxsize=8192)  # the adapters of one trainer have the same keys
 def split_key(key: str) -> tuple[str, str] | None:
     """`("module", "part")` of a tensor's key, or None if no known part ends it."""
     words = key.split(".")
-    if (len(words) > 2 and words[-3] in NAMED_BY_PEFT) or (len(words) > 1 and words[-2] == "lora_magnitude_vector"):
-        unnamed = [*words[:-2], words[-1]] if words[-1] in ("weight", "bias", "scaled_oft") else words[:-1]
+    if unnamed := _without_adapter(words):
         found = _split(unnamed)
         if found and found[1] != "weight":
             return found
     return _split(words) or _split_old_processor(words)
 
 
+def _without_adapter(words: list[str]) -> list[str] | None:
+    """The words without the adapter's name that PEFT may have put behind the part: `lora_A.default.weight`."""
+    end = len(words) - (words[-1] in ENDS)
+    if end > 2 and (words[end - 2] in NAMED_BY_PEFT or DEFAULT.fullmatch(words[end - 1])):
+        return [*words[: end - 1], *words[end:]]
+    return None
+
+
 def _split(words: list[str]) -> tuple[str, str] | None:
+    if len(words) > 2 and words[-2] in PEFT_PARTS and words[-1] in ENDS:
+        words = words[:-1]
     for length in range(min(LONGEST, len(words) - 1), 0, -1):
         part = PARTS.get(".".join(words[-length:]))
         if part is None or (part == "weight" and words[-2] in ("up", "down")):
