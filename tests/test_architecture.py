@@ -15,7 +15,8 @@ PACKAGE = ROOT / "lib_lora"
 
 # What stands in one line may import only what stands in it or above it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "tag", "metadata", "header", "survey", "hashes", "keys", "families", "family_rules"}),
+    frozenset({"errors", "typed_number", "tag_scan", "tag", "words", "metadata", "header", "survey", "hashes", "keys",
+               "families", "family_rules"}),
     frozenset({"algorithms", "unpickling", "containers", "foreign", "origin"}),
     frozenset({"files", "sidecar", "library", "adapter", "targets"}),
     frozenset({"plan", "fold", "slots", "originals", "fresh", "bypass", "patch", "host"}),
@@ -23,8 +24,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"embeddings", "diffusers_host", "merge", "browser", "demo", "webui", "cli"}),
 )
 TORCH_FREE = (
-    "tag", "errors", "header", "metadata", "families", "survey", "sidecar", "files", "hashes", "library", "keys",
-    "browser",
+    "tag", "tag_scan", "typed_number", "words", "errors", "header", "metadata", "families", "survey", "sidecar",
+    "files", "hashes", "library", "keys", "browser",
 )
 
 

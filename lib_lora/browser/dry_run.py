@@ -5,27 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from lib_lora.browser.listing import Shelf
-from lib_lora.errors import NotFoundError, TagError
+from lib_lora.errors import NotFoundError
 from lib_lora.library import Entry
-from lib_lora.tag import TAG, LoraTag, read_prompt, read_tag
+from lib_lora.tag import LoraTag, Typed, typed_tags
+from lib_lora.tag_scan import without
 
 MAX_PROMPT = 100_000  # characters
 
 
 def dry_run(shelf: Shelf, prompt: str) -> dict[str, Any]:
     """`{"text": prompt without tags, "tags": [...], "problems": [sentence, ...]}`, one tag for each in the prompt."""
-    tags = [_tried(shelf, match[0], match[1]) for match in TAG.finditer(prompt)]
+    tags = [_tried(shelf, typed) for typed in typed_tags(prompt)]
     problems = [tag["problem"] for tag in tags if tag["problem"]]
-    return {"text": read_prompt(prompt).text, "tags": tags, "problems": list(dict.fromkeys(problems))}
+    return {"text": without(prompt), "tags": tags, "problems": list(dict.fromkeys(problems))}
 
 
-def _tried(shelf: Shelf, source: str, body: str) -> dict[str, Any]:
-    told: dict[str, Any] = {"source": source, "name": body.split(":")[0].strip(), "adapter": None, "problem": None,
+def _tried(shelf: Shelf, typed: Typed) -> dict[str, Any]:
+    told: dict[str, Any] = {"source": typed.found.source, "name": typed.name, "adapter": None, "problem": None,
                             "nearest": [], "notes": [], "also": []}  # fmt: skip
-    try:
-        tag = read_tag(body)
-    except TagError as error:
-        return told | {"problem": str(error)}
+    tag = typed.tag
+    if tag is None:
+        return told | {"problem": str(typed.error)}
     told |= {"te": tag.te, "unet": tag.unet, "dyn": tag.dyn, "force": tag.force, "notes": list(tag.notes)}
     try:
         entry = shelf.library.find(tag.name)

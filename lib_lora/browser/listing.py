@@ -17,10 +17,10 @@ from lib_lora.header import encodable
 from lib_lora.library import Entry, Library
 from lib_lora.library.duplicates import known
 from lib_lora.sidecar import KEYS, Notes, SidecarError, read_notes
+from lib_lora.tag import is_typable
 
 MAX_TAGS = 200  # trained tags in the detail panel
 Checkpoint = Callable[[], "Family | str | None"]  # tells the family of the loaded model, or the family's id
-NOT_IN_TAGS = set(":<>")  # signs that no tag can hold in a name
 DUPLICATE = {"content": "the same content", "name": "the same name in another folder"}
 
 
@@ -118,7 +118,7 @@ def _facets(family: Family, algorithms: tuple[str, ...]) -> dict[str, tuple[tupl
 def tag_name(entry: Entry, is_shared: bool) -> str:
     """What stands in a tag for this entry: the file's name, with its folders where several files are called so."""
     name = entry.name if is_shared else entry.stem
-    return name if name == encodable(name).strip() and not NOT_IN_TAGS & set(name) else entry.shorthash
+    return name if name == encodable(name) and is_typable(name) else entry.shorthash
 
 
 def describe(entry: Entry, name: str) -> dict[str, Any]:
