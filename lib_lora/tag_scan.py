@@ -1,4 +1,4 @@
-"""Where the tags of a text stand, however they are typed: `<lora:ink:1>`, `<LoRA:ink>`, `< lora :ink>`, `＜lora：ink＞`.
+"""Where the tags of a text stand, however they are typed: `<lora:ink:1>`, `<LoRA:ink>`, `< lora:ink>`, `＜lora：ink＞`.
 
 A keyboard for Chinese or Japanese types `：`, `＜` or `《` where another types `:` and `<`; all of them are read. So is
 what somebody only began to type as a tag, to be told. One pass over the text, whatever it holds: no tag reaches beyond

@@ -18,6 +18,7 @@ from lib_lora.library import Entry, Library
 from lib_lora.library.duplicates import known
 from lib_lora.sidecar import KEYS, Notes, SidecarError, read_notes
 from lib_lora.tag import is_typable
+from lib_lora.words import spoken
 
 MAX_TAGS = 200  # trained tags in the detail panel
 Checkpoint = Callable[[], "Family | str | None"]  # tells the family of the loaded model, or the family's id
@@ -73,7 +74,17 @@ class Shelf:
         )
         card = describe(shown.entry, tag_name(shown.entry, shown.is_shared))
         names = [name for name in card["names"] if self.library.means(name, shown.entry)]
+        card["activation_text"] = self._activation(shown.entry)
         return {**card, "names": names, "compatible": fits, "reason": shown.entry.broken or reason}
+
+    def _activation(self, entry: Entry) -> str:
+        """The user's words; of the tags among them those of other adapters that are installed."""
+
+        def is_other(name: str) -> bool:
+            fits = self.library.meanings(name)
+            return bool(fits) and entry not in fits
+
+        return spoken(entry.activation_typed, is_other) if entry.activation_typed else entry.activation_text
 
     def detail(self, entry: Entry) -> dict[str, Any]:
         """The card and all else that the detail panel shows."""

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from lib_lora.library import Entry
+from lib_lora.words import unescaped
 
 KEPT = 24  # answers, and searches to start from
 HASH = re.compile(r"[0-9a-f]{4,64}")
@@ -138,7 +139,7 @@ class Stock:
 def haystack(entry: Entry, text: str) -> bytes:
     """Everything of an entry that is searched, in lower case; as bytes, which need the least memory."""
     names = (f"{entry.name}{entry.extension}", entry.title, entry.alias, entry.activation_text,
-             *entry.trigger_words, entry.family.label, *entry.algorithms, *entry.stated_hashes)  # fmt: skip
+             *map(unescaped, entry.trigger_words), entry.family.label, *entry.algorithms, *entry.stated_hashes)  # fmt: skip
     return f"{chr(10).join(names).casefold()}\n{text}".encode("utf-8", "replace")
 
 

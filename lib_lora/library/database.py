@@ -23,7 +23,7 @@ from lib_lora.errors import LoraError
 from lib_lora.hashes import Hashes
 from lib_lora.library.reading import Texts
 
-VERSION = 3  # of the texts in `files` and `texts`: another one means reading the files again
+VERSION = 4  # of the texts in `files` and `texts`: another one means reading the files again
 TABLES = """
 CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL,
     size INTEGER, mtime INTEGER, beside TEXT, entry TEXT);

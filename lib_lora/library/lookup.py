@@ -18,6 +18,7 @@ from pathlib import Path
 from lib_lora.files import EXTENSIONS, stem_of
 from lib_lora.hashes import Hashes
 from lib_lora.library.entry import Entry
+from lib_lora.words import unescaped
 
 HASH = re.compile(r"[0-9a-f]{8,64}")
 KINDS: tuple[Callable[[Entry], str], ...] = (  # how a file can be named, the surest first
@@ -67,11 +68,12 @@ class Lookup:
                 names = self._names(kind, spell)
                 if found := names.get(wanted) or names.get(stem_of(wanted)):
                     return found
-        return self._by_hash(typed.lower().removeprefix("0x"), hashes)
+        plain = unescaped(name)  # brackets as prompts need them: "ink \\(v2\\)"
+        return self.fits(plain, hashes) if plain != name else self._by_hash(typed.lower().removeprefix("0x"), hashes)
 
     def nearest(self, name: str, count: int = 3) -> list[str]:
         """Names that look like `name`: the file's name where it is the only one, else its path."""
-        typed = _normal(stem_of(name)).casefold()
+        typed = _normal(stem_of(unescaped(name))).casefold()
         pairs = Counter({key: len(_pairs(key) & _pairs(typed)) for key in self._shown})
         likely = [key for key, shared in pairs.most_common(CANDIDATES) if shared]
         close = difflib.get_close_matches(typed, likely, n=2 * count, cutoff=0.5)

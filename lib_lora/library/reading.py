@@ -28,6 +28,7 @@ from lib_lora.library.readable import readable
 from lib_lora.metadata import Facts, read_facts, trained_tags
 from lib_lora.sidecar import Notes, SidecarError, read_notes
 from lib_lora.survey import Survey, group, survey
+from lib_lora.words import spoken
 
 HEADED = ".safetensors"
 MAX_AHEAD = 4 << 20  # bytes of a header that is read before its turn
@@ -72,13 +73,13 @@ def fetch(found: Found) -> RawHeader | None:
 def read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
     """What `raw`, the header, and the sidecars of `found` say. Never raises for a broken file: the entry says why."""
     beside = frozenset(name for name, _ in found.beside)
-    helpers = read_helpers(found.path, beside)
-    warnings = list(helpers.problems)
+    notes, unread = Notes(), []
     try:
-        notes = read_notes(found.path) if f"{found.path.stem}.json" in beside else Notes()
+        notes = read_notes(found.path) if f"{found.path.stem}.json" in beside else notes
     except SidecarError as error:
-        notes = Notes()
-        warnings.append(str(error))
+        unread.append(str(error))
+    helpers = read_helpers(found.path, beside, notes.everything)
+    warnings = [*helpers.problems, *unread]
     metadata: Mapping[str, str] = {}
     metadata_json, content, narrowed, broken = "{}", Survey(), families.Narrowed((), ()), ""
     try:
@@ -121,13 +122,15 @@ def _entry(
     family: families.Family,
 ) -> dict[str, Any]:  # fmt: skip
     picture = preview(found.path, beside)
+    activation = spoken(notes.activation_text)
     return {
         "alias": facts.alias,
         "title": facts.title or helpers.title,
         "kind": json.dumps(_kind_of(family, content)),
         "trigger_words": helpers.trigger_words or facts.trigger_words,
-        "activation_text": notes.activation_text,
-        "negative_text": notes.negative_text,
+        "activation_text": activation,
+        "activation_typed": notes.activation_text if notes.activation_text != activation else "",
+        "negative_text": spoken(notes.negative_text),
         "preferred_weight": notes.preferred_weight or helpers.preferred_weight,
         "preview_name": picture.name if picture else None,
         "stated_favorite": helpers.favorite,
