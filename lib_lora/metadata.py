@@ -137,7 +137,7 @@ def _trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """The author's own, else the tags that stand at every picture of a folder; as they go into a prompt."""
     own = stated(_first(metadata, "modelspec.trigger_phrase", "ssmd_keywords")[:MAX_PHRASE])
     if own:
-        return tuple(dict.fromkeys(word for part in own.split(",") if (word := part.strip())))
+        return tuple(dict.fromkeys(own))
     images, folders = _images_by_folder(metadata), tag_counts(metadata)
     everywhere: list[str] = []
     for folder, counts in folders.items():

@@ -10,7 +10,7 @@ javascript/lora_tag_scan.js does the same in the browser; tests/tag_cases.json i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lib_lora.typed_number import narrow
@@ -25,6 +25,8 @@ ALL_BRACKETS = re.compile(f"[<＜《〈{CLOSERS}]")
 ODD_OPENERS = "《〈"
 COLONS = re.compile("[:：]")
 UNCLOSED = re.compile(f"[^{BLANKS},，<＜《〈{CLOSERS}]*")  # what is taken for the tag where its end is missing
+NO_COLON = "the colon after lora is missing; write <lora:name:0.8>"
+NO_END = "the closing > is missing; write <lora:name:0.8>"
 SHOWN = 100  # characters of a tag in a sentence
 
 
@@ -47,6 +49,7 @@ class Found:
     start: int
     end: int
     source: str  # as typed, brackets included
+    body_start: int
     body: str  # what stands between the colon and the closing bracket
     fault: str = ""  # what is wrong with it as a whole, in words
 
@@ -62,14 +65,14 @@ def scan(text: str) -> Iterator[Found]:
     while head := HEAD.search(text, place):
         start, place = head.span()
         closing = (ALL_BRACKETS if text[start] in ODD_OPENERS else BRACKETS).search(text, place)
-        fault = "" if head[1] else "the colon after lora is missing; write <lora:name:0.8>"
+        fault = "" if head[1] else NO_COLON
         if closing and closing[0] in CLOSERS:
             end = closing.end()
-            yield Found(start, end, text[start:end], text[place : closing.start()], fault)
+            yield Found(start, end, text[start:end], place, text[place : closing.start()], fault)
             place = end
         elif head[1]:
             end = _match_end(UNCLOSED, text, place)
-            yield Found(start, end, text[start:end], text[place:end], "the closing > is missing; write <lora:name:0.8>")
+            yield Found(start, end, text[start:end], place, text[place:end], NO_END)
             place = end
 
 
@@ -79,6 +82,19 @@ def split_body(body: str) -> list[str]:
     if end is None:
         return [stripped(body)]
     return [stripped(body[: end.start()]), *(stripped(narrow(part)) for part in COLONS.split(body[end.end() :]))]
+
+
+def renamed(text: str, new_name: Callable[[str], str | None]) -> str:
+    """`text` with other names in its tags, where `new_name` gives one for the old."""
+    pieces, place = [], 0
+    for found in scan(text):
+        old = split_body(found.body)[0]
+        new = new_name(old)
+        if new is not None:
+            start = text.index(old, found.body_start)
+            pieces += [text[place:start], new]
+            place = start + len(old)
+    return "".join([*pieces, text[place:]])
 
 
 def without(text: str) -> str:

@@ -13,6 +13,7 @@ from lib_lora.tag_scan import scan, split_body
 
 BRACKET = re.compile(r"(?<!\\)([()\[\]])")
 ESCAPED = re.compile(r"\\([()\[\]{}])")
+QUALIFIED = re.compile(r"\S[ _]\([^()]+\)$")  # how image boards tell names apart
 # What an author wrote for a prompt: a weight, brackets in brackets, or a backslash that is there already.
 FOR_A_PROMPT = re.compile(r"\\[()\[\]]|\(\(|\[\[|[(\[][^()\[\]]*:[ ]*[0-9.]+[ ]*[)\]]")
 
@@ -40,7 +41,9 @@ def unescaped(text: str) -> str:
     return ESCAPED.sub(r"\1", text)
 
 
-def stated(text: str) -> str:
-    """Words from a header: as they are where they were written for a prompt, else with escaped brackets, without tags."""
-    text = spoken(text)
-    return text if FOR_A_PROMPT.search(text) else escaped(text)
+def stated(text: str) -> list[str]:
+    """An author's words, comma by comma and without tags: as they are, but for names such as `asuka (evangelion)`."""
+    words = [word for part in spoken(text).split(",") if (word := part.strip())]
+    if FOR_A_PROMPT.search(text):
+        return words
+    return [escaped(word) if QUALIFIED.search(word) else word for word in words]
