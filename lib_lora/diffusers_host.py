@@ -128,14 +128,15 @@ class Attached:
     def __call__(self, prompt: str | Sequence[str], *args: Any, **options: Any) -> Any:
         """`pipe(prompt, ...)` with the tags of `prompt` active; they stay so until the next call or `clear`.
 
-        Tags in the other prompts (negative, second encoder) have no effect yet: they are left out, and the report says so.
+        Tags in the other prompts (negative, second encoder) have no effect yet: they are left out, and the report says
+        so.
         """
         pictures = options.get("num_images_per_prompt") or 1
         text = self.activate(prompt, pictures=pictures)
-        args, options, stray = _without_tags(self.pipe, args, options)
+        others, named, stray = _without_tags(self.pipe, args, options)
         if stray:
             self.session.report = replace(self.report, problems=(*self.report.problems, *stray))
-        return self.pipe(text, *args, **options)
+        return self.pipe(text, *others, **named)
 
     def clear(self) -> None:
         """The untouched pipeline."""

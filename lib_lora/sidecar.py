@@ -37,6 +37,7 @@ KEYS = {  # field of Notes -> key in the file
     "notes": "notes",
 }
 OWN = frozenset(KEYS.values()) - {"description"}  # keys that Civitai's answers do not have
+ANSWERS = (("modelVersions",), ("files", "trainedWords"))  # lists that such an answer has
 _saving = threading.Lock()  # comparing and replacing is one step, for two windows of one program
 
 
@@ -108,10 +109,8 @@ def save_notes(adapter: Path, notes: Notes) -> Notes:
 
 
 def is_answer(value: Mapping[str, Any]) -> bool:
-    """Whether it is what Civitai says about a model, or about one version of it; SD.Next keeps that in `<stem>.json`."""
-    if isinstance(value.get("modelVersions"), list):
-        return True
-    return isinstance(value.get("trainedWords"), list) and any(key in value for key in ("files", "baseModel", "model"))
+    """Whether it is what Civitai says about a model, or a version of it; SD.Next keeps that in `<stem>.json`."""
+    return any(all(isinstance(value.get(key), list) for key in keys) for keys in ANSWERS)
 
 
 def json_object(content: bytes, path: Path) -> dict[str, Any]:

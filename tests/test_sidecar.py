@@ -214,7 +214,7 @@ ANSWER = {  # what SD.Next keeps in `<stem>.json`
     "tags": ["style"],
     "allowNoCredit": True,
     "modelVersions": [
-        {"name": "v3", "baseModel": "SDXL 1.0", "trainedWords": ["ink three"], "files": [{"name": "ink.v3.safetensors"}]},
+        {"name": "v3", "baseModel": "SDXL 1.0", "trainedWords": ["three"], "files": [{"name": "ink.v3.safetensors"}]},
         {
             "name": "v2", "baseModel": "Pony", "trainedWords": ["<lora:ink_v2:1>, ink style, black", "<lora:x>"],
             "files": [{"name": "Ink.V2.safetensors", "type": "Model", "hashes": {"SHA256": "AB" * 32}}],
@@ -266,7 +266,8 @@ def test_an_odd_answer_says_nothing_and_breaks_nothing(adapter, versions):
 
 
 def test_tags_inside_an_authors_words_are_left_out(adapter):
-    words = ["<lora:on-v3:1>, xxxx", "a, <LoRA:b:1>, c", "(ink:1.2), \\(x\\)", "<lora:only>", "＜lora：墨：１＞ d", "<lora:open e"]
+    words = ["<lora:on-v3:1>, xxxx", "a, <LoRA:b:1>, c", "(ink:1.2), \\(x\\)", "<lora:only>", "＜lora：墨：１＞ d",
+             "<lora:open e"]  # fmt: skip
     put(adapter, ".civitai.info", {"trainedWords": words})
     found = read_helpers(adapter, beside(adapter))
     assert found.trigger_words == ("xxxx", "a, c", "(ink:1.2), \\(x\\)", "d", "e")

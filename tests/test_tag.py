@@ -69,8 +69,8 @@ LETTERS = st.characters(exclude_characters=":：<>＜＞", exclude_categories=("
 NAMES = st.text(LETTERS, min_size=1, max_size=400)
 PIECES = st.sampled_from([
     "<", "＜", "《", ">", "＞", "》", "lora", "LoRA", "ｌｏｒａ", "lyco", ":", "：", " ", "\t", "\u3000", "\u200b",
-    "ink", "墨", "😀", "0.8", "08", "0_8", "８", ".", ",", "-", "−", "e", "1e-3", "1e3", "inf", "nan", "=", "＝", "te", "dyn",
-    "force", "(", "\\(", "٠", "a" * 150, "<lora:ink:", "<lora:", "1" * 400,
+    "ink", "墨", "😀", "0.8", "08", "0_8", "８", ".", ",", "-", "−", "e", "1e-3", "1e3", "inf", "nan", "=", "＝", "te",
+    "dyn", "force", "(", "\\(", "٠", "a" * 150, "<lora:ink:", "<lora:", "1" * 400,
 ])  # fmt: skip
 PROMPTS = st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=40)
 

@@ -139,7 +139,8 @@ class Stock:
 def haystack(entry: Entry, text: str) -> bytes:
     """Everything of an entry that is searched, in lower case; as bytes, which need the least memory."""
     names = (f"{entry.name}{entry.extension}", entry.title, entry.alias, entry.activation_text,
-             *map(unescaped, entry.trigger_words), entry.family.label, *entry.algorithms, *entry.stated_hashes)  # fmt: skip
+             *map(unescaped, entry.trigger_words), entry.family.label, *entry.algorithms,
+             *entry.stated_hashes)  # fmt: skip
     return f"{chr(10).join(names).casefold()}\n{text}".encode("utf-8", "replace")
 
 

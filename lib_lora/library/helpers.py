@@ -62,7 +62,8 @@ def read_helpers(adapter: Path, beside: Collection[str], notes: Mapping[str, Any
     if not is_answer(notes) and not any(name.lower().endswith(READ) for name in beside):
         return Helpers()
     problems: list[str] = []
-    version = _version(_object(adapter, CIVITAI, beside, problems) or (dict(notes) if is_answer(notes) else {}), adapter)
+    answer = _object(adapter, CIVITAI, beside, problems) or (dict(notes) if is_answer(notes) else {})
+    version = _version(answer, adapter)
     manager = _object(adapter, MANAGER, beside, problems)
     inner = _dict(manager.get("civitai"))
     return Helpers(
@@ -80,7 +81,7 @@ def read_helpers(adapter: Path, beside: Collection[str], notes: Mapping[str, Any
 
 
 def _version(answer: dict[str, Any], adapter: Path) -> dict[str, Any]:
-    """The version that the file is, of an answer about a whole model; where that is open, what its versions agree on."""
+    """Of an answer about a whole model the version that the file is; if that is open, what all versions agree on."""
     listed = answer.get("modelVersions")
     if not isinstance(listed, list):
         return answer
@@ -148,7 +149,7 @@ def _words(value: Any) -> tuple[str, ...]:
 
 
 def _trained(value: Any) -> tuple[str, ...]:
-    """The author's words and phrases, as they are for a prompt; tags in them name the author's file and are left out."""
+    """The author's words and phrases, which are for a prompt; tags in them name the author's file and are left out."""
     return tuple(dict.fromkeys(word for text in _words(value) if (word := spoken(text).strip(" ,"))))
 
 

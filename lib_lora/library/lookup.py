@@ -8,6 +8,7 @@ folder that was named first.
 from __future__ import annotations
 
 import difflib
+import heapq
 import re
 import unicodedata
 from collections import Counter
@@ -28,6 +29,7 @@ KINDS: tuple[Callable[[Entry], str], ...] = (  # how a file can be named, the su
     lambda entry: entry.alias,
 )
 CANDIDATES = 60  # names that are compared letter by letter
+LONGEST = 120  # letters of a typed name that are compared
 
 
 class Lookup:
@@ -73,9 +75,11 @@ class Lookup:
 
     def nearest(self, name: str, count: int = 3) -> list[str]:
         """Names that look like `name`: the file's name where it is the only one, else its path."""
-        typed = _normal(stem_of(unescaped(name))).casefold()
-        pairs = Counter({key: len(_pairs(key) & _pairs(typed)) for key in self._shown})
-        likely = [key for key, shared in pairs.most_common(CANDIDATES) if shared]
+        typed = _normal(stem_of(unescaped(name[:LONGEST]))).casefold()
+        shared = Counter(place for pair in _pairs(typed) for place in self._by_pair.get(pair, ()))
+        keys = list(self._shown)
+        most = heapq.nsmallest(CANDIDATES, shared, key=lambda place: (-shared[place], place))
+        likely = [keys[place] for place in most]
         close = difflib.get_close_matches(typed, likely, n=2 * count, cutoff=0.5)
         inside = [key for key in likely if typed in key] if len(typed) > 2 else []
         return list(dict.fromkeys(self._shown[key] for key in [*close, *inside]))[:count]
@@ -100,6 +104,15 @@ class Lookup:
                 known.setdefault(spell(kind(entry)), []).append(entry)
             self._by_name[kind, spell] = known
         return known
+
+    @cached_property
+    def _by_pair(self) -> Mapping[str, Sequence[int]]:
+        """{two letters: places in `_shown` of the names that have them side by side}; many names may be asked for."""
+        places: dict[str, list[int]] = {}
+        for place, key in enumerate(self._shown):
+            for pair in _pairs(key):
+                places.setdefault(pair, []).append(place)
+        return places
 
     @cached_property
     def _shown(self) -> dict[str, str]:

@@ -88,7 +88,8 @@ def test_a_tag_in_the_negative_prompt_is_left_out_and_spoken_of(webui):
     assert "<lora:sd1:1> in the negative prompt has no effect yet" in webui.parse(drawn.text)["Lora problems"]
 
 
-TYPED = ("<LoRA:sd1:0.8>", "< lora:sd1:0.8>", "<lora :sd1:0.8>", "<lora：sd1：0.8>", "＜ＬＯＲＡ：sd1：０．８＞", "《lora:sd1:0.8》", "<LYCO:sd1:.8>")
+TYPED = ("<LoRA:sd1:0.8>", "< lora:sd1:0.8>", "<lora :sd1:0.8>", "<lora：sd1：0.8>", "＜ＬＯＲＡ：sd1：０．８＞",
+         "《lora:sd1:0.8》", "<LYCO:sd1:.8>")  # fmt: skip
 
 
 @pytest.mark.parametrize("tag", TYPED)
@@ -101,7 +102,8 @@ def test_a_tag_counts_however_it_is_typed_and_the_picture_says_what_was_typed(we
 
 def test_the_hires_prompt_is_read_as_it_is_typed_too(webui):
     hires = {"enable_hr": True, "hr_upscaler": "Latent", "denoising_strength": 0.7, "hr_second_pass_steps": 2}
-    one, other = (webui.draw(PROMPT, hr_prompt=f"{PROMPT} {tag}", **hires).picture for tag in (GOOD, "＜LoRA：sd1：０．８＞"))
+    one, other = (webui.draw(PROMPT, hr_prompt=f"{PROMPT} {tag}", **hires).picture
+                  for tag in (GOOD, "＜LoRA：sd1：０．８＞"))  # fmt: skip
     assert difference(one, other) == 0
 
 
