@@ -43,6 +43,11 @@
 
     // Whether a tag of that name means the adapter: its path, name, alias or hash, with or without the file's ending.
     function means(facts, name) {
+        const tags = globalThis.loraLib.tags;
+        return meansTyped(facts, name) || tags.unescaped(name) !== name && meansTyped(facts, tags.unescaped(name));
+    }
+
+    function meansTyped(facts, name) {
         const typed = plain(name);
         const hash = typed.replace(/^0x/, "");
         return facts.names.some((each) => plain(each) === typed || plain(each) === plain(typed.replace(/\.(safetensors|pt|ckpt|bin)$/, "")))
@@ -50,7 +55,10 @@
     }
 
     function plain(name) {
-        return name.trim().normalize("NFC").replaceAll("\\", "/").replace(/^(\.\/)+/, "").replace(/^\/+|\/+$/g, "").toLowerCase();
+        const path = name.trim().normalize("NFC").replaceAll("\\", "/").replace(/^(\.\/)+/, "").replace(/^\/+/, "");
+        let end = path.length;
+        while (end > 0 && path[end - 1] === "/") end -= 1;
+        return path.slice(0, end).toLowerCase();
     }
 
     // Why the adapter cannot be used with this checkpoint; "" if it can, or if that is not known.

@@ -28,7 +28,7 @@
         }
 
         read() {
-            this.names = new Set(lib.tags.find(this.text).map((tag) => tag.name.toLowerCase()));
+            this.names = new Set(lib.tags.find(this.text).flatMap(({name}) => [name.toLowerCase(), lib.tags.unescaped(name).toLowerCase()]));
             this.changed();
         }
 

@@ -22,6 +22,7 @@
             root.replaceChildren(this.list, this.say);
             lib.dom.watch(root, this.prompt, (text) => this.read(text));
             addEventListener("lora-rescanned", () => this.forget());
+            addEventListener("focusout", ({target}) => target === lib.dom.textarea(this.prompt) && this.read(this.text));
         }
 
         get text() {
@@ -49,14 +50,22 @@
                 const row = this.rows.get(key) ?? new Row(this);
                 rows.set(key, row);
                 row.show(tag, n, text, this.facts.get(factKey(tag)));
+                row.element.hidden = tag.isOpen && this.isTyping(text, tag);
                 if (this.list.children[n] !== row.element) this.list.insertBefore(row.element, this.list.children[n] ?? null);
             });
             for (const [key, row] of this.rows) if (rows.get(key) !== row) row.element.remove();
             this.rows = rows;
-            this.root.classList.toggle("lora-empty", tags.length === 0);
+            this.root.classList.toggle("lora-empty", [...rows.values()].every((row) => row.element.hidden));
             this.root.classList.toggle("lora-several", tags.length > 1);
             clearTimeout(this.timer);
-            if (tags.some((tag) => !this.facts.has(factKey(tag)))) this.timer = setTimeout(() => this.ask(), PAUSE);
+            if (tags.some((tag) => !tag.error && !this.facts.has(factKey(tag)))) this.timer = setTimeout(() => this.ask(), PAUSE);
+        }
+
+        // A tag that is just being typed has no end yet: nobody needs to be told.
+        isTyping(text, tag) {
+            const area = lib.dom.textarea(this.prompt);
+            if (!area || document.activeElement !== area || area.selectionStart < tag.end) return false;
+            return !/[<>,\n]/.test(text.slice(tag.end, area.selectionStart));
         }
 
         async ask() {

@@ -64,10 +64,24 @@
         return [card.algorithms.join(" + "), rankText(card.rank), fileSize(card.size)].filter(Boolean).join(" · ");
     }
 
-    // Trigger words one by one: the user's own first.
+    // Trigger words one by one: the user's own first. An author's phrase stays whole, commas and all.
     function words(card) {
-        const own = card.activation_text.split(",");
+        const own = split(lib.tags.withoutTags(card.activation_text));
         return [...new Set([...own, ...card.trigger_words].map((word) => word.trim()).filter(Boolean))];
+    }
+
+    // At the commas that do not stand in brackets; at all of them where a bracket is missing.
+    function split(text) {
+        const parts = [""];
+        let depth = 0;
+        for (const [sign] of text.matchAll(/\\?[^]/g)) {
+            if ("([".includes(sign)) depth += 1;
+            if (")]".includes(sign)) depth -= 1;
+            if (depth < 0) break;
+            if (sign === "," && depth === 0) parts.push("");
+            else parts[parts.length - 1] += sign;
+        }
+        return depth === 0 ? parts : text.split(",");
     }
 
     // The cards between two, both ends included.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,13 @@ from lib_lora.patch import Keep
 from lib_lora.plan import Plan, split
 from lib_lora.session import Report, Session
 from lib_lora.slots import Slot, slots_of
-from lib_lora.tag import read_prompt
+from lib_lora.tag import cut_out, read_prompt
 from lib_lora.targets import TargetIndex, index_diffusers
 
+OTHER_PROMPTS = {  # of a call of the pipeline, and what a sentence calls them
+    "prompt_2": "prompt_2", "prompt_3": "prompt_3", "negative_prompt": "the negative prompt",
+    "negative_prompt_2": "negative_prompt_2", "negative_prompt_3": "negative_prompt_3",
+}  # fmt: skip
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 
 
@@ -127,12 +132,17 @@ class Attached:
     def __call__(self, prompt: str | Sequence[str], *args: Any, **options: Any) -> Any:
         """`pipe(prompt, ...)` with the tags of `prompt` active; they stay so until the next call or `clear`.
 
-        Several threads may call it, and several `attach`ed pipelines may share a model: each waits until the picture of
-        the other is made.
+        Tags in the other prompts (negative, second encoder) have no effect yet: they are left out, and the report says
+        so. Several threads may call it, and several `attach`ed pipelines may share a model: each waits until the
+        picture of the other is made.
         """
         pictures = options.get("num_images_per_prompt") or 1
         with self.host.held():
-            return self.pipe(self.activate(prompt, pictures=pictures), *args, **options)
+            text = self.activate(prompt, pictures=pictures)
+            others, named, stray = _without_tags(self.pipe, args, options)
+            if stray:
+                self.session.report = replace(self.report, problems=(*self.report.problems, *stray))
+            return self.pipe(text, *others, **named)
 
     def clear(self) -> None:
         """The untouched pipeline."""
@@ -149,6 +159,27 @@ def attach(pipe: Any, folder: str | Path | Sequence[str | Path], *, keep: Keep =
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     return Attached(pipe, Library([Path(each) for each in folders]), keep=keep)
+
+
+def _without_tags(
+    pipe: Any, args: Sequence[Any], options: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any], list[str]]:
+    """What `pipe` is called with besides its prompt, without the tags in it, and a sentence for each of those."""
+    told: list[str] = []
+
+    def cut(name: str, value: Any) -> Any:
+        if name not in OTHER_PROMPTS or not isinstance(value, str | list | tuple):
+            return value
+        if not isinstance(value, str):
+            return [cut(name, each) for each in value]
+        text, sentences = cut_out(value, OTHER_PROMPTS[name])
+        told.extend(sentences)
+        return " ".join(text.split()) if sentences else value
+
+    names = list(inspect.signature(pipe.__call__).parameters)[1:]  # without the prompt
+    positional = [cut(name, value) for name, value in zip(names, args, strict=False)]
+    named = {name: cut(name, value) for name, value in options.items()}
+    return [*positional, *args[len(names) :]], named, list(dict.fromkeys(told))
 
 
 def _index(shapes: Mapping[str, tuple[int, ...]]) -> TargetIndex:

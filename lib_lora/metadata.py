@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from lib_lora.header import encodable, read_json
+from lib_lora.words import escaped, stated
 
 MAX_COVER = 8 * 1024 * 1024  # bytes of one embedded picture
 MAX_TAGS = 2000  # most frequent trained tags that are kept
@@ -158,16 +159,16 @@ def _prediction_type(metadata: Mapping[str, str]) -> str:
 
 
 def _trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """The author's own, else the tags that stand at every picture of a folder."""
-    stated = _first(metadata, "modelspec.trigger_phrase", "ssmd_keywords")
-    if stated:
-        return tuple(dict.fromkeys(word for part in stated[:MAX_PHRASE].split(",") if (word := part.strip())))
+    """The author's own, else the tags that stand at every picture of a folder; as they go into a prompt."""
+    own = stated(_first(metadata, "modelspec.trigger_phrase", "ssmd_keywords")[:MAX_PHRASE])
+    if own:
+        return tuple(dict.fromkeys(own))
     images, folders = _images_by_folder(metadata), tag_counts(metadata)
     everywhere: list[str] = []
     for folder, counts in folders.items():
         wanted = {images[folder]} if folder in images else _images_if_alone(metadata, folder, len(folders))
         everywhere += _with_count(counts, wanted - {0, 1})
-    tags = (encodable(tag.strip()) for tag in everywhere)
+    tags = (escaped(encodable(tag.strip())) for tag in everywhere)
     return tuple(dict.fromkeys(tag for tag in tags if tag))[:MAX_TRIGGERS]
 
 

@@ -38,6 +38,8 @@ KEYS = {  # field of Notes -> key in the file
     "negative_text": "negative text",
     "notes": "notes",
 }
+OWN = frozenset(KEYS.values()) - {"description"}  # keys that Civitai's answers do not have
+ANSWERS = (("modelVersions",), ("files", "trainedWords"))  # lists that such an answer has
 _saving = threading.Lock()  # comparing and replacing is one step, for two windows of one program
 
 
@@ -51,7 +53,7 @@ class ConflictError(SidecarError):
 
 @dataclass(frozen=True)
 class Notes:
-    """What stands in `<stem>.json`."""
+    """What stands in `<stem>.json`. Civitai's answer about a model may stand there too, left by SD.Next: it stays."""
 
     description: str = ""
     sd_version: str = ""  # "SD1", "SD2", "SDXL", "Unknown": the user's own choice
@@ -61,6 +63,13 @@ class Notes:
     notes: str = ""
     everything: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)  # as read
     digest: str = ""  # of the file's bytes when it was read; empty: there was no file
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """What the file holds besides an answer of Civitai's."""
+        if not is_answer(self.everything):
+            return dict(self.everything)
+        return {key: self.everything[key] for key in OWN if key in self.everything}
 
 
 def notes_path(adapter: Path) -> Path:
@@ -76,6 +85,8 @@ def read_notes(adapter: Path) -> Notes:
         return Notes()
     value = json_object(content, path)
     texts = {name: _text(value.get(key)) for name, key in KEYS.items() if name != "preferred_weight"}
+    if is_answer(value):
+        texts["description"] = ""
     weight = number(value.get(KEYS["preferred_weight"])) or 0.0
     return Notes(**texts, preferred_weight=weight, everything=MappingProxyType(value), digest=_digest(content))
 
@@ -86,6 +97,9 @@ def save_notes(adapter: Path, notes: Notes) -> Notes:
     Raises ConflictError if it was changed since it was read, SidecarError if the file cannot be written.
     """
     path = notes_path(adapter)
+    if notes.description and is_answer(notes.everything):
+        raise SidecarError(f"{path.name} holds what Civitai says about the model, and its description stays as it is: "
+                           "write yours into the notes")
     value = _merged(notes)
     content = json.dumps(value, indent=4, ensure_ascii=False).encode("utf-8", "replace")
     if len(content) > MAX_SIDECAR:  # it could never be read again
@@ -97,6 +111,11 @@ def save_notes(adapter: Path, notes: Notes) -> Notes:
             raise ConflictError(f"{path.name} was changed by another program or window: reload it, then save again")
         replace_file(Path(os.path.realpath(path)), content)  # a linked note stays a link
     return replace(notes, everything=MappingProxyType(value), digest=_digest(content))
+
+
+def is_answer(value: Mapping[str, Any]) -> bool:
+    """Whether it is what Civitai says about a model, or a version of it; SD.Next keeps that in `<stem>.json`."""
+    return any(all(isinstance(value.get(key), list) for key in keys) for keys in ANSWERS)
 
 
 def json_object(content: bytes, path: Path) -> dict[str, Any]:
@@ -144,6 +163,8 @@ def _merged(notes: Notes) -> dict[str, Any]:
     """Keys as read, with the changed fields written over them; a field that was never set adds no key."""
     value = dict(notes.everything)
     for name, key in KEYS.items():
+        if key not in OWN and is_answer(value):
+            continue
         new = getattr(notes, name)
         old = value.get(key)
         same = number(old) == new if name == "preferred_weight" else _text(old) == new

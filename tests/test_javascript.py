@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lib_lora.errors import TagError
-from lib_lora.tag import TAG, read_tag
+from lib_lora.tag import typed_tags
+from lib_lora.tag_scan import without
 
 HERE = Path(__file__).parent
 CASES = json.loads((HERE / "tag_cases.json").read_text("utf-8"))
@@ -17,15 +17,15 @@ CASES = json.loads((HERE / "tag_cases.json").read_text("utf-8"))
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["text"] or "(empty)")
 def test_the_table_of_tags_is_what_python_reads(case):
     found = []
-    for match in TAG.finditer(case["text"]):
-        try:
-            tag = read_tag(match[1])
-        except TagError as error:
-            found.append({"name": match[1].split(":")[0].strip(), "error": str(error)})
+    for typed in typed_tags(case["text"]):
+        tag = typed.tag
+        if tag is None:
+            found.append({"name": typed.name, "error": str(typed.error)})
         else:
             optional = {"dyn": tag.dyn, "force": tag.force, "notes": len(tag.notes)}
             needed = {"name": tag.name, "te": tag.te, "unet": tag.unet}
             found.append(needed | {key: value for key, value in optional.items() if value})
+    assert without(case["text"]) == case.get("rest", without(case["text"]))
     assert found == case["tags"]
 
 

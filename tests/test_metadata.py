@@ -137,3 +137,23 @@ def test_nothing_in_the_metadata_raises(metadata):
 
 def test_deeply_nested_json_is_no_json():
     assert read_facts({"ss_tag_frequency": "[" * 100_000}, "x").trigger_words == ()
+
+
+def test_brackets_of_trained_tags_are_escaped_once():
+    counts = {"asuka (evangelion)": 4, r"rei \(evangelion\)": 4, "smile [x]": 4, "rare (tag)": 1}
+    metadata = tags({"4_x": counts}, ss_dataset_dirs=json.dumps({"4_x": {"img_count": 4}}))
+    assert read_facts(metadata, "x").trigger_words == (r"asuka \(evangelion\)", r"rei \(evangelion\)", r"smile \[x\]")
+
+
+@pytest.mark.parametrize(("phrase", "words"), [
+    ("asuka (evangelion), plugsuit", (r"asuka \(evangelion\)", "plugsuit")),
+    ("asuka_(evangelion)", (r"asuka_\(evangelion\)",)),
+    (r"asuka \(evangelion\)", (r"asuka \(evangelion\)",)),
+    ("(ink, wash:1.2)", ("(ink", "wash:1.2)")),
+    ("((ink drawing))", ("((ink drawing))",)),
+    ("<lora:theirs:1>, ink", ("ink",)),
+    ("ink <LoRA:theirs:1>", ("ink",)),
+    ("<lora:theirs:1>", ()),
+])  # fmt: skip
+def test_the_authors_phrase_is_for_a_prompt_but_for_tags_and_names_with_brackets(phrase, words):
+    assert read_facts({"modelspec.trigger_phrase": phrase}, "x").trigger_words == words

@@ -205,3 +205,69 @@ def test_a_preview_is_found_whatever_its_case(adapter):
     assert preview(adapter, names) == adapter.with_name("INK.V2.Preview.PNG")
     assert preview(adapter, ["ink.v2.gif"]) == adapter.with_name("ink.v2.gif")
     assert preview(adapter, ["ink.png"]) is None
+
+
+ANSWER = {  # what SD.Next keeps in `<stem>.json`
+    "id": 7,
+    "name": "Ink",
+    "description": "<p>A style</p>",
+    "tags": ["style"],
+    "allowNoCredit": True,
+    "modelVersions": [
+        {"name": "v3", "baseModel": "SDXL 1.0", "trainedWords": ["three"], "files": [{"name": "ink.v3.safetensors"}]},
+        {
+            "name": "v2", "baseModel": "Pony", "trainedWords": ["<lora:ink_v2:1>, ink style, black", "<lora:x>"],
+            "files": [{"name": "Ink.V2.safetensors", "type": "Model", "hashes": {"SHA256": "AB" * 32}}],
+            "images": [{"url": "https://x/1.png"}],
+        },
+    ],
+}  # fmt: skip
+
+
+def test_civitais_answer_in_the_notes_place_is_no_note(adapter):
+    path = put(adapter, ".json", ANSWER)
+    notes = read_notes(adapter)
+    assert (notes.description, notes.activation_text, notes.notes, notes.own) == ("", "", "", {})
+    found = read_helpers(adapter, beside(adapter), notes.everything)
+    assert (found.base_model, found.title, found.tags, found.description) == ("Pony", "Ink", ("style",), "A style")
+    assert (found.trigger_words, found.hashes, found.problems) == (("ink style, black",), ("ab" * 32,), ())
+    assert json.loads(path.read_text()) == ANSWER
+
+
+def test_notes_beside_civitais_answer_leave_every_word_of_it(adapter):
+    path = put(adapter, ".json", ANSWER)
+    save_notes(adapter, replace(read_notes(adapter), notes="mine", activation_text="ink", preferred_weight=0.7))
+    own = {"notes": "mine", "activation text": "ink", "preferred weight": 0.7}
+    assert json.loads(path.read_text()) == ANSWER | own
+    notes = read_notes(adapter)
+    assert (notes.description, notes.notes, notes.preferred_weight, notes.own) == ("", "mine", 0.7, own)
+    before = path.read_bytes()
+    with pytest.raises(SidecarError, match=r"ink\.v2\.json holds what Civitai says.*write yours into the notes"):
+        save_notes(adapter, replace(notes, description="mine"))
+    assert path.read_bytes() == before
+
+
+def test_of_an_answer_whose_versions_have_other_names_only_what_they_agree_on_counts(adapter):
+    versions = [{"baseModel": "Pony", "trainedWords": ["ink"]}, {"baseModel": "Pony", "trainedWords": ["wash", "ink"]}]
+    found = read_helpers(adapter, (), {"modelVersions": versions})
+    assert (found.base_model, found.trigger_words, found.hashes) == ("Pony", ("ink", "wash"), ())
+    versions[1]["baseModel"] = "SDXL 1.0"
+    assert read_helpers(adapter, (), {"modelVersions": versions}).base_model == ""
+    assert read_helpers(adapter, (), {"modelVersions": versions[:1]}).base_model == "Pony"
+
+
+@pytest.mark.parametrize("versions", [[], [None, 7, []], [{"files": "x"}], [{"files": [None, {"name": 7}]}],
+                                      [{"trainedWords": {"a": 1}}, {"baseModel": [1]}]])  # fmt: skip
+def test_an_odd_answer_says_nothing_and_breaks_nothing(adapter, versions):
+    put(adapter, ".json", {"modelVersions": versions, "description": 7})
+    notes = read_notes(adapter)
+    assert notes.description == ""
+    assert read_helpers(adapter, beside(adapter), notes.everything).trigger_words == ()
+
+
+def test_tags_inside_an_authors_words_are_left_out(adapter):
+    words = ["<lora:on-v3:1>, xxxx", "a, <LoRA:b:1>, c", "(ink:1.2), \\(x\\)", "<lora:only>", "＜lora：墨：１＞ d",
+             "<lora:open e"]  # fmt: skip
+    put(adapter, ".civitai.info", {"trainedWords": words})
+    found = read_helpers(adapter, beside(adapter))
+    assert found.trigger_words == ("xxxx", "a, c", "(ink:1.2), \\(x\\)", "d", "e")

@@ -5,40 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from lib_lora.browser.listing import Shelf
-from lib_lora.errors import NotFoundError, TagError
+from lib_lora.errors import NotFoundError
 from lib_lora.library import Entry
-from lib_lora.tag import TAG, LoraTag, read_prompt, read_tag
+from lib_lora.tag import LoraTag, Typed, typed_tags
+from lib_lora.tag_scan import without
 
 MAX_PROMPT = 100_000  # characters
-MAX_TAGS = 300  # that are looked up; more are told by their number
 MAX_HELP = 30  # names that are not found, for which similar ones are looked for
 
 
 def dry_run(shelf: Shelf, prompt: str) -> dict[str, Any]:
     """`{"text": prompt without tags, "tags": [...], "problems": [sentence, ...]}`, one tag for each in the prompt."""
-    end = prompt.rfind(">") + 1  # behind it no tag can end, however often one begins
-    matches = list(TAG.finditer(prompt[:end]))
     tried: dict[str, dict[str, Any]] = {}
     unknown = 0
-    for match in matches[:MAX_TAGS]:
-        if match[0] not in tried:
-            tried[match[0]] = told = _tried(shelf, match[0], match[1], with_help=unknown < MAX_HELP)
+    tags = []
+    for typed in typed_tags(prompt):
+        source = typed.found.source
+        if source not in tried:
+            tried[source] = told = _tried(shelf, typed, with_help=unknown < MAX_HELP)
             unknown += told["adapter"] is None
-    tags = [tried[match[0]] for match in matches[:MAX_TAGS]]
+        tags.append(tried[source])
     problems = [tag["problem"] for tag in tags if tag["problem"]]
-    if len(matches) > MAX_TAGS:
-        problems.append(f"the prompt has {len(matches)} tags; only the first {MAX_TAGS} were looked up here")
-    text = read_prompt(prompt[:end]).text + prompt[end:]
-    return {"text": text, "tags": tags, "problems": list(dict.fromkeys(problems))}
+    return {"text": without(prompt), "tags": tags, "problems": list(dict.fromkeys(problems))}
 
 
-def _tried(shelf: Shelf, source: str, body: str, *, with_help: bool) -> dict[str, Any]:
-    told: dict[str, Any] = {"source": source, "name": body.split(":")[0].strip(), "adapter": None, "problem": None,
+def _tried(shelf: Shelf, typed: Typed, *, with_help: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {"source": typed.found.source, "name": typed.name, "adapter": None, "problem": None,
                             "nearest": [], "notes": [], "also": []}  # fmt: skip
-    try:
-        tag = read_tag(body)
-    except TagError as error:
-        return told | {"problem": str(error)}
+    tag = typed.tag
+    if tag is None:
+        return told | {"problem": str(typed.error)}
     told |= {"te": tag.te, "unet": tag.unet, "dyn": tag.dyn, "force": tag.force, "notes": list(tag.notes)}
     library = shelf.library
     try:

@@ -18,10 +18,11 @@ from lib_lora.header import encodable
 from lib_lora.library import Entry, Library
 from lib_lora.library.duplicates import known
 from lib_lora.sidecar import KEYS, Notes, SidecarError, read_notes
+from lib_lora.tag import is_typable
+from lib_lora.words import spoken
 
 MAX_TAGS = 200  # trained tags in the detail panel
 Checkpoint = Callable[[], "Family | str | None"]  # tells the family of the loaded model, or the family's id
-NOT_IN_TAGS = set(":<>")  # signs that no tag can hold in a name
 DUPLICATE = {"content": "the same content", "name": "the same name in another folder"}
 
 
@@ -74,7 +75,17 @@ class Shelf:
         )
         card = describe(shown.entry, tag_name(shown.entry, shown.is_shared))
         names = [name for name in card["names"] if self.library.means(name, shown.entry)]
+        card["activation_text"] = self._activation(shown.entry)
         return {**card, "names": names, "compatible": fits, "reason": shown.entry.broken or reason}
+
+    def _activation(self, entry: Entry) -> str:
+        """The user's words; of the tags among them those of other adapters that are installed."""
+
+        def is_other(name: str) -> bool:
+            fits = self.library.meanings(name)
+            return bool(fits) and entry not in fits
+
+        return spoken(entry.activation_typed, is_other) if entry.activation_typed else entry.activation_text
 
     def detail(self, entry: Entry) -> dict[str, Any]:
         """The card and all else that the detail panel shows."""
@@ -121,7 +132,7 @@ def _facets(family: Family, algorithms: tuple[str, ...]) -> dict[str, tuple[tupl
 def tag_name(entry: Entry, is_shared: bool) -> str:
     """What stands in a tag for this entry: the file's name, with its folders where several files are called so."""
     name = entry.name if is_shared else entry.stem
-    return name if name == encodable(name).strip() and not NOT_IN_TAGS & set(name) else entry.shorthash
+    return name if name == encodable(name) and is_typable(name) else entry.shorthash
 
 
 def describe(entry: Entry, name: str) -> dict[str, Any]:

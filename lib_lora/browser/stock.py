@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from lib_lora.library import Entry
+from lib_lora.words import unescaped
 
 MAX_WORDS = 40  # of one search; each looks through everything
 KEPT = 24  # answers, and searches to start from
@@ -139,7 +140,8 @@ class Stock:
 def haystack(entry: Entry, text: str) -> bytes:
     """Everything of an entry that is searched, in lower case; as bytes, which need the least memory."""
     names = (f"{entry.name}{entry.extension}", entry.title, entry.alias, entry.activation_text,
-             *entry.trigger_words, entry.family.label, *entry.algorithms, *entry.stated_hashes)  # fmt: skip
+             *map(unescaped, entry.trigger_words), entry.family.label, *entry.algorithms,
+             *entry.stated_hashes)  # fmt: skip
     return f"{chr(10).join(names).casefold()}\n{text}".encode("utf-8", "replace")
 
 

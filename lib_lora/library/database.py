@@ -31,7 +31,7 @@ from lib_lora.library import rescue
 from lib_lora.library.reading import Texts
 from lib_lora.library.rescue import FAULTS, MarkRow
 
-VERSION = 4  # of the texts in `files` and `texts`: another one means reading the files again
+VERSION = 5  # of the texts in `files` and `texts`: another one means reading the files again
 TIMEOUT = 10  # seconds that another program may hold the index
 AGAIN = 60  # seconds until a place that could not be used is tried again
 SOME = 500  # values in one question

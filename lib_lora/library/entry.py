@@ -75,8 +75,9 @@ class Entry:
     rank: tuple[int, int] | None  # (smallest, largest)
     modules: int
     components: tuple[str, ...]
-    trigger_words: tuple[str, ...]  # from Civitai, else from the header
-    activation_text: str  # the user's own
+    trigger_words: tuple[str, ...]  # from Civitai, else from the header; words and phrases, as they go into a prompt
+    activation_text: str  # the user's own, without tags in it
+    activation_typed: str  # the same with its tags; empty if it has none
     negative_text: str
     preferred_weight: float | None  # the user's, else Lora-Manager's; None: not set
     preview_name: str | None  # of the picture or video beside the file

@@ -4,6 +4,7 @@ Read only, never believed. `beside` are the names of the files that lie there, s
 
     <stem>.civitai.info       the Civitai version            <stem>.txt  <stem>.description.txt      a description
     <stem>.metadata.json      ComfyUI-Lora-Manager           <stem>.png  <stem>.preview.png ...      a preview
+    <stem>.json               the Civitai model, if SD.Next left it there, where the WebUI has the user's notes
 """
 
 from __future__ import annotations
@@ -11,13 +12,26 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import Any
 
 from lib_lora.header import encodable
-from lib_lora.sidecar import CIVITAI, MANAGER, PREVIEWS, TEXTS, VIDEOS, SidecarError, json_object, number, read_bytes
+from lib_lora.sidecar import (
+    CIVITAI,
+    MANAGER,
+    PREVIEWS,
+    TEXTS,
+    VIDEOS,
+    SidecarError,
+    is_answer,
+    json_object,
+    number,
+    read_bytes,
+)
+from lib_lora.words import spoken
 
 MAX_TEXT = 20_000  # characters
 MAX_WORDS = 100
@@ -51,18 +65,22 @@ def preview(adapter: Path, beside: Collection[str]) -> Path | None:
     return next((adapter.with_name(by_lower[name]) for name in names if name in by_lower), None)
 
 
-def read_helpers(adapter: Path, beside: Collection[str]) -> Helpers:
-    """Read what lies beside `adapter`. Never raises: a file that cannot be read is named in `problems`."""
-    if not any(name.lower().endswith(READ) for name in beside):
+def read_helpers(adapter: Path, beside: Collection[str], notes: Mapping[str, Any] = MappingProxyType({})) -> Helpers:
+    """Read what lies beside `adapter`. Never raises: a file that cannot be read is named in `problems`.
+
+    `notes`: what `<stem>.json` holds; it counts where it is Civitai's answer.
+    """
+    if not is_answer(notes) and not any(name.lower().endswith(READ) for name in beside):
         return Helpers()
     problems: list[str] = []
-    version = _object(adapter, CIVITAI, beside, problems)
+    answer = _object(adapter, CIVITAI, beside, problems) or (dict(notes) if is_answer(notes) else {})
+    version = _version(answer, adapter)
     manager = _object(adapter, MANAGER, beside, problems)
     inner = _dict(manager.get("civitai"))
     return Helpers(
         base_model=_first(version.get("baseModel"), manager.get("base_model"), inner.get("baseModel")),
         title=_first(_dict(version.get("model")).get("name"), manager.get("model_name")),
-        trigger_words=_words(version.get("trainedWords")) or _words(inner.get("trainedWords")),
+        trigger_words=_trained(version.get("trainedWords")) or _trained(inner.get("trainedWords")),
         description=_description(adapter, beside, version, manager, problems),
         tags=_words(manager.get("tags")) or _words(_dict(version.get("model")).get("tags")),
         preferred_weight=_strength(manager.get("usage_tips")),
@@ -71,6 +89,27 @@ def read_helpers(adapter: Path, beside: Collection[str]) -> Helpers:
         license=_license(_dict(version.get("model"))) or _license(_dict(inner.get("model"))),
         problems=tuple(problems),
     )
+
+
+def _version(answer: dict[str, Any], adapter: Path) -> dict[str, Any]:
+    """Of an answer about a whole model the version that the file is; if that is open, what all versions agree on."""
+    listed = answer.get("modelVersions")
+    if not isinstance(listed, list):
+        return answer
+    versions = [version for version in map(_dict, listed) if version]
+    about = {key: value for key, value in answer.items() if key != "modelVersions"}
+    mine = [version for version in versions if adapter.stem.casefold() in _stems(version)] or versions
+    if len(mine) == 1:
+        return {**mine[0], "model": about}
+    bases = {base for version in mine if isinstance(base := version.get("baseModel"), str)}
+    words = [word for version in mine if isinstance(found := version.get("trainedWords"), list) for word in found]
+    return {"model": about, "baseModel": bases.pop() if len(bases) == 1 else None, "trainedWords": words}
+
+
+def _stems(version: dict[str, Any]) -> set[str]:
+    files = version.get("files")
+    names = (_dict(file).get("name") for file in (files if isinstance(files, list) else ()))
+    return {PurePath(name).stem.casefold() for name in names if isinstance(name, str)}
 
 
 def _object(adapter: Path, ending: str, beside: Collection[str], problems: list[str]) -> dict[str, Any]:
@@ -118,6 +157,11 @@ def _first(*values: Any, markup: bool = False) -> str:
 def _words(value: Any) -> tuple[str, ...]:
     texts = [item.strip().strip(",") for item in value if isinstance(item, str)] if isinstance(value, list) else []
     return tuple(dict.fromkeys(encodable(text[:1000]) for text in texts if text))[:MAX_WORDS]
+
+
+def _trained(value: Any) -> tuple[str, ...]:
+    """The author's words and phrases, which are for a prompt; tags in them name the author's file and are left out."""
+    return tuple(dict.fromkeys(word for text in _words(value) if (word := spoken(text).strip(" ,"))))
 
 
 def _strength(tips: Any) -> float | None:

@@ -113,8 +113,12 @@ class Library:
 
     def ambiguous(self, name: str) -> list[Entry]:
         """All entries that fit `name` equally well if there are several, the one that `find` takes first; else none."""
-        fits = self._state().fits(name, self.known_hashes)
-        return list(fits) if len(fits) > 1 else []
+        fits = self.meanings(name)
+        return fits if len(fits) > 1 else []
+
+    def meanings(self, name: str) -> list[Entry]:
+        """All entries that fit `name` equally well, as far as is known without looking at the disk."""
+        return list(self._state().fits(name, self.known_hashes))
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from lib_lora.files import EXTENSIONS, stem_of
 from lib_lora.hashes import Hashes
 from lib_lora.library.entry import Entry
+from lib_lora.words import unescaped
 
 HASH = re.compile(r"[0-9a-f]{8,64}")
 KINDS: tuple[Callable[[Entry], str], ...] = (  # how a file can be named, the surest first
@@ -108,11 +109,12 @@ class Lookup:
             names = self._names(kind, _folded)
             if found := names.get(typed.casefold()) or names.get(stem_of(typed.casefold())):
                 return found, kind
-        return None
+        plain = unescaped(name)  # brackets as prompts need them: "ink \\(v2\\)"
+        return self._by_spelling(plain) if plain != name else None
 
     def nearest(self, name: str, count: int = 3) -> list[str]:
         """Names that look like `name`: the file's name where it is the only one, else its path."""
-        typed = _normal(stem_of(name[:MOST])).casefold()
+        typed = _normal(stem_of(unescaped(name[:MOST]))).casefold()
         shared: Counter[int] = Counter()
         for pair in _pairs(typed):
             shared.update(self._having.get(pair, ()))
@@ -153,7 +155,6 @@ class Lookup:
             for kind in PLAIN:
                 shown.setdefault(_normal(kind(entry)).casefold(), typed)
         return shown
-
 
     @cached_property
     def _having(self) -> Mapping[str, list[int]]:

@@ -31,6 +31,7 @@ from lib_lora.opening import open_file
 from lib_lora.sidecar import Notes, SidecarError, read_notes
 from lib_lora.survey import Survey, group, survey
 from lib_lora.text import printable
+from lib_lora.words import spoken
 
 HEADED = ".safetensors"
 NO_FAMILY = families.Family("unknown")
@@ -105,13 +106,13 @@ def _encodable(texts: Texts) -> Texts:
 
 def _read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
     beside = frozenset(name for name, _ in found.beside)
-    helpers = read_helpers(found.path, beside)
-    warnings = [*found.strange, *helpers.problems]
+    notes, unread = Notes(), []
     try:
-        notes = read_notes(found.path) if f"{found.path.stem}.json" in beside else Notes()
+        notes = read_notes(found.path) if f"{found.path.stem}.json" in beside else notes
     except SidecarError as error:
-        notes = Notes()
-        warnings.append(str(error))
+        unread.append(str(error))
+    helpers = read_helpers(found.path, beside, notes.everything)
+    warnings = [*found.strange, *helpers.problems, *unread]
     metadata: Mapping[str, str] = {}
     metadata_json, content, narrowed, broken, is_lasting = "{}", Survey(), families.Narrowed((), ()), "", True
     try:
@@ -160,13 +161,15 @@ def _entry(
     family: families.Family,
 ) -> dict[str, Any]:  # fmt: skip
     picture = preview(found.path, beside)
+    activation = spoken(notes.activation_text)
     return {
         "alias": facts.alias,
         "title": facts.title or helpers.title,
         "kind": json.dumps(_kind_of(family, content)),
         "trigger_words": helpers.trigger_words or facts.trigger_words,
-        "activation_text": notes.activation_text,
-        "negative_text": notes.negative_text,
+        "activation_text": activation,
+        "activation_typed": notes.activation_text if notes.activation_text != activation else "",
+        "negative_text": spoken(notes.negative_text),
         "preferred_weight": notes.preferred_weight or helpers.preferred_weight,
         "preview_name": picture.name if picture else None,
         "stated_favorite": helpers.favorite,

@@ -13,9 +13,9 @@ from modules.cache import cache_dir
 
 from lib_lora.errors import LoraError, NotFoundError
 from lib_lora.library import Entry, Library
+from lib_lora.tag import is_typable
 from lib_lora.webui import settings
 
-UNTYPABLE = frozenset(":<>")  # a tag cannot hold them
 RESERVED = frozenset({"none", "addams"})  # names with a meaning of their own for the built-in extension
 
 
@@ -68,7 +68,7 @@ class Catalogue:
         """What stands in a tag: the alias if the user's settings want it and it means no other file, else the name."""
         by_file = settings.get("lora_preferred_name") == settings.NAMES[1]
         name = self.name(entry) if by_file or entry.id not in self._plain_aliases else entry.alias
-        return entry.shorthash or name if UNTYPABLE & set(name) else name
+        return name if is_typable(name) else entry.shorthash or name
 
     def names(self, entry: Entry) -> list[str]:
         """What a tag can call it so that it means this file and no other."""
@@ -112,5 +112,5 @@ def _plain_aliases(entries: list[Entry]) -> Any:
     for entry in entries:
         alias = entry.alias.casefold()
         own = alias in (entry.stem.casefold(), entry.name.casefold())
-        if aliases[alias] == 1 and files[alias] == own and not UNTYPABLE & set(alias) and alias not in RESERVED:
+        if aliases[alias] == 1 and files[alias] == own and is_typable(alias) and alias not in RESERVED:
             yield entry.id

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,13 +16,13 @@ from modules import sysinfo, ui_extra_networks_user_metadata
 from lib_lora.errors import LoraError
 from lib_lora.library.entry import Entry
 from lib_lora.sidecar import Notes, SidecarError, read_notes, save_notes
+from lib_lora.words import escaped
 
 if TYPE_CHECKING:
     from lib_lora.webui.page import LoraPage
 
 VERSIONS = ["SD1", "SD2", "SDXL", "Unknown"]
 SHOWN_TAGS = 24
-BRACKETS = re.compile(r"([({\[\]})])")
 
 Tags = Sequence[tuple[str, int]]
 
@@ -162,11 +161,11 @@ def random_words(tags: Tags) -> str:
     """A prompt out of the tags of the training pictures, each as likely as it was frequent."""
     most = max((count for _, count in tags), default=0)
     chosen = sorted(tag for tag, count in tags if count > random.random() * most)
-    return ", ".join(BRACKETS.sub(r"\\\1", tag) for tag in chosen)
+    return ", ".join(map(escaped, chosen))
 
 
 def _toggle(activation: str, event: gr.SelectData) -> str:
     """A click on a tag puts it into the activation text, or takes it out."""
-    tag = event.value[0]
+    tag = escaped(event.value[0])
     words = [word.strip() for word in activation.split(",") if word.strip()]
     return ", ".join([word for word in words if word != tag] if tag in words else [*words, tag])

@@ -13,13 +13,13 @@ from modules import scripts
 from lib_lora.errors import NotFoundError
 from lib_lora.session import Report
 from lib_lora.tag import LoraTag
+from lib_lora.tag_scan import renamed
 from lib_lora.webui import settings
 from lib_lora.webui.catalogue import Catalogue
 
 HASHES = "Lora hashes"
 PROBLEMS = "Lora problems"
 SEPARATORS = str.maketrans("", "", ":,")  # they separate names and hashes
-NAME_IN_TAG = re.compile(r"<(lora|lyco):([^:>]+)(?=[:>])")
 ADDNET_NAME = re.compile(r"(.{0,300}?)\s{0,9}\([0-9a-fA-F]{1,64}\)")
 PROMPTS = ("Prompt", "Hires prompt")
 
@@ -85,15 +85,14 @@ class Paste:
         hashes = read_hashes(values.get(HASHES) or "")
         for label in PROMPTS if hashes else ():
             if values.get(label):
-                values[label] = NAME_IN_TAG.sub(lambda match: self._renamed(match, hashes), values[label])
+                values[label] = renamed(values[label], lambda typed: self._new_name(typed, hashes))
 
-    def _renamed(self, match: re.Match[str], hashes: Mapping[str, str]) -> str:
-        typed = match[2].strip()
+    def _new_name(self, typed: str, hashes: Mapping[str, str]) -> str | None:
         short = hashes.get(typed.translate(SEPARATORS).strip())
         entry = self._catalogue.get(short) if short else None
         if entry is None or self._catalogue.get(typed) is entry:
-            return match[0]
-        return f"<{match[1]}:{self._catalogue.prompt_name(entry)}"
+            return None
+        return self._catalogue.prompt_name(entry)
 
     def tags_of_additional_networks(self, _infotext: str, values: dict[str, Any]) -> None:
         """The fields of the old "Additional Networks" extension become tags, unless it is there to read them itself."""
@@ -113,5 +112,5 @@ def read_hashes(text: str) -> dict[str, str]:
 
 def _tag(values: Mapping[str, Any], number: str) -> str:
     shown = str(values[f"AddNet Model {number}"])
-    name = match[1] if (match := ADDNET_NAME.match(shown)) else shown
+    name = match[1] or "" if (match := ADDNET_NAME.match(shown)) else shown
     return f"<lora:{name}:{values.get(f'AddNet Weight A {number}', '1.0')}>"

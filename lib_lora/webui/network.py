@@ -16,14 +16,15 @@ import gradio as gr
 from modules import extra_networks, shared
 
 from lib_lora.adapter import AdapterCache
-from lib_lora.errors import LoraError, TagError
+from lib_lora.errors import LoraError
 from lib_lora.session import Report
-from lib_lora.tag import LoraTag, find_tags, read_tag
+from lib_lora.tag import LoraTag, cut_out, find_tags
 from lib_lora.webui import infotext, settings
 from lib_lora.webui.bundled import BundledWords, Word
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.host import session_of
 from lib_lora.webui.legacy import Legacy
+from lib_lora.webui.typed import cut_negative, read_params
 
 KEPT = 8  # adapter files kept open; the user's option can only raise it
 
@@ -44,6 +45,7 @@ class LoraNetwork(extra_networks.ExtraNetwork):
     def activate(self, p: Any, params_list: Sequence[Any]) -> None:
         """Make the current checkpoint carry exactly what `params_list` says. Never raises for a bad tag or file."""
         tags, errors = read_params(params_list)
+        cut_negative(p)
         default = self._default_tag(p, tags)
         if default is not None:
             tags.append(default)
@@ -120,18 +122,6 @@ class LoraNetwork(extra_networks.ExtraNetwork):
                     gr.Warning(each.problem)
 
 
-def read_params(params_list: Iterable[Any]) -> tuple[list[LoraTag], list[TagError]]:
-    """The tags, and those that cannot be read. The WebUI has split them at every ':'."""
-    tags: list[LoraTag] = []
-    errors: list[TagError] = []
-    for params in params_list:
-        try:
-            tags.append(read_tag(":".join(str(item) for item in params.items)))
-        except TagError as error:
-            errors.append(error)
-    return tags, errors
-
-
 def _prompt_notes(p: Any) -> list[str]:
     """What the WebUI does with the tags of other prompts: nothing, and it does not say so."""
     notes = []
@@ -139,10 +129,7 @@ def _prompt_notes(p: Any) -> list[str]:
     if len({tuple(find_tags(prompt)) for prompt in prompts}) > 1:
         notes.append("the prompts of this batch have different <lora:...> tags: those of the first count for all; "
                      "with batch size 1 each prompt has its own")
-    stray = next((tag for prompt in negative for tag in find_tags(prompt)), None)
-    if stray is not None:
-        notes.append(f"{stray} in the negative prompt has no effect: move it to the prompt, with a weight below 0")
-    return notes
+    return [*notes, *(told for prompt in dict.fromkeys(negative) for told in cut_out(prompt, "the negative prompt")[1])]
 
 
 def _batch(p: Any) -> tuple[Sequence[str], Sequence[str]]:

@@ -6,7 +6,7 @@ import html
 import json
 import os
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from modules import shared, ui_extra_networks
@@ -17,6 +17,7 @@ from lib_lora.webui import cards
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.editor import LoraEditor
 from lib_lora.webui.legacy import SdVersion
+from lib_lora.words import spoken
 
 COVER = "ssmd_cover_images"
 
@@ -64,8 +65,9 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         path = str(entry.path.with_suffix(""))
         notes = self.notes(entry)
         prompt = [json_text(f"<lora:{self.catalogue.prompt_name(entry)}:"), _weight(entry, notes), '">"']
-        if notes.activation_text:
-            prompt.append(json_text(f" {notes.activation_text}"))
+        activation, negative = spoken(notes.activation_text, self._is_other(entry)), spoken(notes.negative_text)
+        if activation:
+            prompt.append(json_text(f" {activation}"))
         known = self.catalogue.known_hash(entry)
         header = entry.readable_json
         return {
@@ -80,8 +82,8 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
             "sort_keys": self.get_sort_keys(entry.location),
             "sd_version": self.version(entry, notes),
             "prompt": " + ".join(prompt),
-            "negative_prompt": json_text(f"({notes.negative_text}:1)" if notes.negative_text else ""),
-            "user_metadata": dict(notes.everything),
+            "negative_prompt": json_text(f"({negative}:1)" if negative else ""),
+            "user_metadata": notes.own,
             **cards.marks(entry, self.catalogue.names(entry), known[:12]),
         }
 
@@ -143,8 +145,8 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         """The WebUI asks for this again when one card is drawn anew."""
         entry = self.catalogue.get(item["name"])
         notes = self.notes(entry, fresh=not use_cache) if entry else Notes()
-        item["user_metadata"] = dict(notes.everything)
-        if "description" in notes.everything:
+        item["user_metadata"] = notes.own
+        if "description" in notes.own:
             item["description"] = notes.description
 
     def allowed_directories_for_previews(self) -> list[str]:
@@ -154,6 +156,15 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
     def create_user_metadata_editor(self, ui: Any, tabname: str) -> LoraEditor:
         """The window behind the card's edit button."""
         return LoraEditor(ui, tabname, self)
+
+    def _is_other(self, entry: Entry) -> Callable[[str], bool]:
+        """Whether a tag in the user's words is of another adapter that is installed: such a tag is meant."""
+
+        def is_other(name: str) -> bool:
+            fits = self.catalogue.library.meanings(name)
+            return bool(fits) and entry not in fits
+
+        return is_other
 
     def _search_terms(self, entry: Entry, known: str) -> Iterator[str]:
         yield os.path.join(entry.folder.name, f"{entry.name}{entry.extension}".replace("/", os.sep))

@@ -17,7 +17,7 @@ from torch import nn
 
 from lib_lora import __version__
 from lib_lora.families import Family
-from lib_lora.webui import api, legacy, takeover
+from lib_lora.webui import api, legacy, takeover, typed
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.conditioning import Conditioning
 from lib_lora.webui.host import existing_session, release, session_of
@@ -75,6 +75,8 @@ class Room:
             self.options.install()
             self.conditioning.install()
             undo.callback(self.conditioning.remove)
+            typed.install()
+            undo.callback(typed.remove)
             following = self._following(sd_models.reload_model_weights)
             patches.patch(__name__, sd_models, "reload_model_weights", following)
             undo.pop_all()
@@ -92,6 +94,7 @@ class Room:
     def leave(self) -> None:
         """Undo `enter`, so that the WebUI can load scripts again."""
         patches.undo(__name__, sd_models, "reload_model_weights")
+        typed.remove()
         self.conditioning.remove()
         for model in loaded_models():
             release(model)

@@ -7,10 +7,11 @@ require("../../javascript/lora_tags.js");
 const cases = require("../tag_cases.json");
 const tags = globalThis.loraLib.tags;
 
-for (const {text, tags: expected} of cases) {
+for (const {text, tags: expected, rest} of cases) {
     test(`reads ${JSON.stringify(text)} as Python does`, () => {
         const found = tags.find(text);
         assert.equal(found.length, expected.length);
+        if (rest !== undefined) assert.equal(tags.withoutTags(text), rest);
         expected.forEach((want, n) => {
             const tag = found[n];
             assert.equal(text.slice(tag.start, tag.end), tag.source);
@@ -104,7 +105,83 @@ test("trigger words go in before the tags and out again", () => {
     assert.equal(tags.toggleWord("a, f(x)*, b", "f(x)*"), "a, b");
 });
 
-test("half a tag and markup are only text", () => {
-    assert.deepEqual(tags.find("<lora:ink"), []);
-    assert.equal(tags.find("<lora:<img src=x onerror=alert(1)>")[0].name, "<img src=x onerror=alert(1)");
+test("markup in a tag is only text", () => {
+    assert.equal(tags.find("<lora:&lt;img src=x onerror=alert(1)>")[0].name, "&lt;img src=x onerror=alert(1)");
+    const [tag, ...more] = tags.find("<lora:<img src=x onerror=alert(1)>");
+    assert.deepEqual([tag.source, tag.isOpen, more.length], ["<lora:", true, 0]);
 });
+
+test("a tag typed in full-width signs is edited in place", () => {
+    assert.equal(tags.setWeights("a ＜lora：墨：１＞ b", 0, {te: 0.5, unet: 0.5}), "a ＜lora：墨：0.5＞ b");
+    assert.equal(tags.setWeights("＜LoRA：墨＞", 0, {te: 0.5, unet: 0.25}), "＜LoRA：墨:0.5:0.25＞");
+    assert.equal(tags.join("＜lora：墨：１：０．５＞", 0), "＜lora：墨：１＞");
+    assert.equal(tags.rename("< LORA：ink：1>", 0, "wash"), "< LORA：wash：1>");
+    assert.equal(tags.remove("a 《lora:ink:1》, b", 0), "a, b");
+});
+
+test("a name is found with the backslashes that prompts need", () => {
+    assert.equal(tags.indexOf("<lora:ink \\(v2\\):1>", ["Ink (v2)"]), 0);
+    assert.equal(tags.toggle("a <lora:ink \\(v2\\):1>", ["ink (v2)"], "<lora:ink (v2):1>"), "a");
+});
+
+test("weights are written as people write them", () => {
+    assert.deepEqual([0.00001, 1e-7, 1e21, -0, 1 / 3].map(tags.formatWeight), ["0.00001", "0.0000001", "1000000000000000000000", "0", "0.333333"]);
+    assert.deepEqual(["0.8", "０．８", ".5", "+1", "1e-05", "0_8", "08", "1e3", "inf", "0x1", "٠", ""].map(tags.parseWeight),
+        [0.8, 0.8, 0.5, 1, 0.00001, null, null, null, null, null, null, null]);
+});
+
+test("a phrase with commas goes in and out as a whole", () => {
+    const phrase = "hatsune miku, twintails, blue hair";
+    const once = tags.toggleWord("a castle <lora:miku:1>", phrase);
+    assert.equal(once, "a castle, hatsune miku, twintails, blue hair <lora:miku:1>");
+    assert.equal(tags.hasWord(once, phrase), true);
+    assert.equal(tags.toggleWord(once, phrase), "a castle <lora:miku:1>");
+    assert.equal(tags.hasWord("hatsune miku,twintails ,\n Blue  Hair", phrase), true);
+    assert.equal(tags.hasWord("hatsune miku, blue hair, twintails", phrase), false);
+    assert.equal(tags.hasWord("hatsune miku, twintails <lora:miku:1> blue hair", phrase), false);
+    assert.equal(tags.toggleWord("day, hatsune miku, twintails, blue hair, night", phrase), "day, night");
+    assert.equal(tags.toggleWord("hatsune miku, twintails, blue hair, night", `${phrase},`), "night");
+    assert.equal(tags.toggleWord("a, ink, b, ink", "ink"), "a, b");
+});
+
+test("a word with brackets is found with and without backslashes", () => {
+    const word = "asuka \\(evangelion\\)";
+    const once = tags.toggleWord("a castle", word);
+    assert.equal(once, "a castle, asuka \\(evangelion\\)");
+    assert.equal(tags.hasWord(once, word), true);
+    assert.equal(tags.hasWord(once, "asuka (evangelion)"), true);
+    assert.equal(tags.hasWord("a castle, Asuka (Evangelion)", word), true);
+    assert.equal(tags.toggleWord(once, word), "a castle");
+});
+
+test("a tag inside a trigger word does not get into the prompt", () => {
+    assert.equal(tags.toggleWord("a castle", "<lora:on-v3:1>, xxxx"), "a castle, xxxx");
+    assert.equal(tags.hasWord("a castle, xxxx", "<lora:on-v3:1>, xxxx"), true);
+    assert.equal(tags.toggleWord("a castle", "<lora:on-v3:1>"), "a castle");
+});
+
+test("taking a word out leaves line ends and other spaces alone", () => {
+    assert.equal(tags.toggleWord("a  b,\nink\nc", "ink"), "a  b\nc");
+    assert.equal(tags.toggleWord("ink <lora:a:1> ink", "ink"), "<lora:a:1>");
+    assert.equal(tags.toggleWord("a castle，ink，b", "ink"), "a castle，b");
+});
+
+const n = 30_000;
+const long = {
+    "<lora: without an end": "<lora:".repeat(n), "tags": "<lora:a:1>".repeat(n), "opening brackets": "《lora:".repeat(n) + "<".repeat(n),
+    "blanks": " ".repeat(n) + "x", "blanks in a tag": `<${" ".repeat(n)}lora${" ".repeat(n)}`, "line ends": "\n".repeat(n) + "x <lora:a:1>",
+    "colons": `<lora:${"：".repeat(n)}>`, "digits": `<lora:a：${"1".repeat(n)}x>`, "arguments": `<lora:a${"：te=1".repeat(n)}>`,
+    "commas": ", ".repeat(n) + "x", "words": "a, ".repeat(n), "one long name": `<lora:${"a".repeat(n)}`, "slashes": `<lora:${"/".repeat(n)}x:1>`,
+};
+for (const [what, text] of Object.entries(long)) {
+    test(`a prompt of ${n} times ${what} is read at once`, () => {
+        const started = performance.now();
+        assert.ok(tags.find(text).length <= 129);
+        tags.hasWord(text, "a, b");
+        tags.toggleWord(text, "ink, drawing");
+        tags.toggleWord(text, "a");
+        tags.toggle(text, ["a"], "<lora:a:1>");
+        tags.setWeights(tags.remove(text, 0), 0, {te: 0.5});
+        assert.ok(performance.now() - started < 5_000, `${performance.now() - started} ms`);
+    });
+}

@@ -171,3 +171,34 @@ def test_the_handle_takes_arrow_keys(page):
         page.evaluate("document.activeElement.closest('.lora-row').querySelector('.lora-name').textContent")
         == "ink wash"
     )
+
+
+def test_a_tag_without_its_end_is_told_when_it_is_not_being_typed_any_more(page):
+    write(page, "")
+    page.locator(PROMPT).press_sequentially("a <lora:bend:0.5", delay=5)
+    page.wait_for_timeout(400)
+    assert page.locator(".lora-row:visible").count() == 0
+    page.locator(PROMPT).press_sequentially(", b", delay=5)
+    page.wait_for_selector(".lora-row:visible")
+    assert page.locator(".lora-problem span").inner_text() == (
+        "<lora:bend:0.5: the closing > is missing; write <lora:name:0.8>")  # fmt: skip
+    write(page, "a <lora:bend:0.5")
+    page.locator(PROMPT).evaluate("area => area.blur()")
+    page.wait_for_selector(".lora-row:visible")
+
+
+def test_a_tag_that_cannot_be_read_is_not_asked_for_again_and_again(page):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/prompt" in request.url else None)
+    write(page, "a <lora:bend:0_8>")
+    page.wait_for_selector(".lora-problem span")
+    page.wait_for_timeout(1200)
+    assert len(asked) <= 1
+
+
+def test_a_tag_in_full_width_signs_has_a_slider_that_writes_into_it(page):
+    write(page, "a ＜LoRA：bend：０．８＞ b")
+    page.wait_for_selector(SLIDER)
+    assert page.input_value(SLIDER) == "0.8"
+    page.locator(SLIDER).press("ArrowRight")
+    assert text(page) == "a ＜LoRA：bend：0.85＞ b"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 
 import pytest
 
@@ -72,9 +73,57 @@ def test_prompts_of_one_batch_with_different_tags_are_spoken_of(webui):
     assert any("different <lora:...> tags" in text for text in drawn.texts)
 
 
-def test_a_tag_in_the_negative_prompt_is_spoken_of(webui):
-    drawn = webui.draw(PROMPT, negative_prompt="ugly <lora:sd1:1>")
-    assert "in the negative prompt has no effect" in drawn.text
+def test_a_tag_in_the_negative_prompt_is_left_out_and_spoken_of(webui):
+    plain = webui.draw(PROMPT, negative_prompt="ugly ")
+    drawn = webui.draw(PROMPT, negative_prompt="ugly <LoRA:sd1:1>")
+    assert difference(drawn.picture, plain.picture) == 0
+    parsed = webui.parse(drawn.text)
+    assert parsed["Negative prompt"] == "ugly <LoRA:sd1:1>"
+    said = "<LoRA:sd1:1> in the negative prompt has no effect yet; it was left out. Put it into the prompt"
+    assert parsed["Lora problems"] == said
+    hires = {"enable_hr": True, "hr_upscaler": "Latent", "denoising_strength": 0.7, "hr_second_pass_steps": 2}
+    plain = webui.draw(PROMPT, negative_prompt="ugly ", hr_negative_prompt="bad ", **hires)
+    drawn = webui.draw(PROMPT, negative_prompt="ugly ", hr_negative_prompt="bad <lora:sd1:1>", **hires)
+    assert difference(drawn.picture, plain.picture) == 0
+    assert "<lora:sd1:1> in the negative prompt has no effect yet" in webui.parse(drawn.text)["Lora problems"]
+
+
+TYPED = ("<LoRA:sd1:0.8>", "< lora:sd1:0.8>", "<lora :sd1:0.8>", "<lora：sd1：0.8>", "＜ＬＯＲＡ：sd1：０．８＞",
+         "《lora:sd1:0.8》", "<LYCO:sd1:.8>")  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", TYPED)
+def test_a_tag_counts_however_it_is_typed_and_the_picture_says_what_was_typed(webui, good, tag):
+    drawn = webui.draw(f"{PROMPT} {tag}")
+    assert difference(drawn.picture, good) == 0
+    assert webui.parse(drawn.text)["Prompt"] == f"{PROMPT} {tag}"
+    assert webui.parse(drawn.text)["Lora hashes"].startswith("sd1: ")
+
+
+def test_the_hires_prompt_is_read_as_it_is_typed_too(webui):
+    hires = {"enable_hr": True, "hr_upscaler": "Latent", "denoising_strength": 0.7, "hr_second_pass_steps": 2}
+    one, other = (webui.draw(PROMPT, hr_prompt=f"{PROMPT} {tag}", **hires).picture
+                  for tag in (GOOD, "＜LoRA：sd1：０．８＞"))  # fmt: skip
+    assert difference(one, other) == 0
+
+
+OPEN = {
+    f"{PROMPT} {GOOD} <lora:second:1": "<lora:second:1: the closing > is missing",
+    f"{PROMPT} {GOOD} <lora second:1>": "<lora second:1>: the colon after lora is missing",
+    f"{PROMPT} <lora:second {GOOD}": "<lora:second: the closing > is missing",
+    f"{PROMPT} {GOOD} {'<lora:second:0>' * 5000}": "a prompt can have 128 tags",
+    f"{PROMPT} {GOOD} {'<lora:' * 20_000}": "the closing > is missing",
+}
+
+
+@pytest.mark.parametrize("prompt", OPEN, ids=lambda prompt: prompt[:60])
+def test_what_is_only_half_a_tag_is_no_word_and_is_told(webui, good, prompt):
+    started = time.monotonic()
+    drawn = webui.draw(prompt)
+    assert time.monotonic() - started < 60
+    assert difference(drawn.picture, good) == 0
+    assert OPEN[prompt] in drawn.text
+
 
 
 def test_a_new_file_is_found_without_a_refresh_and_a_changed_one_is_read_again(webui):
