@@ -15,7 +15,7 @@ PACKAGE = ROOT / "lib_lora"
 
 # What stands in one line may import only what stands in it or above it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "typed_number", "tag_scan", "tag", "words", "metadata", "header", "survey", "hashes", "keys",
+    frozenset({"errors", "later", "typed_number", "tag_scan", "tag", "words", "metadata", "header", "survey", "hashes", "keys",
                "families", "family_rules"}),
     frozenset({"algorithms", "unpickling", "containers", "foreign", "origin"}),
     frozenset({"files", "sidecar", "library", "adapter", "targets"}),
@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"embeddings", "diffusers_host", "merge", "browser", "demo", "webui", "cli"}),
 )
 TORCH_FREE = (
-    "tag", "tag_scan", "typed_number", "words", "errors", "header", "metadata", "families", "survey", "sidecar",
+    "tag", "later", "tag_scan", "typed_number", "words", "errors", "header", "metadata", "families", "survey", "sidecar",
     "files", "hashes", "library", "keys", "browser",
 )
 
