@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from modules import extra_networks, patches, script_callbacks, sd_models, shared, ui_extra_networks
+from modules import patches, script_callbacks, sd_models, shared, ui_extra_networks
 from torch import nn
 
 from lib_lora import __version__
 from lib_lora.families import Family
 from lib_lora.webui import api, legacy, takeover, typed
 from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui.claim import Claim
 from lib_lora.webui.conditioning import Conditioning
 from lib_lora.webui.host import existing_session, release, session_of
 from lib_lora.webui.infotext import Paste
@@ -56,6 +57,8 @@ class Room:
         self.catalogue = Catalogue()
         self.legacy = legacy.Legacy(self.catalogue)
         self.network = LoraNetwork(self.catalogue, self.legacy)
+        self.claim = Claim(self.network)
+        self.network.news = self.claim.news
         self.conditioning = Conditioning(self.network)
         self.page = LoraPage(self.catalogue)
         self.takeover = takeover.Takeover()
@@ -77,6 +80,8 @@ class Room:
             undo.callback(self.conditioning.remove)
             typed.install()
             undo.callback(typed.remove)
+            self.claim.install()
+            undo.callback(self.claim.remove)
             following = self._following(sd_models.reload_model_weights)
             patches.patch(__name__, sd_models, "reload_model_weights", following)
             undo.pop_all()
@@ -94,6 +99,7 @@ class Room:
     def leave(self) -> None:
         """Undo `enter`, so that the WebUI can load scripts again."""
         patches.undo(__name__, sd_models, "reload_model_weights")
+        self.claim.remove()
         typed.remove()
         self.conditioning.remove()
         for model in loaded_models():
@@ -106,8 +112,7 @@ class Room:
     def before_ui(self) -> None:
         """The registries were emptied after the scripts were loaded; the page's cards are made later."""
         ui_extra_networks.register_page(self.page)
-        extra_networks.register_extra_network(self.network)
-        extra_networks.register_extra_network_alias(self.network, "lyco")
+        self.claim.register()
         self.legacy.networks.extra_network_lora = self.network
 
     def app_started(self, _demo: Any, app: FastAPI) -> None:
