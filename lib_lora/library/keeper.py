@@ -23,6 +23,7 @@ class Keeper:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.changes = 0  # of marks, counted
+        self.on_hash: list[Callable[[Entry], None]] = []  # called when the hashes of a file have become known
         self._hashes: dict[Key, Hashes] = {}
         self._marks = Marks(database)
 
@@ -57,6 +58,8 @@ class Keeper:
                 self._hashes[_key(entry)] = known
                 self.database.put_hashes(_key(entry), known)
                 self._marks.learn(entry.location, known.sha256)
+                for tell in self.on_hash:
+                    tell(entry)
         return known
 
     def shorthash(self, entry: Entry) -> str:

@@ -17,10 +17,11 @@ from torch import nn
 
 from lib_lora import __version__
 from lib_lora.families import Family
-from lib_lora.webui import api, legacy, takeover, typed
+from lib_lora.webui import api, legacy, takeover, typed, version
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.claim import Claim
 from lib_lora.webui.conditioning import Conditioning
+from lib_lora.webui.hash_cache import HashCache
 from lib_lora.webui.host import existing_session, release, session_of
 from lib_lora.webui.infotext import Paste
 from lib_lora.webui.network import LoraNetwork
@@ -36,6 +37,7 @@ def register() -> Room:
     """Take over. Calling it again first undoes what was there."""
     global _registered
     unregister()
+    version.begin()
     room = Room()
     room.enter()
     _registered = room
@@ -59,6 +61,7 @@ class Room:
         self.network = LoraNetwork(self.catalogue, self.legacy)
         self.claim = Claim(self.network)
         self.network.news = self.claim.news
+        self.hashes = HashCache(self.catalogue)
         self.conditioning = Conditioning(self.network)
         self.page = LoraPage(self.catalogue)
         self.takeover = takeover.Takeover()
@@ -74,6 +77,7 @@ class Room:
             self.takeover.install(loaded_models())
             undo.callback(self.legacy.remove, for_good=True)
             self.legacy.install()
+            self.hashes.install()
             undo.callback(self.options.remove)
             self.options.install()
             self.conditioning.install()
