@@ -21,6 +21,7 @@
         }
 
         return {
+            page: () => ask("page"),  // in the WebUI only: whether these scripts are those that the server goes with
             cards: () => ask("cards"),  // in the WebUI only: checkpoint and favourites, for the page Lora
             list: (query) => ask(`adapters?${query}`),
             entry: (id, more = "") => ask(`adapters/${id}?metadata=0${more}`),

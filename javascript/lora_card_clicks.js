@@ -8,17 +8,26 @@
     if (typeof cardClicked !== "function") return;
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
-    const builtIn = globalThis.cardClicked;
-    globalThis.cardClicked = function (tab, text, negative, ...more) {
-        if (takeOut(tab, text, negative) || lib.cards.refuse(tab, lib.tags.find(text)[0]?.name ?? "")) return;
-        try {
-            builtIn(tab, text, negative, ...more);
-        } catch (error) {  // the WebUI reads the text as a pattern, and this one is none
-            if (!(error instanceof SyntaxError)) throw error;
-            add(`#${tab}_prompt textarea`, text);
-            if (negative) add(`#${tab}_neg_prompt textarea`, negative);
-        }
-    };
+    addEventListener("DOMContentLoaded", () => lib.served(start));
+    function start() {
+        takeClicks(globalThis.cardClicked);
+        drawCardsAnew(globalThis.extraNetworksRefreshSingleCard);
+        addEventListener("click", clicked, true);
+        addEventListener("keydown", pressed);
+    }
+
+    function takeClicks(builtIn) {
+        globalThis.cardClicked = function (tab, text, negative, ...more) {
+            if (takeOut(tab, text, negative) || lib.cards.refuse(tab, lib.tags.find(text)[0]?.name ?? "")) return;
+            try {
+                builtIn(tab, text, negative, ...more);
+            } catch (error) {  // the WebUI reads the text as a pattern, and this one is none
+                if (!(error instanceof SyntaxError)) throw error;
+                add(`#${tab}_prompt textarea`, text);
+                if (negative) add(`#${tab}_neg_prompt textarea`, negative);
+            }
+        };
+    }
 
     // Whether the adapter was in the prompt, and is not any more.
     function takeOut(tab, text, negative) {
@@ -41,17 +50,18 @@
     }
 
     // The WebUI looks for the card by a pattern that a name with quotes or backslashes breaks.
-    const drawAnew = globalThis.extraNetworksRefreshSingleCard;
-    globalThis.extraNetworksRefreshSingleCard = function (page, tab, name) {
-        if (page !== "lora") return drawAnew(page, tab, name);
-        requestGet("./sd_extra_networks/get-single-card", {page, tabname: tab, name}, (answer) => {
-            const old = [...gradioApp().querySelectorAll(`#${tab}_lora_cards > .card`)].find((card) => card.dataset.name === name);
-            const holder = document.createElement("template");
-            holder.innerHTML = answer?.html ?? "";  // the server has escaped what comes from files
-            const card = holder.content.firstElementChild;
-            if (old && card) old.replaceWith(card);
-        }, () => {});
-    };
+    function drawCardsAnew(builtIn) {
+        globalThis.extraNetworksRefreshSingleCard = function (page, tab, name) {
+            if (page !== "lora") return builtIn(page, tab, name);
+            requestGet("./sd_extra_networks/get-single-card", {page, tabname: tab, name}, (answer) => {
+                const old = [...gradioApp().querySelectorAll(`#${tab}_lora_cards > .card`)].find((card) => card.dataset.name === name);
+                const holder = document.createElement("template");
+                holder.innerHTML = answer?.html ?? "";  // the server has escaped what comes from files
+                const card = holder.content.firstElementChild;
+                if (old && card) old.replaceWith(card);
+            }, () => {});
+        };
+    }
 
     function clicked(event) {
         const star = event.target.closest?.(".card .lora-star");
@@ -67,7 +77,4 @@
         event.preventDefault();
         event.target.click();
     }
-
-    addEventListener("click", clicked, true);
-    addEventListener("keydown", pressed);
 })();

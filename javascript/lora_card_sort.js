@@ -53,5 +53,6 @@
         }
     }
 
-    uiAfterScriptsCallbacks.push(() => onOptionsAvailable(sortAsBefore));  // after the WebUI has set up its own
+    const lib = (globalThis.loraLib = globalThis.loraLib || {});
+    uiAfterScriptsCallbacks.push(() => lib.served(sortAsBefore));  // after the WebUI has set up its own
 })();

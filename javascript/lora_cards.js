@@ -256,7 +256,7 @@
     }
 
     lib.cards = {find, mark, refuse};
-    lib.dom ? start() : addEventListener("DOMContentLoaded", start);
+    addEventListener("DOMContentLoaded", () => lib.served(start));
     function start() {
         for (const tab of TABS) {
             lib.dom.mount(`#${tab}_lora_cards`, (box) => {

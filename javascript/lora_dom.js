@@ -156,7 +156,8 @@
     globalThis.loraLib = globalThis.loraLib || {};
     globalThis.loraLib.dom = {element, icon, iconButton, badge, textarea, write, watch, mount, copy, pageRoot, isTyping};
     if (typeof document !== "undefined") {
-        if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", observe);
-        else setTimeout(observe, 0);
+        const begin = () => globalThis.loraLib.served(observe);
+        if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
+        else setTimeout(begin, 0);
     }
 })();

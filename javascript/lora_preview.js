@@ -76,5 +76,8 @@
     }
 
     lib.preview = {lastPicture, previewTools, take};
-    if (typeof document !== "undefined") watchGalleries();
+    if (typeof document !== "undefined") {
+        if (document.readyState === "loading") addEventListener("DOMContentLoaded", () => lib.served(watchGalleries));
+        else setTimeout(() => lib.served(watchGalleries), 0);
+    }
 })();

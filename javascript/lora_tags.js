@@ -28,6 +28,14 @@
     const END_OF_NAME = new RegExp(`:|：(?=[${BLANK}]*${ARGUMENT}[${BLANK}]*(?:[:：]|$))`);
     const KEYS = ["te", "unet", "dyn", "force"];
     const POSITIONAL = ["te", "unet", "dyn"];
+    const ALL_BLOCKS = "(block weights) has no effect yet: the adapter acts on all blocks alike";  // all as in lib_lora/later.py
+    const ALL_STEPS = "has no effect yet: the adapter acts in all steps";
+    const BOTH_PASSES = "has no effect yet: a weight of its own for the hires pass can stand in a tag in the hires prompt";
+    const LATER = new Map([
+        ["lbw", ALL_BLOCKS], ["lbwe", ALL_BLOCKS], ["start", ALL_STEPS], ["stop", ALL_STEPS], ["step", ALL_STEPS],
+        ["hr", BOTH_PASSES], ["hrte", BOTH_PASSES], ["hrunet", BOTH_PASSES],
+    ]);
+    const FEWEST_BLOCKS = 12;
     const FORCE = {1: true, true: true, yes: true, on: true, 0: false, false: false, no: false, off: false};
     const MOST_TAGS = 128;    // of one prompt
     const MOST_LETTERS = 400;  // of a name
@@ -151,7 +159,8 @@
                 unknown.add(shortened(key));
             }
         }
-        const notes = [...unknown].map((key) => `${shown}: '${key}=' is not known and was ignored; known are ${KEYS.join(", ")}`);
+        const known = `is not known and was ignored; known are ${KEYS.join(", ")}`;
+        const notes = [...unknown].map((key) => `${shown}: '${key}=' ${LATER.get(key.toLowerCase()) ?? known}`);
         if (positional.length > POSITIONAL.length) {
             notes.push(`${shown}: only ${POSITIONAL.join(", ")} can stand without a name; the rest was ignored`);
         }
@@ -162,7 +171,15 @@
     function weight(text, shown) {
         const number = readNumber(text);
         if (number !== null) return number;
+        const what = unsupported(text);
+        if (what) throw new TagError(`${shown}: '${shortened(text)}' is ${what}, which does not work yet; write one number such as 1`);
         throw new TagError(`${shown}: '${shortened(text)}' is not a weight; write a number such as ${meant(text)}`);
+    }
+
+    // What a weight is, if it is not one number but more than that.
+    function unsupported(text) {
+        if (/[@~]/.test(text)) return "a weight that changes over the steps";
+        return text.split(",").length >= FEWEST_BLOCKS ? "block weights" : null;
     }
 
     function rank(text, shown) {

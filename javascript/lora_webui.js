@@ -6,7 +6,7 @@
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
-    lib.dom ? start() : addEventListener("DOMContentLoaded", start);
+    addEventListener("DOMContentLoaded", start);
     function start() {
         for (const tab of ["txt2img", "img2img"]) {
             lib.dom.mount(`#${tab}_prompt_row`, (row) => {
@@ -15,7 +15,7 @@
                 }));
             });
         }
-        globalThis.onOptionsChanged?.(watchCheckpoint);
+        lib.served(() => globalThis.onOptionsChanged?.(watchCheckpoint));
     }
 
     let checkpoint = null;

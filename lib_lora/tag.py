@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from lib_lora import later
 from lib_lora.errors import TagError
 from lib_lora.tag_scan import Found, scan, shortened, split_body, stripped, without
 from lib_lora.typed_number import meant, read_number, read_whole, write_number
@@ -157,8 +158,8 @@ def _sort_arguments(arguments: Sequence[str], shown: str) -> tuple[list[str], di
             named[key.lower()] = value
         else:
             unknown.append(shortened(key))
-    known = ", ".join(KEYS)
-    notes = [f"{shown}: '{key}=' is not known and was ignored; known are {known}" for key in dict.fromkeys(unknown)]
+    known = f"is not known and was ignored; known are {', '.join(KEYS)}"
+    notes = [f"{shown}: '{key}=' {later.KEYS.get(key.lower(), known)}" for key in dict.fromkeys(unknown)]
     if len(positional) > len(POSITIONAL):
         notes.append(f"{shown}: only {', '.join(POSITIONAL)} can stand without a name; the rest was ignored")
     return positional[: len(POSITIONAL)], named, tuple(notes[:MOST_NOTES])
@@ -167,6 +168,8 @@ def _sort_arguments(arguments: Sequence[str], shown: str) -> tuple[list[str], di
 def _weight(text: str, shown: str) -> float:
     number = read_number(text)
     if number is None:
+        if what := later.unsupported(text):
+            raise TagError(f"{shown}: '{shortened(text)}' is {what}, which does not work yet; write one number such as 1")
         raise TagError(f"{shown}: '{shortened(text)}' is not a weight; write a number such as {meant(text)}")
     return number
 

@@ -1,5 +1,5 @@
-"""Run by the WebUI each time it loads scripts: a door, the room is lib_lora.webui."""
+"""Run by the WebUI each time it loads scripts: a doorbell, the door is lib_lora.webui.door."""
 
-from lib_lora.webui.register import register
+from lib_lora.webui.door import enter
 
-register()
+enter()

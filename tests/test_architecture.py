@@ -15,8 +15,9 @@ PACKAGE = ROOT / "lib_lora"
 
 # What stands in one line may import only what stands in it or above it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "text", "opening", "write", "typed_number", "tag_scan", "tag", "words", "metadata", "kinds",
-               "header", "survey", "hashes", "keys", "families", "family_rules", "pickles", "torch_file", "foreign"}),
+    frozenset({"errors", "text", "opening", "write", "later", "typed_number", "tag_scan", "tag", "words", "metadata",
+               "kinds", "header", "survey", "hashes", "keys", "families", "family_rules", "pickles", "torch_file",
+               "foreign"}),
     frozenset({"algorithms", "unpickling", "containers", "origin", "patterns"}),
     frozenset({"files", "sidecar", "library", "adapter", "targets"}),
     frozenset({"plan", "fold", "slots", "originals", "fresh", "exact", "books", "bypass", "patch", "host"}),
@@ -24,8 +25,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"embeddings", "diffusers_host", "merge", "browser", "demo", "webui", "cli"}),
 )
 TORCH_FREE = (
-    "tag", "tag_scan", "typed_number", "words", "errors", "text", "opening", "write", "header", "metadata", "families",
-    "survey", "sidecar", "files", "hashes", "library", "keys", "browser", "kinds", "pickles", "torch_file", "foreign",
+    "tag", "later", "tag_scan", "typed_number", "words", "errors", "text", "opening", "write", "header", "metadata",
+    "families", "survey", "sidecar", "files", "hashes", "library", "keys", "browser", "kinds", "pickles", "torch_file", "foreign",
 )
 
 

@@ -55,9 +55,28 @@ def test_a_malformed_tag_leaves_the_others():
 
 
 def test_an_unknown_option_is_told_and_ignored():
-    tag = read_tag("ink:0.5:lbw=MIDD")
+    tag = read_tag("ink:0.5:mood=MIDD")
     assert (tag.te, tag.unet) == (0.5, 0.5)
-    assert "'lbw=' is not known" in tag.notes[0]
+    assert "'mood=' is not known" in tag.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [("lbw=MIDD", "block weights"), ("lbwe=ATTN", "block weights"), ("start=3", "in all steps"), ("stop=9", "in all steps"),
+     ("STEP=3-9", "in all steps"), ("hr=0.5", "hires pass"), ("hrte=1", "hires pass"), ("hrunet=1", "hires pass")],
+)  # fmt: skip
+def test_what_only_other_extensions_can_do_yet_is_called_by_its_name(option, told):
+    tag = read_tag(f"ink:0.5:{option}")
+    assert (tag.te, tag.unet) == (0.5, 0.5)
+    assert told in tag.notes[0]
+    assert "has no effect yet" in tag.notes[0]
+    assert "not known" not in tag.notes[0]
+
+
+@pytest.mark.parametrize("weight", ["1@0,0.2@1", "0.5~0", "te=1@0,0@0.5", "1:0@0,1@8"])
+def test_a_weight_that_changes_over_the_steps_is_called_by_its_name(weight):
+    with pytest.raises(TagError, match="changes over the steps, which does not work yet; write one number such as 1"):
+        read_tag(f"ink:{weight}")
 
 
 def test_tags_are_found_as_typed():

@@ -12,7 +12,7 @@ SCRIPTS = tuple(  # in any order; without those for the WebUI's own pages
     f"lora_{name}.js"
     for name in (
         "api card details dom drag duplicates edit facts feed filters grid keys listing marks order placeholder "
-        "preview prompts scan selection strip tags tasks view weight words"
+        "preview prompts scan selection served strip tags tasks view weight words"
     ).split()
 )
 

@@ -43,6 +43,7 @@ class Library:
         self._scanning = threading.RLock()
         self.on_change: list[Callable[[], None]] = []  # called after each scan that found something else than the last
         self._keeper = Keeper(self._database)
+        self.on_hash = self._keeper.on_hash  # called with an entry whose hashes have become known
         self._scanner = Scanner(self.folders, self._database, self._keeper)
         self._lookup: Lookup | None = None
         self._shown = 0  # lookups so far

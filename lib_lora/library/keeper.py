@@ -28,6 +28,7 @@ class Keeper:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.changes = 0  # of marks, counted
+        self.on_hash: list[Callable[[Entry], None]] = []  # called when the hashes of a file have become known
         self._hashes: dict[Key, Hashes] = {}
         self._marks = Marks(database)
 
@@ -75,6 +76,8 @@ class Keeper:
                 self.database.put_hashes(_key(entry), known)
                 with contextlib.suppress(LoraError):  # it is learnt again with the next scan that can
                     self._marks.learn(entry.location, known.sha256)
+                for tell in self.on_hash:
+                    tell(entry)
         return known
 
     def shorthash(self, entry: Entry) -> str:

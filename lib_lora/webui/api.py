@@ -13,12 +13,14 @@ from fastapi.responses import Response
 from lib_lora.browser import routes
 from lib_lora.browser.answers import JSONResponse
 from lib_lora.families import Family
+from lib_lora.webui import version
 from lib_lora.webui.cards import State
 from lib_lora.webui.catalogue import Catalogue
 
 LORAS = "/sdapi/v1/loras"
 REFRESH = "/sdapi/v1/refresh-loras"
 CARDS = f"{routes.PREFIX}/cards"  # what the page Lora asks for: javascript/lora_cards.js
+PAGE = f"{routes.PREFIX}/page"  # what every page asks before its scripts start: javascript/lora_served.js
 ROUTES = (LORAS, REFRESH)
 NEAR = ("127.0.0.1", "::1")
 
@@ -37,6 +39,10 @@ def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], Fami
     @app.get(CARDS, dependencies=login)
     def get_cards() -> Response:
         return JSONResponse(state.told(checkpoint(), catalogue.library))
+
+    @app.get(PAGE, dependencies=login)
+    def get_page() -> dict[str, bool]:
+        return {"outdated": version.is_outdated()}
 
     @app.post(REFRESH)
     def refresh_loras() -> None:

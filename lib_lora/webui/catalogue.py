@@ -81,6 +81,12 @@ class Catalogue:
         known = self.library.known_hashes(entry)
         return known.tensors or known.sha256 if known else next(iter(entry.stated_hashes), "")
 
+    def has_hash(self, entry: Entry, start: str) -> bool:
+        """Whether a hash that is known of this file, computed or stated by it, begins with `start`."""
+        known = self.library.known_hashes(entry)
+        computed = (known.tensors, known.sha256, known.autov1) if known else ()
+        return any(each.startswith(start) for each in (*computed, *entry.stated_hashes))
+
     def _name_all(self) -> None:
         entries = self.library.entries()
         stems = Counter(entry.stem for entry in entries)

@@ -48,6 +48,7 @@ class Circumstances:
     size: tuple[Any, ...]  # for SDXL a part of the prompt
     function: Callable[..., Any]
     said: Said = field(default_factory=Said, compare=False)
+    older: deque[list[Any]] | None = field(default=None, compare=False, repr=False)  # see `find`
 
 
 class Conditioning:
@@ -91,30 +92,38 @@ class Conditioning:
 def find(caches: list[Any], now: Circumstances, encode: Callable[[list[Any]], Any]) -> Any:
     """`encode` with older encodings to choose from beside `caches`, lists of a key and an encoded prompt.
 
-    Older ones hang as a third item on the first cache: whoever puts a new list there, or empties it, drops them too.
+    Older ones hang on what is ours in the first cache's key: whoever puts a new list there, or empties it, drops them too.
     """
     cache = caches[0]
     previous = list(cache[:2])
-    if len(cache) < 3 or cache[0] is None:
-        cache[2:] = [deque(maxlen=OLDER)]
-    older = cache[2]
+    holder = _ours(previous[0])
+    older = (holder and holder.older) or deque(maxlen=OLDER)
     with _overheard() as said:
         encoded = encode([*caches, *older])
+    if holder is not None:
+        holder.older = None
     if cache[0] is not previous[0]:  # it was encoded now
         now.said = said
         if previous[0] is not None:
             older.appendleft(previous)
         _say(said)
-        return encoded
-    place, key = next((place, key) for place, (key, value, *_) in enumerate([*caches, *older]) if value is encoded)
-    if place >= len(caches):  # what was used last stands where the WebUI looks first
-        del older[place - len(caches)]
-        older.appendleft(previous)
-        cache[:2] = key, encoded
-    for each in key:
-        if isinstance(each, Circumstances):
-            _say(each.said)
+    else:
+        place = next(place for place, (_, value, *_) in enumerate([*caches, *older]) if value is encoded)
+        found = [*caches, *older][place]
+        if place >= len(caches):  # what was used last stands where the WebUI looks first
+            del older[place - len(caches)]
+            older.appendleft(previous)
+            cache[:2] = found[:2]
+        if (used := _ours(found[0])) is not None:
+            _say(used.said)
+    if (holder := _ours(cache[0])) is not None:
+        holder.older = older
     return encoded
+
+
+def _ours(key: Any) -> Circumstances | None:
+    """What stands for the tags in a key of the WebUI's."""
+    return next((each for each in key or () if isinstance(each, Circumstances)), None)
 
 
 def _words(table: Any) -> Iterator[Hashable]:

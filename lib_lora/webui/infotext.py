@@ -21,6 +21,7 @@ HASHES = "Lora hashes"
 PROBLEMS = "Lora problems"
 SEPARATORS = str.maketrans("", "", ":,")  # they separate names and hashes
 ADDNET_NAME = re.compile(r"(.{0,300}?)\s{0,9}\([0-9a-fA-F]{1,64}\)")
+HASH = re.compile(r"[0-9a-f]{8,64}")
 PROMPTS = ("Prompt", "Hires prompt")
 
 
@@ -88,11 +89,16 @@ class Paste:
                 values[label] = renamed(values[label], lambda typed: self._new_name(typed, hashes))
 
     def _new_name(self, typed: str, hashes: Mapping[str, str]) -> str | None:
-        short = hashes.get(typed.translate(SEPARATORS).strip())
-        entry = self._catalogue.get(short) if short else None
-        if entry is None or self._catalogue.get(typed) is entry:
+        """None where the name stays: it means nothing that is installed under another, or a file with this hash."""
+        short = hashes.get(typed.translate(SEPARATORS).strip(), "").lower()
+        here = self._catalogue.get(typed)
+        if not HASH.fullmatch(short) or (here is not None and self._catalogue.has_hash(here, short)):
             return None
-        return self._catalogue.prompt_name(entry)
+        fitting = [entry for entry in self._catalogue.library.entries() if self._catalogue.has_hash(entry, short)]
+        if not fitting or (here is not None and here.shorthash == short):  # that may be a pass over the file
+            return None
+        namesakes = self._catalogue.library.meanings(typed)  # of several files of one name, another may be meant
+        return self._catalogue.prompt_name(next((entry for entry in fitting if entry in namesakes), fitting[0]))
 
     def tags_of_additional_networks(self, _infotext: str, values: dict[str, Any]) -> None:
         """The fields of the old "Additional Networks" extension become tags, unless it is there to read them itself."""

@@ -19,6 +19,7 @@ from lib_lora.library.entry import Entry
 from lib_lora.session import Report
 from lib_lora.tag import LoraTag
 from lib_lora.webui.catalogue import RESERVED, Catalogue
+from lib_lora.webui.layers import AlreadyUndone, Layers
 
 LISTS: dict[str, type] = {
     "available_networks": dict, "available_network_aliases": dict, "available_network_hash_lookup": dict,
@@ -111,6 +112,10 @@ class Legacy:
         self._replace(self.networks, "list_available_networks", self._catalogue.refresh)
         self._replace(self.networks, "update_available_networks_by_names", lambda _names: self._catalogue.refresh())
         self._replace(lora, "list_available_loras", self._catalogue.refresh)
+        if getattr(self.networks, "originals", None) is None:  # the built-in's file without its start
+            self._replace(self.networks, "originals", AlreadyUndone())
+        for name, function in Layers().functions().items():
+            self._replace(self.networks, name, function)
         self._catalogue.on_change.append(self.show_available)
 
     def remove(self, *, for_good: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         self._catalogue = catalogue
         self._legacy = legacy
         self.cache = AdapterCache(KEPT)
+        self.news: Callable[[], list[str]] = list  # what concerns the installation rather than a picture, each thing once
         self._words = BundledWords()
         self._printed: frozenset[str] = frozenset()
 
@@ -58,6 +59,9 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         sentences = [*report.sentences(), *problems, *_prompt_notes(p)]
         infotext.write(p, report, sentences, self._catalogue)
         self._tell(p, report, sentences)
+        for sentence in self.news() if p.all_prompts is not None else ():
+            p.comment(sentence)
+            print(f"Lora: {sentence}", file=sys.stderr)
 
     def deactivate(self, p: Any) -> None:
         """The picture is finished; the weights stay, so that the next picture with these tags starts at once."""

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from modules import extra_networks, patches, script_callbacks, sd_models, shared, ui_extra_networks
+from modules import patches, script_callbacks, sd_models, shared, ui_extra_networks
 from torch import nn
 
 from lib_lora import __version__
 from lib_lora.families import Family
-from lib_lora.webui import api, legacy, takeover, typed
+from lib_lora.webui import api, legacy, takeover, typed, version
 from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui.claim import Claim
 from lib_lora.webui.conditioning import Conditioning
+from lib_lora.webui.hash_cache import HashCache
 from lib_lora.webui.host import existing_session, release, session_of
 from lib_lora.webui.infotext import Paste
 from lib_lora.webui.network import LoraNetwork
@@ -35,6 +37,7 @@ def register() -> Room:
     """Take over. Calling it again first undoes what was there."""
     global _registered
     unregister()
+    version.begin()
     room = Room()
     room.enter()
     _registered = room
@@ -56,6 +59,9 @@ class Room:
         self.catalogue = Catalogue()
         self.legacy = legacy.Legacy(self.catalogue)
         self.network = LoraNetwork(self.catalogue, self.legacy)
+        self.claim = Claim(self.network)
+        self.network.news = self.claim.news
+        self.hashes = HashCache(self.catalogue)
         self.conditioning = Conditioning(self.network)
         self.page = LoraPage(self.catalogue)
         self.takeover = takeover.Takeover()
@@ -71,12 +77,15 @@ class Room:
             self.takeover.install(loaded_models())
             undo.callback(self.legacy.remove, for_good=True)
             self.legacy.install()
+            self.hashes.install()
             undo.callback(self.options.remove)
             self.options.install()
             self.conditioning.install()
             undo.callback(self.conditioning.remove)
             typed.install()
             undo.callback(typed.remove)
+            self.claim.install()
+            undo.callback(self.claim.remove)
             following = self._following(sd_models.reload_model_weights)
             patches.patch(__name__, sd_models, "reload_model_weights", following)
             undo.pop_all()
@@ -94,6 +103,7 @@ class Room:
     def leave(self) -> None:
         """Undo `enter`, so that the WebUI can load scripts again."""
         patches.undo(__name__, sd_models, "reload_model_weights")
+        self.claim.remove()
         typed.remove()
         self.conditioning.remove()
         for model in loaded_models():
@@ -106,8 +116,7 @@ class Room:
     def before_ui(self) -> None:
         """The registries were emptied after the scripts were loaded; the page's cards are made later."""
         ui_extra_networks.register_page(self.page)
-        extra_networks.register_extra_network(self.network)
-        extra_networks.register_extra_network_alias(self.network, "lyco")
+        self.claim.register()
         self.legacy.networks.extra_network_lora = self.network
 
     def app_started(self, _demo: Any, app: FastAPI) -> None:

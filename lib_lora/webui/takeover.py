@@ -16,14 +16,9 @@ import torch
 from modules import extensions, extra_networks, script_callbacks, ui_extra_networks
 from torch import nn
 
+from lib_lora.webui.layers import AlreadyUndone
+
 BUILT_IN = "lora"  # its folder's name in lower case
-
-
-class AlreadyUndone:
-    """Stands where the built-in keeps its patches of torch."""
-
-    def undo(self) -> None:
-        """Nothing is patched."""
 
 
 class Takeover:

@@ -178,6 +178,15 @@ def fail_no_more() -> int:
     return count
 
 
+def caches() -> list:
+    """The WebUI's lists of an encoded prompt and its key, as long as they are."""
+    owners = (
+        (processing.StableDiffusionProcessing, ("cached_c", "cached_uc")),
+        (processing.StableDiffusionProcessingTxt2Img, ("cached_hr_c", "cached_hr_uc")),
+    )
+    return [len(getattr(owner, name)) for owner, names in owners for name in names]
+
+
 def look() -> dict:
     import lora
     import networks
@@ -195,6 +204,7 @@ def look() -> dict:
         "pages": [type(page).__module__ for page in ui_extra_networks.extra_pages if page.name == "lora"],
         "layers": len(shared.sd_model.network_layer_mapping),
         "encodings": len(encodings),
+        "caches": caches(),
         "session": hasattr(shared.sd_model, "lib_lora_session"),
     }
 
