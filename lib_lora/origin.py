@@ -49,8 +49,10 @@ class Origins:
     def of(self, module: str) -> Origin:
         """What is known of the module that the file calls `module`."""
         config, path = self._config(module)
+        alpha = _alpha(config, path)
         return Origin(
-            alpha=_alpha(config, path),
+            alpha=_number(alpha),
+            is_alpha_broken=isinstance(alpha, float) and not math.isfinite(alpha),
             alpha_root=config.get("use_rslora") is True,
             root=self.root,
             rs_lora=self.rs_lora,
@@ -112,16 +114,14 @@ def _by_component(flat: Any) -> dict[str, Mapping[str, Any]]:
     return dict(configs)
 
 
-def _alpha(config: Mapping[str, Any], path: str) -> float | None:
+def _alpha(config: Mapping[str, Any], path: str) -> Any:
     patterns = config.get("alpha_pattern")
     found: Any = config.get("lora_alpha", config.get("alpha"))
     for pattern, alpha in patterns.items() if isinstance(patterns, dict) else ():
         if _matches(pattern, path):
             found = alpha
             break
-    if isinstance(found, float) and not math.isfinite(found):
-        return math.nan  # a scale is no number then, and its module is refused
-    return _number(found)
+    return found
 
 
 def _start(*told: Mapping[str, Any]) -> str:
