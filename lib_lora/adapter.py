@@ -101,7 +101,7 @@ def read_adapter(path: Path) -> Adapter:
         first = next(iter(refused), None), next(iter(unknown), None)
         what = foreign.why_none(shapes, usable=False, refused=first[0], unknown=first[1])
         raise AdapterFileError(f"{path.name} is {what}")
-    if modules and not acts:
+    if modules and not acts and not embeddings:
         notes.insert(0, ALL_ZERO)
     family = families.detect(shapes, metadata)
     return Adapter(path, family, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)

@@ -50,8 +50,10 @@ class Origins:
         """What is known of the module that the file calls `module`."""
         name, path = self._config(module)
         config = self.configs.get(name, {})
+        alpha = self._alpha(name, config, path)
         return Origin(
-            alpha=self._alpha(name, config, path),
+            alpha=_number(alpha),
+            is_alpha_broken=isinstance(alpha, float) and not math.isfinite(alpha),
             alpha_root=config.get("use_rslora") is True,
             root=self.root,
             rs_lora=self.rs_lora,
@@ -73,12 +75,9 @@ class Origins:
                 return name, path
         return "", path
 
-    def _alpha(self, name: str, config: Mapping[str, Any], path: str) -> float | None:
+    def _alpha(self, name: str, config: Mapping[str, Any], path: str) -> Any:
         found = self._patterns[name].find(path) if name in self._patterns else None
-        alpha: Any = config.get("lora_alpha", config.get("alpha")) if found is None else found
-        if isinstance(alpha, float) and not math.isfinite(alpha):
-            return math.nan  # a scale is no number then, and its module is refused
-        return _number(alpha)
+        return config.get("lora_alpha", config.get("alpha")) if found is None else found
 
 
 def read_config(path: Path) -> Mapping[str, Any] | None:

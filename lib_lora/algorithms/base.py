@@ -42,6 +42,7 @@ class Origin:
     rank: float | None = None  # the configured one: with `alpha` the scale of factors that are stored whole
     terms: int = 5  # of OFT v2's Neumann series; 0: none, but the whole Cayley transform
     singular: str = "principal"  # which singular vectors T-LoRA started from
+    is_alpha_broken: bool = False  # the metadata have one, and it is no finite number
     start: str = ""  # how PEFT started the factors, where it says: "pissa", "olora", ...
 
 
@@ -91,6 +92,8 @@ class Parts:
         root = root or self.origin.root
         if alpha is None:
             alpha, root = self.origin.alpha, self.origin.alpha_root
+            if self.origin.is_alpha_broken:
+                self.notes.append("the alpha in its metadata is no finite number; taken as alpha = rank")
             rank = rank or self.origin.rank
         elif alpha == 0 and rank is not None:
             self.notes.append("alpha is 0; taken as alpha = rank, as the trainers do")

@@ -47,7 +47,9 @@ def _warnings(data: mmap.mmap, header: Header) -> Iterator[str]:
     ]
     if broken:
         yield broken[0] + (f" (and {len(broken) - 1} more)" if len(broken) > 1 else "")
-    if modules and all(changes_nothing(parts, partial(_is_zero, data, header)) for parts in modules.values()):
+    has_embeddings = any(key.startswith(BUNDLE) for key in header.tensors)
+    is_zero = partial(_is_zero, data, header)
+    if modules and not has_embeddings and all(changes_nothing(parts, is_zero) for parts in modules.values()):
         yield ALL_ZERO
 
 
