@@ -38,7 +38,8 @@ def as_before(metadata):
         if not text.startswith("{"):
             return text
         try:
-            return json.loads(text, parse_constant=str)
+            read = json.dumps(json.loads(text, parse_constant=str), ensure_ascii=False)
+            return json.loads(read.encode("utf-8", "replace"))  # half a character is none
         except (ValueError, RecursionError):
             return text
 
