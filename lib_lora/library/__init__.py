@@ -7,6 +7,7 @@ lookup     typed names -> entries                helpers    what other tools lef
 keeper     what is asked of single entries       marks      the user's favourites and tags
 hashing    all hashes, in the background         duplicates what is there twice
 readable   headers as they are shown and sent    ahead      headers, read before their turn
+rescue     what is saved of a damaged index      place      where the index of a user's own folders is
 pickled    names and shapes of .pt files, without torch and without running them
 """
 

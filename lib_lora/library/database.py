@@ -101,7 +101,8 @@ class Database:
         self._come_back()
         query = f"SELECT id, path, size, mtime, beside, entry FROM files WHERE {where}"
         for number, path, size, mtime, beside, entry in self._do(lambda db: db.execute(query, ends).fetchall()):
-            yield Row(number, os.fsdecode(path), Stamp(size, mtime, beside), entry)
+            if isinstance(path, bytes):  # else it is damage that SQLite does not notice
+                yield Row(number, os.fsdecode(path), Stamp(size, mtime, beside), entry)
 
     def put(self, files: Iterable[tuple[str, Stamp, Texts]]) -> list[Row]:
         """Store a batch in one transaction."""
@@ -152,7 +153,7 @@ class Database:
         """{(path, size, mtime): hashes}"""
         query = "SELECT path, size, mtime, sha256, tensors, autov1 FROM hashes"
         rows = self._do(lambda db: db.execute(query).fetchall())
-        return {(os.fsdecode(path), size, mtime): Hashes(*values) for path, size, mtime, *values in rows}
+        return {(os.fsdecode(row[0]), *row[1:3]): Hashes(*row[3:]) for row in rows if _is_hashes(row)}
 
     def put_hashes(self, key: tuple[str, int, int], hashes: Hashes) -> None:
         path, size, mtime = key
@@ -249,7 +250,8 @@ class Database:
 
     def _rescued(self, error: Exception, db: _Connection | None) -> _Connection:
         """Another connection in the place of `db`, which failed (None: it could not even be opened)."""
-        if self.path is not None and not self.trouble and rescue.is_damage(error):
+        is_damage = self.path is not None and (rescue.is_damage(error) or rescue.is_odd(self.path))
+        if self.path is not None and not self.trouble and is_damage:
             try:
                 made, self.damage = _made_anew(self.path, db)
                 log.warning(self.damage)
@@ -345,19 +347,25 @@ def _put_marks(db: sqlite3.Connection, rows: Iterable[MarkRow]) -> None:
     db.executemany("REPLACE INTO marks VALUES (?, ?, ?, ?, ?, ?)", values)
 
 
+def _is_hashes(row: Sequence[Any]) -> bool:
+    return [type(value) for value in row] == [bytes, int, int, str, str, str]
+
+
 def _places(values: Sequence[Any]) -> str:
     return ",".join("?" * len(values))
 
 
 def _open(path: Path) -> _Connection:
-    """Open or create; a new one begins with the marks that are kept beside it. Raises sqlite3.Error and OSError."""
+    """Open or create; marks that are kept beside it and that it has not, as a new one, it gets. Raises FAULTS, OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     db = _prepared(str(path))
     try:
         db.identity = _identity(path)
-        if not db.execute("SELECT 1 FROM marks LIMIT 1").fetchone() and (kept := rescue.read_backup(path)):
+        known = {row.path for row in _marks(db, f"SELECT {MARKS} FROM marks")}
+        if missing := [row for row in rescue.read_backup(path) if row.path not in known]:
             with db:
-                _put_marks(db, kept)
+                _put_marks(db, missing)
     except FAULTS:
         db.close()
         raise
@@ -462,7 +470,7 @@ def _made_anew(path: Path, db: _Connection | None) -> tuple[_Connection, str]:
         for number, name in saved.ids:
             if isinstance(name, bytes) and type(number) is int:
                 made.execute("INSERT OR IGNORE INTO files VALUES (?, ?, -1, 0, '', '')", (number, name))
-        rows = [row for row in saved.hashes if [type(value) for value in row] == [bytes, int, int, str, str, str]]
+        rows = [row for row in saved.hashes if _is_hashes(row)]
         made.executemany("INSERT OR IGNORE INTO hashes VALUES (?, ?, ?, ?, ?, ?)", rows)
     count = f"{len(kept)} favourites and tags were saved"
     all_of_them = saved.is_whole or rescue.backup_path(path).exists()

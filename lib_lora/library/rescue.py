@@ -15,14 +15,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lib_lora.opening import read_file
+from lib_lora.opening import open_file, read_file
 from lib_lora.write import write_file
 
 FAULTS = (sqlite3.Error, UnicodeDecodeError)  # what sqlite3 raises; the second for messages with damaged names in them
 MAGIC = b"SQLite format 3\0"
 MOST_PROBES = 50_000  # rows that are asked for one by one
 MAX_BACKUP = 256 << 20  # bytes
-WORDS = ("no such table", "no such column", "no column named", " columns but ", "malformed")  # of another error class
+WORDS = (  # in messages about damage that come as another class of error
+    "no such table", "no such column", "no column named", " columns but ", "malformed", "unsupported file format",
+)  # fmt: skip
 
 
 class MarkRow(NamedTuple):
@@ -48,6 +50,16 @@ def is_damage(error: BaseException) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         return any(word in str(error) for word in WORDS)
     return isinstance(error, (sqlite3.DatabaseError, UnicodeDecodeError))
+
+
+def is_odd(index: Path) -> bool:
+    """Whether the file begins as no index of ours does: SQLite then says many things, such as that it is read-only."""
+    try:
+        with open_file(index) as file:
+            start = file.read(20)
+    except OSError:
+        return False
+    return len(start) == 20 and (start[:16] != MAGIC or not {start[18], start[19]} <= {1, 2})
 
 
 def backup_path(index: Path) -> Path:
