@@ -252,7 +252,8 @@
         const value = tag.values.unet;
         const isLast = !tag.values.dyn?.positional;
         if (value.positional && !isLast) return setWeights(text, n, {unet: tag.te});
-        return replace(text, [[{start: value.colon, end: value.end}, ""]]);
+        const left = replace(text, [[{start: value.colon, end: value.end}, ""]]);
+        return find(left)[n].values.unet ? setWeights(left, n, {unet: tag.te}) : left;  // it was there twice
     }
 
     function rename(text, n, name) {

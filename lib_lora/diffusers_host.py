@@ -21,6 +21,7 @@ from lib_lora.session import Report, Session
 from lib_lora.slots import Slot, slots_of
 from lib_lora.tag import cut_out, read_prompt
 from lib_lora.targets import TargetIndex, index_diffusers
+from lib_lora.words import unescaped
 
 OTHER_PROMPTS = {  # of a call of the pipeline, and what a sentence calls them
     "prompt_2": "prompt_2", "prompt_3": "prompt_3", "negative_prompt": "the negative prompt",
@@ -133,12 +134,14 @@ class Attached:
         """`pipe(prompt, ...)` with the tags of `prompt` active; they stay so until the next call or `clear`.
 
         Tags in the other prompts (negative, second encoder) have no effect yet: they are left out, and the report says
-        so. Several threads may call it, and several `attach`ed pipelines may share a model: each waits until the
-        picture of the other is made.
+        so. A bracket with a backslash, as trigger words have it for the WebUI's emphasis, is a bracket. Several threads
+        may call it, and several `attach`ed pipelines may share a model: each waits until the picture of the other is
+        made.
         """
         pictures = options.get("num_images_per_prompt") or 1
         with self.host.held():
-            text = self.activate(prompt, pictures=pictures)
+            texts = self.activate(prompt, pictures=pictures)
+            text = unescaped(texts) if isinstance(texts, str) else [unescaped(each) for each in texts]
             others, named, stray = _without_tags(self.pipe, args, options)
             if stray:
                 self.session.report = replace(self.report, problems=(*self.report.problems, *stray))

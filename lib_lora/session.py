@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lib_lora.adapter import Adapter, AdapterCache
 from lib_lora.errors import LoraError, PatchError
@@ -33,6 +33,15 @@ class Finder(Protocol):
 
     def find(self, name: str) -> Entry:
         """Raises NotFoundError."""
+        ...
+
+
+@runtime_checkable
+class Chooser(Finder, Protocol):
+    """A finder that says where it had to choose."""
+
+    def ambiguity(self, name: str) -> str | None:
+        """A sentence if `name` may mean several files: which was taken, and how to name each."""
         ...
 
 
@@ -119,12 +128,13 @@ class Session:
         for place, tag in enumerate(tags):
             try:
                 adapter = self.cache.read(self.finder.find(tag.name).path)
+                told = self.finder.ambiguity(tag.name) if isinstance(self.finder, Chooser) else None
             except LoraError as error:
                 reports[place] = AdapterReport(tag, problem=str(error))
             except Exception as error:
                 reports[place] = _broken(tag, error)
             else:
-                _add(read, place, tag, adapter)
+                _add(read, place, replace(tag, notes=(*tag.notes, told)) if told else tag, adapter)
         return read, reports
 
     def _plan(self, read: dict[int, tuple[LoraTag, Adapter]]) -> tuple[Plan, dict[int, AdapterReport]]:

@@ -26,7 +26,8 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 TORCH_FREE = (
     "tag", "later", "tag_scan", "typed_number", "words", "errors", "text", "opening", "write", "header", "metadata",
-    "families", "survey", "sidecar", "files", "hashes", "library", "keys", "browser", "kinds", "pickles", "torch_file", "foreign",
+    "families", "survey", "sidecar", "files", "hashes", "library", "keys", "browser", "kinds", "pickles", "torch_file",
+    "foreign",
 )
 
 

@@ -61,3 +61,7 @@ def test_the_second_encoders_prompts_are_read_too_by_place_and_by_name(drawing):
     assert np.array_equal(plain, tagged)
     assert drawing.report.sentences() == [SAID.replace("the negative prompt", name)
                                           for name in ("prompt_2", "negative_prompt_2")]  # fmt: skip
+
+
+def test_a_bracket_with_a_backslash_is_a_bracket(drawing):
+    assert np.array_equal(draw(drawing, r"asuka \(evangelion\)"), draw(drawing, "asuka (evangelion)"))

@@ -53,6 +53,10 @@ class Catalogue:
         """See `Library.find`."""
         return self.library.find(name)
 
+    def ambiguity(self, name: str) -> str | None:
+        """See `Library.ambiguity`."""
+        return self.library.ambiguity(name)
+
     def get(self, name: str) -> Entry | None:
         """The entry with this short name, or what else the name means; None if there is none."""
         try:
