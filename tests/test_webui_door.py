@@ -1,4 +1,4 @@
-"""Where it does not belong the extension says one sentence and does nothing; and it knows when its files were exchanged."""
+"""Where it does not belong the extension says one sentence and does nothing; it knows when its files were exchanged."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The tags stay ours, whoever registers them later.
 
-Some extensions put a network of their own under the name `lora`, one of them anew at each picture. With the built-in set
-aside such a network has nothing to work with: adapters would do nothing, in silence. So whenever the WebUI looks up who
-handles which tag, ours are ours again, and the user is told once who wanted them.
+Some extensions put a network of their own under the name `lora`, one of them anew at each picture. With the built-in
+set aside such a network has nothing to work with: adapters would do nothing, in silence. So whenever the WebUI looks up
+who handles which tag, ours are ours again, and the user is told once who wanted them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from modules import extensions, extra_networks, patches
 
 PATCHED = (extra_networks, "lookup_extra_networks")
 NAME, ALIAS = "lora", "lyco"
+OLD = "loractl"  # the extension of that name calls <lora:...> so as well; its prompts are read without it too
 
 
 class Claim:
@@ -43,6 +44,7 @@ class Claim:
         """After the WebUI has emptied its registries."""
         extra_networks.register_extra_network(self._network)
         extra_networks.register_extra_network_alias(self._network, ALIAS)
+        extra_networks.register_extra_network_alias(self._network, OLD)
 
     def renew(self) -> None:
         """Both names are ours, and so is every alias of somebody else's `lora`."""

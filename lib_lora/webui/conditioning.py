@@ -92,7 +92,7 @@ class Conditioning:
 def find(caches: list[Any], now: Circumstances, encode: Callable[[list[Any]], Any]) -> Any:
     """`encode` with older encodings to choose from beside `caches`, lists of a key and an encoded prompt.
 
-    Older ones hang on what is ours in the first cache's key: whoever puts a new list there, or empties it, drops them too.
+    Older ones hang on what is ours in the first cache's key: whoever puts a new list there, or empties it, drops them.
     """
     cache = caches[0]
     previous = list(cache[:2])

@@ -47,7 +47,7 @@ class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
         self.edit_notes = gr.TextArea(label="Notes", lines=4)
         shown_state = gr.Textbox(visible=False)  # whose notes the window shows, and in which state of the file
         own = (taginfo, activation, weight, negative, random_prompt, again, self.edit_notes, shown_state, self.version)
-        for each in own:  # the WebUI's ui-config.json remembers limits by the label, and the built-in has the same labels
+        for each in own:  # ui-config.json remembers limits by the label, and the built-in has the same labels
             each.do_not_save_to_config = True
         self.create_default_buttons()
 

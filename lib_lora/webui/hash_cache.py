@@ -51,7 +51,7 @@ class HashCache:
                         entry for entry in entries if _is_safetensors(entry) == is_safetensors
                         and stems[entry.stem] == 1  # else the title means none of them
                     ])  # fmt: skip
-                except Exception as error:  # the rim: somebody else's cache, locked or full; and the index may be closed
+                except Exception as error:  # the rim: somebody else's cache, locked or full; the index may be closed
                     if not self._failed and not self._catalogue.library.closed:
                         print(f"lib_lora: the WebUI's cache of hashes cannot be filled: {error}")
                     self._failed = True

@@ -12,8 +12,10 @@ from typing import Any
 from torch import nn
 
 KINDS = ("Linear", "Conv2d", "GroupNorm", "LayerNorm", "MultiheadAttention")
-REGIONS = ("Lora: an extension asks for other weights of each adapter in each region (Regional Prompter's Latent mode does). "
-           "lib_lora cannot do that yet: adapters act on the whole picture; tags in a region's text count for all")  # fmt: skip
+REGIONS = (
+    "Lora: an extension asks for other weights of each adapter in each region (Regional Prompter's Latent mode does). "
+    "lib_lora cannot do that yet: adapters act on the whole picture; tags in a region's text count for all"
+)
 
 
 class AlreadyUndone:

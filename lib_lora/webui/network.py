@@ -39,7 +39,7 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         self._catalogue = catalogue
         self._legacy = legacy
         self.cache = AdapterCache(KEPT)
-        self.news: Callable[[], list[str]] = list  # what concerns the installation rather than a picture, each thing once
+        self.news: Callable[[], list[str]] = list  # about the installation rather than a picture, each thing once
         self._words = BundledWords()
         self._printed: frozenset[str] = frozenset()
 

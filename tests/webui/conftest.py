@@ -14,6 +14,8 @@ from tests.webui.files import index_of, make_checkpoints, write_adapter
 from tests.webui.instance import WebUI
 
 collect_ignore_glob = [] if os.environ.get("WEBUI_ROOT") else ["test_*.py"]
+if not os.environ.get("WEBUI_NEIGHBOURS"):
+    collect_ignore_glob.append("test_neighbours.py")
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -12,7 +12,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class Drawn:
 class WebUI:
     """`data`: its data folder; `extension`: with a copy of this repository in it; `options`: of its config.json.
 
-    `probe`: what the extension of the tests shall change in it (see probe.py).
+    `probe`: what the extension of the tests shall change in it (see probe.py); `neighbours`: folders of other extensions.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class WebUI:
         flags: str = FULL,
         options: Mapping[str, Any] | None = None,
         probe: str = "",
+        neighbours: Iterable[Path] = (),
         root: Path = WEBUI_ROOT,
         python: str = PYTHON,
         threads: int = 1,
@@ -100,6 +101,8 @@ class WebUI:
         scripts = data / "extensions" / "probe" / "scripts"
         scripts.mkdir(parents=True)
         shutil.copy(Path(__file__).with_name("probe.py"), scripts)
+        for neighbour in neighbours:  # they write into their own folders
+            shutil.copytree(neighbour, data / "extensions" / neighbour.name, ignore=shutil.ignore_patterns(".git"))
         if extension:
             copy_extension(data / "extensions" / "lib_lora")
 

@@ -17,6 +17,7 @@ from fastapi import Body
 from modules import (
     devices,
     extra_networks,
+    hashes,
     lowvram,
     processing,
     prompt_parser,
@@ -209,9 +210,14 @@ def look() -> dict:
     }
 
 
+def cached_hash(path: str = Body(), title: str = Body()) -> str | None:
+    return hashes.sha256_from_cache(path, title, use_addnet_hash=path.endswith(".safetensors"))
+
+
 def app_started(_demo, app) -> None:
     app.add_api_route("/probe", look, methods=["GET"])
     app.add_api_route("/probe/weights", weights, methods=["GET"])
+    app.add_api_route("/probe/hash", cached_hash, methods=["POST"])
     app.add_api_route("/probe/cached", cached, methods=["GET"])
     app.add_api_route("/probe/forget-models", forget_models, methods=["POST"])
     app.add_api_route("/probe/fail", fail, methods=["POST"])

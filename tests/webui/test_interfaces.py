@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.webui.files import index_of, write_adapter
 from tests.webui.instance import difference
 
 PROMPT = "a red circle, a cat"
@@ -102,6 +104,27 @@ def test_pasting_leaves_alone_what_it_does_not_know(webui, short):
     assert webui.parse(text)["Prompt"] == f"{PROMPT} <lora:theirs:0.8>"
 
 
+def test_pasting_keeps_a_name_whose_file_has_the_hash(webui, short, adapters, checkpoints):
+    """Also where another file has it too: a copy, or one whose trainer stored the same."""
+    stored = "ab" * 32
+    for name in ("copy of second.safetensors", "a second copy.safetensors"):
+        shutil.copy(adapters / "second.safetensors", webui.loras / name)
+    for seed, name in enumerate(("one", "two"), 60):
+        write_adapter(webui.loras / f"{name} stored.safetensors", index_of(checkpoints / "tiny-sd1.safetensors"), seed=seed,
+                      only="lora_te", metadata={"sshs_model_hash": stored})
+    webui.request("/sdapi/v1/refresh-loras", {})
+    try:
+        for name, known in (("second", short), ("copy of second", short), ("a second copy", short),
+                            ("one stored", stored[:12]), ("two stored", stored[:12])):
+            hashes = f'Lora hashes: "{name}: {known}"'
+            text = f"{PROMPT} <lora:{name}:0.8>\nSteps: 3, Seed: 1, Size: 64x64, {hashes}"
+            assert webui.parse(text)["Prompt"] == f"{PROMPT} <lora:{name}:0.8>"
+    finally:
+        for path in [*webui.loras.glob("* stored.safetensors"), *webui.loras.glob("*copy*.safetensors")]:
+            path.unlink()
+        webui.request("/sdapi/v1/refresh-loras", {})
+
+
 def test_pasting_a_picture_back_gives_the_picture(webui):
     drawn = webui.draw(f"{PROMPT} <lora: sd1 : 0.8 ><lora:墨 v1.5 (final):0.5>")
     parsed = webui.parse(drawn.text)
@@ -126,3 +149,13 @@ def test_other_extensions_find_what_they_read(webui):
     assert seen["registry"] == "lib_lora.webui.network"
     assert seen["pages"] == ["lib_lora.webui.page"]
     assert seen["layers"] > 300
+    assert seen["caches"] == [2, 2, 2, 2]  # their other places are for others
+
+
+def test_the_hash_of_an_adapter_stands_in_the_cache_of_the_webui(webui, short):
+    """Where other extensions look for it, under the name that the built-in gives it."""
+    cached = webui.request("/probe/hash", {"path": str(webui.loras / "second.safetensors"), "title": "lora/second"})
+    assert (len(cached), cached[:12]) == (64, short)
+    path = str(webui.loras / "people" / "ink.safetensors")
+    missing = webui.request("/probe/hash", {"path": path, "title": "lora/ink"})
+    assert missing is None  # there are two

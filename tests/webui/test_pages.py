@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 
 import pytest
 from PIL import Image
 
-from tests.webui.browser import PROMPT, card, cards, open_page, prompt, refreshed
-from tests.webui.instance import difference
+from tests.webui.browser import PROMPT, browsing, card, cards, open_page, opened, prompt, refreshed
+from tests.webui.instance import WebUI, difference
 
 
 @pytest.fixture
@@ -155,3 +156,72 @@ def test_reload_ui_leaves_one_of_everything(webui, page):
     cards(fresh)
     card(fresh, "sd1").click()
     assert prompt(fresh) == " <lora:the sd1 one:1>"
+
+
+def test_the_preferred_weight_can_be_negative_where_the_built_in_ran_before(checkpoints, adapters, tmp_path):
+    """The WebUI remembers limits by the label; the built-in's slider with the same label ends at 0 and 2."""
+    webui = WebUI(tmp_path, checkpoints)
+    shutil.copytree(adapters, webui.loras, dirs_exist_ok=True)
+    (webui.loras / "second.json").write_text(json.dumps({"preferred weight": -0.7}))
+    label = "Preferred weight"
+    limits = {"visible": True, "value": 0.0, "minimum": 0.0, "maximum": 2.0, "step": 0.01}
+    left = {f"{tab}/{label}/{key}": value for tab in ("txt2img", "img2img") for key, value in limits.items()}
+    (tmp_path / "ui-config.json").write_text(json.dumps(left | {"txt2img/Activation text/value": "left there"}))
+    webui.start()
+    try:
+        made = [each["props"] for each in webui.request("/config")["components"]
+                if each["props"].get("label") == label and each["type"] == "slider"]
+        assert len(made) == 2
+        assert all((each["minimum"], each["maximum"]) == (-2, 2) for each in made)
+        kept = json.loads((tmp_path / "ui-config.json").read_text())
+        assert {key: kept[key] for key in left} == left  # for the built-in, should it be back one day
+    finally:
+        webui.stop()
+
+
+def test_after_an_update_under_a_running_webui_the_page_says_so_and_starts_nothing(checkpoints, adapters, tmp_path):
+    webui = WebUI(tmp_path, checkpoints)
+    shutil.copytree(adapters, webui.loras, dirs_exist_ok=True)
+    webui.start()
+    script = tmp_path / "extensions" / "lib_lora" / "javascript" / "lora_strip.js"
+    before = script.read_text("utf-8")
+    try:
+        assert webui.request("/lora/v1/page") == {"outdated": False}
+        good = webui.draw("a cat <lora:sd1:0.8>").picture
+        script.write_text(f"{before}\n// newer", "utf-8")
+        assert webui.request("/lora/v1/page") == {"outdated": True}
+        with browsing() as browser, opened(browser, webui) as page:
+            page.locator("#txt2img_prompt_row ~ .lora-outdated").get_by_text("start the WebUI again").wait_for()
+            page.locator(PROMPT).fill("a cat <lora:sd1:0.8>")
+            page.wait_for_timeout(1000)
+            assert page.locator(".lora-row, .lora-card-bar, .lora-listing > *").count() == 0
+        assert difference(webui.draw("a cat <lora:sd1:0.8>").picture, good) == 0
+        webui.reload()  # the modules stay as they are
+        assert webui.request("/lora/v1/page") == {"outdated": True}
+        script.write_text(before, "utf-8")
+        with browsing() as browser, opened(browser, webui) as page:
+            page.locator(PROMPT).fill("a cat <lora:sd1:0.8>")
+            page.locator("#txt2img_prompt_container .lora-strip .lora-row").first.wait_for()
+    finally:
+        webui.stop()
+
+
+def test_scripts_beside_a_python_that_did_not_start_do_nothing(checkpoints, adapters, tmp_path):
+    """As in a program where the extension does not belong."""
+    webui = WebUI(tmp_path, checkpoints)
+    shutil.copytree(adapters, webui.loras, dirs_exist_ok=True)
+    (tmp_path / "extensions" / "lib_lora" / "scripts" / "lora_adapters.py").write_text("")
+    webui.start()
+    try:
+        with browsing() as browser, opened(browser, webui) as page:
+            asked = []
+            page.on("request", lambda request: asked.append(request.url))
+            page.locator(PROMPT).fill("a cat <lora:sd1:0.8>")
+            cards(page)
+            page.wait_for_timeout(3500)
+            assert page.locator(".lora-strip, .lora-card-bar, .lora-outdated").count() == 0
+            assert not [url for url in asked if "/lora/v1" in url]
+            card(page, "second").click()
+            assert "<lora:second:1>" in prompt(page)
+    finally:
+        webui.stop()
