@@ -34,6 +34,10 @@ Rows = tuple[tuple[Step, ...], ...]  # the steps of each row of a batch in turn;
 log = logging.getLogger("lib_lora")
 
 
+class NotUndoneError(PatchError):
+    """Some weights could not be put back; they are still known."""
+
+
 class Record(Protocol):
     """Something on a part that is not its own."""
 
@@ -164,7 +168,7 @@ class Books:
     def undo(self, keys: Iterable[str]) -> None:
         """Undo these, all that can be. Raises the first error at the end, with what could not be undone still known.
 
-        An interrupt comes before all others; every other error is a PatchError.
+        An interrupt comes before all others; every other error is a NotUndoneError.
         """
         failed: dict[str, BaseException] = {}
         for key in list(keys):
@@ -177,7 +181,7 @@ class Books:
                 raise interrupt
         if failed:
             key, reason = next(iter(failed.items()))
-            raise PatchError(
+            raise NotUndoneError(
                 f"{len(failed)} weights could not be put back ({key}: {_first_line(reason)}); they still carry an "
                 "adapter. The next picture tries again; if that fails too, load the checkpoint again"
             ) from reason
@@ -211,7 +215,7 @@ class Books:
             for key in [key for key in keys if key in self.records and self.records[key].slot.module is module]:
                 try:
                     self.undo([key])
-                except PatchError as error:
+                except NotUndoneError as error:
                     log.warning("Lora: %s", error)
                     record = self.records.get(key)
                     if isinstance(record, Patched):

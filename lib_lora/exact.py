@@ -12,7 +12,8 @@ import torch
 # From torch 2.9 on; the older names refuse to answer where somebody has used the newer ones.
 IS_NEW = hasattr(torch.backends, "fp32_precision")
 FULL, INHERITED = "ieee", "none"
-_lock = threading.Lock()
+PATIENCE = 2.0  # seconds
+_lock = threading.RLock()
 _inside: set[object] = set()  # one for each `with` that computes now, in any thread
 _before: list[Callable[[], None]] = []  # what gives back the settings that the first of them found
 
@@ -38,17 +39,27 @@ def exact_arithmetic() -> Iterator[None]:
 def _full_products() -> Iterator[None]:
     mine = object()
     try:
-        with _lock:
+        with _alone():
             _inside.add(mine)
-            if len(_inside) == 1:
-                _switch()
+            _switch()
         yield
     finally:
-        with _lock:
+        with _alone():
             _inside.discard(mine)
             while _before and not _inside:
                 _before[-1]()
                 _before.pop()
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One thread at a time, but nobody waits for ever: an interrupt may keep a thread from leaving."""
+    is_locked = _lock.acquire(timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        if is_locked:
+            _lock.release()
 
 
 def _switch() -> None:

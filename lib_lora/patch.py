@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from lib_lora.books import Made, Parts, Patched, Record, Records, Rows, books_of, sample, unwatch
+from lib_lora.books import Made, NotUndoneError, Parts, Patched, Record, Records, Rows, books_of, sample, unwatch
 from lib_lora.bypass import Bypass, Hooked, can_bypass, forget_compiled
 from lib_lora.errors import PatchError, is_out_of_memory
 from lib_lora.exact import exact_arithmetic
@@ -104,13 +104,18 @@ class Patcher:
                     forget_compiled()
             except BaseException as error:
                 self._take_back(error)
-                raise
+                if not isinstance(error, NotUndoneError):
+                    raise
+                if plan.steps or rows:  # else all is as it should be, at the second try
+                    raise PatchError(f"{_reason(error)}; the picture is made without any adapter") from error
 
     def _take_back(self, error: BaseException) -> None:
         """Every base weight after `error`. Raises a PatchError in its place if torch had no memory or could not."""
         try:
             self.restore()
-        except PatchError as also:
+        except NotUndoneError as also:
+            if isinstance(error, NotUndoneError):
+                raise also from error
             if isinstance(error, Exception):
                 raise PatchError(f"{_explain(error)}; {also}", getattr(error, "source", None)) from error
         if isinstance(error, RuntimeError | MemoryError):
@@ -300,5 +305,10 @@ def _free_memory(device: torch.device) -> int | None:
 def _explain(error: Exception) -> str:
     if is_out_of_memory(error):
         return "not enough memory to apply the adapters"
-    told = (str(error).splitlines() or [type(error).__name__])[0]
+    told = _reason(error)
     return told if isinstance(error, PatchError) else f"the adapters could not be applied ({told})"
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.__cause__ if isinstance(error, NotUndoneError) and error.__cause__ else error
+    return (str(cause).splitlines() or [type(cause).__name__])[0]

@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_lora.browser.answers import JSONResponse
-from lib_lora.browser.dry_run import MAX_TAGS, dry_run
+from lib_lora.browser.dry_run import dry_run
 from lib_lora.browser.hosts import KnownHosts, is_loopback
 from lib_lora.browser.listing import Shelf
 from lib_lora.browser.pictures import PictureError, opened, plain, upright
 from lib_lora.browser.routes import add_routes
 from lib_lora.library import Library
+from lib_lora.tag import MOST_TAGS
 from tests.adapter_files import write
 
 LIST, MARKS = "/lora/v1/adapters", "/lora/v1/marks"
@@ -104,8 +105,8 @@ def test_a_long_prompt_is_tried_quickly(tmp_path, prompt):
     started = time.process_time()
     told = dry_run(shelf, prompt[:100_000])
     assert time.process_time() - started < 4  # about 0.3
-    assert len(told["tags"]) <= MAX_TAGS
-    assert len(told["tags"]) < MAX_TAGS or f"only the first {MAX_TAGS}" in told["problems"][-1]
+    assert len(told["tags"]) <= MOST_TAGS + 1
+    assert len(told["tags"]) < MOST_TAGS or f"a prompt can have {MOST_TAGS} tags" in told["problems"][-1]
 
 
 def test_the_dry_run_says_that_there_are_two_of_one_name(tmp_path):
