@@ -67,7 +67,7 @@ def test_the_list_names_every_file_with_its_base_model_and_leaves_headers_out(cl
     assert told["total"] == told["installed"] == 4
     assert "metadata" not in told["items"][0]
     assert told["items"][0]["reason"] == "made for SDXL, the checkpoint is SD 1.5"
-    assert "half.safetensors is not a safetensors file" in told["items"][1]["broken"]
+    assert "half.safetensors is a text, not a model" in told["items"][1]["broken"]
 
 
 @pytest.mark.parametrize(("query", "expected"), [

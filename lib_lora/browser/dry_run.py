@@ -16,15 +16,15 @@ MAX_HELP = 30  # names that are not found, for which similar ones are looked for
 
 def dry_run(shelf: Shelf, prompt: str) -> dict[str, Any]:
     """`{"text": prompt without tags, "tags": [...], "problems": [sentence, ...]}`, one tag for each in the prompt."""
-    tried: dict[str, dict[str, Any]] = {}
+    tried: dict[tuple[str, str], dict[str, Any]] = {}
     unknown = 0
     tags = []
     for typed in typed_tags(prompt):
-        source = typed.found.source
-        if source not in tried:
-            tried[source] = told = _tried(shelf, typed, with_help=unknown < MAX_HELP)
+        key = typed.found.source, str(typed.error)  # the last one's may be that there are too many
+        if key not in tried:
+            tried[key] = told = _tried(shelf, typed, with_help=unknown < MAX_HELP)
             unknown += told["adapter"] is None
-        tags.append(tried[source])
+        tags.append(tried[key])
     problems = [tag["problem"] for tag in tags if tag["problem"]]
     return {"text": without(prompt), "tags": tags, "problems": list(dict.fromkeys(problems))}
 
