@@ -109,9 +109,10 @@ def test_pasting_keeps_a_name_whose_file_has_the_hash(webui, short, adapters, ch
     stored = "ab" * 32
     for name in ("copy of second.safetensors", "a second copy.safetensors"):
         shutil.copy(adapters / "second.safetensors", webui.loras / name)
+    index = index_of(checkpoints / "tiny-sd1.safetensors")
     for seed, name in enumerate(("one", "two"), 60):
-        write_adapter(webui.loras / f"{name} stored.safetensors", index_of(checkpoints / "tiny-sd1.safetensors"), seed=seed,
-                      only="lora_te", metadata={"sshs_model_hash": stored})
+        path = webui.loras / f"{name} stored.safetensors"
+        write_adapter(path, index, seed=seed, only="lora_te", metadata={"sshs_model_hash": stored})
     webui.request("/sdapi/v1/refresh-loras", {})
     try:
         for name, known in (("second", short), ("copy of second", short), ("a second copy", short),

@@ -112,6 +112,16 @@ def test_the_tags_are_ours_at_every_picture_and_who_wanted_them_is_told_once(web
     assert webui.log.read_text().count(TOLD) == is_there
 
 
+def test_loractl_switched_off_changes_nothing(webui):
+    good = webui.draw(f"{PROMPT} {TAG}").picture
+    if "dynamic lora weights" in titles(webui):
+        off = {"alwayson_scripts": {"Dynamic Lora Weights": {"args": [False, False]}}}
+        for _ in range(3):
+            assert difference(webui.draw(f"{PROMPT} {TAG}", **off).picture, good) == 0
+            assert webui.request("/probe")["registry"] == OURS
+    assert difference(webui.draw(f"{PROMPT} {TAG}").picture, good) == 0
+
+
 def test_an_alias_that_another_brings_means_ours(webui):
     expected = webui.draw(f"{PROMPT} {TAG}")
     drawn = webui.draw(f"{PROMPT} <loractl:sd1:0.8>")
