@@ -100,6 +100,17 @@ def test_beside_each_alone_the_pictures_are_ours(name, checkpoints, adapters, tm
         webui.stop()
 
 
+def test_other_extensions_find_what_they_read(webui):
+    """Without the list of active adapters, which lora-block-weight empties after each picture."""
+    webui.draw(f"{PROMPT} <lora:second:0.8:0.5>")
+    seen = webui.request("/probe")
+    assert {"second", "sd1", "styles/ink"} <= set(seen["available"])
+    assert "the sd1 one" in seen["aliases"]
+    assert seen["loaded"] == []
+    assert (seen["same objects"], seen["torch is patched"]) == (True, False)
+    assert seen["layers"] > 300
+
+
 def titles(webui) -> str:
     return " ".join(webui.request("/sdapi/v1/scripts")["txt2img"])
 
