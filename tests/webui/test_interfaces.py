@@ -46,6 +46,9 @@ def test_the_options_of_the_built_in_are_there(webui):
 
 def test_a_card_is_what_scripts_and_other_extensions_look_for(webui, plain):
     """Beside the built-in's card for the same file: the same attributes and parts, and more."""
+    for ui in (webui, plain):  # both know the hash then
+        ui.checkpoint("tiny-sd1")
+        ui.draw(f"{PROMPT} <lora:second:1>")
     path = "/sd_extra_networks/get-single-card?page=lora&tabname=txt2img&name=second"
     ours, theirs = (ElementTree.fromstring(f"<p>{ui.request(path)['html']}</p>")[0] for ui in (webui, plain))
     assert ours.attrib["class"] == theirs.attrib["class"] == "card"
