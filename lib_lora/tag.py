@@ -169,7 +169,8 @@ def _weight(text: str, shown: str) -> float:
     number = read_number(text)
     if number is None:
         if what := later.unsupported(text):
-            raise TagError(f"{shown}: '{shortened(text)}' is {what}, which does not work yet; write one number such as 1")
+            raise TagError(
+                f"{shown}: '{shortened(text)}' is {what}, which does not work yet; write one number such as 1")
         raise TagError(f"{shown}: '{shortened(text)}' is not a weight; write a number such as {meant(text)}")
     return number
 

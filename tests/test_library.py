@@ -409,6 +409,16 @@ def test_marks_follow_a_file_that_was_moved_or_renamed(folder, index):
     assert set(marked(Library([folder], database=index))) == {"deep/a", "better name", "c"}
 
 
+def test_who_wants_to_know_is_told_once_when_a_hash_becomes_known(folder):
+    write(folder / "a.safetensors", fill=1)
+    library = Library([folder])
+    learnt = []
+    library.on_hash.append(lambda entry: learnt.append((entry.name, library.known_hashes(entry))))
+    first = library.find("a").hashes
+    assert library.find("a").hashes == first
+    assert learnt == [("a", first)]
+
+
 def test_marks_follow_a_file_by_its_hash(folder, index):
     write(folder / "a.safetensors", fill=1)
     library = Library([folder], database=index)

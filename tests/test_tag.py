@@ -62,8 +62,9 @@ def test_an_unknown_option_is_told_and_ignored():
 
 @pytest.mark.parametrize(
     ("option", "told"),
-    [("lbw=MIDD", "block weights"), ("lbwe=ATTN", "block weights"), ("start=3", "in all steps"), ("stop=9", "in all steps"),
-     ("STEP=3-9", "in all steps"), ("hr=0.5", "hires pass"), ("hrte=1", "hires pass"), ("hrunet=1", "hires pass")],
+    [("lbw=MIDD", "block weights"), ("lbwe=ATTN", "block weights"), ("start=3", "in all steps"),
+     ("stop=9", "in all steps"), ("STEP=3-9", "in all steps"), ("hr=0.5", "hires pass"), ("hrte=1", "hires pass"),
+     ("hrunet=1", "hires pass")],
 )  # fmt: skip
 def test_what_only_other_extensions_can_do_yet_is_called_by_its_name(option, told):
     tag = read_tag(f"ink:0.5:{option}")

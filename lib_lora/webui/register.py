@@ -122,6 +122,7 @@ class Room:
     def app_started(self, _demo: Any, app: FastAPI) -> None:
         """The last step of a start: routes, and a look whether all is as it should be."""
         api.add_routes(app, self.catalogue, loaded_family)
+        self.claim.renew()
         count = len(self.catalogue.by_name)
         print(f"lib_lora {__version__}: {count} adapter{'s' * (count != 1)} in {self.catalogue.library.folders[0]}")
         routes = [route.path for route in app.routes if getattr(route, "path", None) in api.ROUTES]

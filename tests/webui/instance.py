@@ -67,7 +67,7 @@ class Drawn:
 class WebUI:
     """`data`: its data folder; `extension`: with a copy of this repository in it; `options`: of its config.json.
 
-    `probe`: what the extension of the tests shall change in it (see probe.py); `neighbours`: folders of other extensions.
+    `probe`: what the extension of the tests shall change in it (see probe.py); `neighbours`: other extensions' folders.
     """
 
     def __init__(

@@ -46,6 +46,9 @@ def test_the_options_of_the_built_in_are_there(webui):
 
 def test_a_card_is_what_scripts_and_other_extensions_look_for(webui, plain):
     """Beside the built-in's card for the same file: the same attributes and parts, and more."""
+    for ui in (webui, plain):  # both know the hash then
+        ui.checkpoint("tiny-sd1")
+        ui.draw(f"{PROMPT} <lora:second:1>")
     path = "/sd_extra_networks/get-single-card?page=lora&tabname=txt2img&name=second"
     ours, theirs = (ElementTree.fromstring(f"<p>{ui.request(path)['html']}</p>")[0] for ui in (webui, plain))
     assert ours.attrib["class"] == theirs.attrib["class"] == "card"
@@ -109,9 +112,10 @@ def test_pasting_keeps_a_name_whose_file_has_the_hash(webui, short, adapters, ch
     stored = "ab" * 32
     for name in ("copy of second.safetensors", "a second copy.safetensors"):
         shutil.copy(adapters / "second.safetensors", webui.loras / name)
+    index = index_of(checkpoints / "tiny-sd1.safetensors")
     for seed, name in enumerate(("one", "two"), 60):
-        write_adapter(webui.loras / f"{name} stored.safetensors", index_of(checkpoints / "tiny-sd1.safetensors"), seed=seed,
-                      only="lora_te", metadata={"sshs_model_hash": stored})
+        path = webui.loras / f"{name} stored.safetensors"
+        write_adapter(path, index, seed=seed, only="lora_te", metadata={"sshs_model_hash": stored})
     webui.request("/sdapi/v1/refresh-loras", {})
     try:
         for name, known in (("second", short), ("copy of second", short), ("a second copy", short),

@@ -100,6 +100,17 @@ def test_beside_each_alone_the_pictures_are_ours(name, checkpoints, adapters, tm
         webui.stop()
 
 
+def test_other_extensions_find_what_they_read(webui):
+    """Without the list of active adapters, which lora-block-weight empties after each picture."""
+    webui.draw(f"{PROMPT} <lora:second:0.8:0.5>")
+    seen = webui.request("/probe")
+    assert {"second", "sd1", "styles/ink"} <= set(seen["available"])
+    assert "the sd1 one" in seen["aliases"]
+    assert seen["loaded"] == []
+    assert (seen["same objects"], seen["torch is patched"]) == (True, False)
+    assert seen["layers"] > 300
+
+
 def titles(webui) -> str:
     return " ".join(webui.request("/sdapi/v1/scripts")["txt2img"])
 
@@ -110,6 +121,16 @@ def test_the_tags_are_ours_at_every_picture_and_who_wanted_them_is_told_once(web
         assert webui.request("/probe")["registry"] == OURS
     is_there = "dynamic lora weights" in titles(webui)  # loractl does not start where it cannot find the built-in
     assert webui.log.read_text().count(TOLD) == is_there
+
+
+def test_loractl_switched_off_changes_nothing(webui):
+    good = webui.draw(f"{PROMPT} {TAG}").picture
+    if "dynamic lora weights" in titles(webui):
+        off = {"alwayson_scripts": {"Dynamic Lora Weights": {"args": [False, False]}}}
+        for _ in range(3):
+            assert difference(webui.draw(f"{PROMPT} {TAG}", **off).picture, good) == 0
+            assert webui.request("/probe")["registry"] == OURS
+    assert difference(webui.draw(f"{PROMPT} {TAG}").picture, good) == 0
 
 
 def test_an_alias_that_another_brings_means_ours(webui):
