@@ -293,13 +293,27 @@ class Parts:
 
     def __init__(self) -> None:
         self._now: dict[int, weakref.ref[nn.Module]] = {}
+        self._gone: dict[int, weakref.ref[nn.Module]] = {}  # parts before that are none now, and not undone yet
 
-    def see(self, slots: Iterable[Slot]) -> list[Books]:
-        """From now on the parts are those of `slots`. Returns the books of those that were parts and are none now."""
-        now = {id(slot.part): slot.part for slot in slots}
-        gone = [part for ref in self._now.values() if (part := ref()) is not None and id(part) not in now]
-        self._now = {number: weakref.ref(part) for number, part in now.items()}
-        return [books_of(part) for part in gone]
+    def see(self, slots: Iterable[Slot]) -> None:
+        """From now on the parts are those of `slots`. Those that are exchanged for others are undone.
+
+        What cannot be undone there is logged and tried again: it is no reason to leave the others without adapters.
+        """
+        now = {id(slot.part): weakref.ref(slot.part) for slot in slots}
+        self._gone = {number: ref for number, ref in {**self._gone, **self._now}.items() if number not in now}
+        self._now = now
+        for number, ref in list(self._gone.items()):
+            part = ref()
+            if part is not None:
+                books = books_of(part)
+                with books.lock:
+                    try:
+                        books.undo(books.records)
+                    except NotUndoneError as error:
+                        log.warning("Lora: in a model that is not used any more: %s", error)
+                        continue
+            del self._gone[number]
 
     def all(self) -> list[nn.Module]:
         """Always in the same order."""

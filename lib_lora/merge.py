@@ -164,10 +164,7 @@ def _is_partial_match(report: AdapterReport, cache: AdapterCache, index: TargetI
 
 
 def _forced(tag: LoraTag, report: AdapterReport | None) -> LoraTag:
-    if report is None:
-        return tag
-    note = f"{tag.name}: only {report.matched} of its {report.total} layers are in this checkpoint"
-    return replace(tag, force=True, notes=(*tag.notes, note))
+    return tag if report is None else replace(tag, force=True)
 
 
 def _check_types(header: Header, plan: Plan, name: str) -> None:

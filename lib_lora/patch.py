@@ -77,9 +77,7 @@ class Patcher:
 
     def own(self, slots: Mapping[str, Slot]) -> dict[str, Slot]:
         """`slots` of the model as it is now, without the biases that were made for an adapter. They are its parts."""
-        for books in self._parts.see(slots.values()):
-            with books.lock:
-                books.undo(books.records)  # exchanged for others: perhaps somebody wants them again
+        self._parts.see(slots.values())
         made = {record.slot for record in self._made.values()}
         return {key: slot for key, slot in slots.items() if slot not in made} if made else dict(slots)
 

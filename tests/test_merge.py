@@ -149,7 +149,8 @@ def test_a_partial_checkpoint_takes_what_it_has_room_for(tmp_path):
     assert torch.allclose(
         load_file(tmp_path / "out.safetensors")[CONV].double().flatten(1), delta(lora, CONV), atol=1e-6
     )
-    assert merged.report.sentences() == ["a: only 1 of its 3 layers are in this checkpoint"]
+    (sentence,) = merged.report.sentences()
+    assert sentence.startswith("a: 2 of 3 layers are not in this model and were left out")
 
 
 @pytest.mark.parametrize(("prompt", "sentence"), [
@@ -222,7 +223,7 @@ def test_an_interrupt_or_a_weight_that_overflows_leaves_no_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(base, tmp_path / "out.safetensors", "<lora:a:1>", progress=stop)
     with pytest.raises(PatchError, match="does not fit into F16; use smaller weights"):
-        run(base, tmp_path / "out.safetensors", "<lora:a:1e6>")
+        run(base, tmp_path / "out.safetensors", "<lora:a:1000000>")
     assert set(tmp_path.iterdir()) == before
 
 

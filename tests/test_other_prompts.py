@@ -53,9 +53,8 @@ def test_lists_of_negative_prompts_are_read_too(drawing):
     assert drawing.report.sentences() == [SAID]
 
 
+@pytest.mark.parametrize("drawing", ["sdxl"], indirect=True)
 def test_the_second_encoders_prompts_are_read_too_by_place_and_by_name(drawing):
-    if not hasattr(drawing.pipe, "text_encoder_2"):
-        pytest.skip("this pipeline has one text encoder")
     plain = draw(drawing, "a cat", "a dog", negative_prompt_2="dark")
     tagged = draw(drawing, "a cat", f"a dog {TAG}", negative_prompt_2=f"dark {TAG}")
     assert np.array_equal(plain, tagged)
