@@ -140,6 +140,7 @@ class Made:
     slot: Slot
     steps: tuple[Step, ...] | None  # None while it is made
     like: torch.dtype  # the weight's
+    bias: Tensor  # the Parameter
 
     @property
     def planned(self) -> tuple[Step, ...]:
@@ -148,12 +149,20 @@ class Made:
 
     def undo(self) -> None:
         """See Record."""
-        if self.slot.module._parameters.get("bias") is not None:
+        bias = self.slot.module._parameters.get("bias")
+        if bias is not None and self._is_here(bias):
             self.slot.module.register_parameter("bias", None)
+
+    def _is_here(self, bias: Tensor) -> bool:
+        """False if somebody else has given the layer a bias meanwhile."""
+        if bias is self.bias or bias.is_meta:
+            return True
+        made = self.bias.detach().to(bias.device)
+        return bias.shape == made.shape and torch.allclose(bias.float(), made.float(), rtol=CAST_ERROR, atol=1e-6)
 
     def copied(self, memo: dict[int, Any]) -> Made:
         """See Record."""
-        return replace(self, slot=copy.deepcopy(self.slot, memo))
+        return replace(self, slot=copy.deepcopy(self.slot, memo), bias=copy.deepcopy(self.bias, memo))
 
 
 class Books:

@@ -66,6 +66,35 @@ class Hooked:
         return replace(self, slot=copy.deepcopy(self.slot, memo), handle=None)
 
 
+class Adding:
+    """The hook of one layer: what it adds for each row of a batch in turn, or for all rows."""
+
+    def __init__(self, additions: Sequence[Callable[[Any, Tensor], Tensor] | None] = ()) -> None:
+        self.additions = additions
+
+    def __call__(self, layer: nn.Module, args: Sequence[Any], named: Mapping[str, Any], output: Tensor) -> Tensor:
+        additions = self.additions
+        if not additions:
+            return output
+        x = args[0] if args else named["input"]
+        x = x.to(output.dtype) if x.is_floating_point() else x  # as the layer did: some cast what they get
+        if len(additions) == 1 and additions[0] is not None:
+            return output + additions[0](layer, x).to(output.dtype)
+        if len(x) % len(additions):
+            raise PatchError(f"a batch of {len(x)} cannot be told apart into {len(additions)} pictures")
+        total = output.clone()
+        for row, addition in enumerate(additions):
+            if addition is not None:
+                total[row :: len(additions)] += addition(layer, x[row :: len(additions)]).to(output.dtype)
+        return total
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Adding:
+        return self  # a copied layer adds the same
+
+    def __reduce__(self) -> Any:
+        return Adding, ()  # a layer that is stored is its base weight
+
+
 class Bypass:
     """The layers of one model that add something to their outputs."""
 
@@ -82,19 +111,7 @@ class Bypass:
             raise PatchError(_why_not(key, rows, slot))
         additions = [_addition(slot, steps) if steps else None for steps in rows]
 
-        def add(layer: nn.Module, args: Sequence[Any], named: Mapping[str, Any], output: Tensor) -> Tensor:
-            x = args[0] if args else named["input"]
-            x = x.to(output.dtype) if x.is_floating_point() else x  # as the layer did: some cast what they get
-            if len(additions) == 1 and additions[0] is not None:
-                return output + additions[0](layer, x).to(output.dtype)
-            if len(x) % len(additions):
-                raise PatchError(f"a batch of {len(x)} cannot be told apart into {len(additions)} pictures")
-            total = output.clone()
-            for row, addition in enumerate(additions):
-                if addition is not None:
-                    total[row :: len(additions)] += addition(layer, x[row :: len(additions)]).to(output.dtype)
-            return total
-
+        add = Adding(tuple(additions))
         hooked = self._hooked[key] = Hooked(slot, rows, add)
         hooked.handle = slot.module.register_forward_hook(add, with_kwargs=True)
 
@@ -161,7 +178,7 @@ class Whole:
 
     def _difference(self, device: torch.device) -> Tensor:
         if all(step.delta.additive for step in self.steps):
-            nothing = torch.zeros(self.slot.shape, device=device)
+            nothing = torch.zeros(self.slot.shape, dtype=torch.float32, device=device)
             fold(nothing, self.steps, nothing)
             return nothing
         base = _numbers(self.slot, self.steps[0].source).to(device)
@@ -175,7 +192,7 @@ class Vector:
 
     def __init__(self, slot: Slot, steps: Sequence[Step]) -> None:
         is_sum = slot.attribute != "bias" or all(step.delta.additive for step in steps)
-        nothing = torch.zeros(steps[0].target.shape, device=slot.device)
+        nothing = torch.zeros(steps[0].target.shape, dtype=torch.float32, device=slot.device)
         base = nothing if is_sum else _numbers(slot, steps[0].source)
         changed = torch.empty_like(base)
         fold(base, steps, changed)
@@ -200,7 +217,7 @@ def _of_weight(slot: Slot, steps: tuple[Step, ...]) -> LowRank | Whole:
     layer = slot.module
     is_simple = isinstance(layer, nn.Linear) or getattr(layer, "groups", 0) == 1
     if is_simple and all(step.target.is_whole and step.meant.low_rank() is not None for step in steps):
-        product = low_rank_product(steps, torch.empty(0, device=slot.device))
+        product = low_rank_product(steps, torch.empty(0, dtype=torch.float32, device=slot.device))
         assert product is not None
         own = product.down.clone()  # not the map of a file that may be replaced meanwhile
         return LowRank(product.up * product.scale, own.reshape(-1, *slot.shape[1:]))

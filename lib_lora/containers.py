@@ -78,7 +78,7 @@ class TensorFile:
         """One tensor. Raises KeyError and AdapterFileError."""
         info = self.header.tensors[name]
         _check_type(self.path, name, info)
-        data = torch.empty(info.end - info.begin, dtype=torch.uint8)
+        data = torch.empty(info.end - info.begin, dtype=torch.uint8, device="cpu")
         _read_into(self._file, self.path, self.header.data_start + info.begin, data.numpy().data)
         if _stamp(self._file) != self._stamp:
             raise _written_to(self.path)
@@ -99,7 +99,7 @@ def _read_safetensors(path: Path) -> Contents:
         if _read(file, path, 8, len(raw.content)) != raw.content or before[1] - header.data_start != raw.data_size:
             raise _written_to(path)
         used = max((info.end for info in header.tensors.values()), default=0)
-        data = torch.empty(used, dtype=torch.uint8)
+        data = torch.empty(used, dtype=torch.uint8, device="cpu")
         _read_into(file, path, header.data_start, data.numpy().data)
         if _stamp(file) != before:
             raise _written_to(path)

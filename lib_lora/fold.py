@@ -116,4 +116,4 @@ def low_rank_product(run: Sequence[Step], weight: Tensor) -> Product | None:
 def _spread(values: Sequence[float], counts: Sequence[int], weight: Tensor) -> Tensor:
     """Each of `values` as often as `counts` says."""
     spread = [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
-    return torch.tensor(spread, dtype=weight.dtype).to(weight.device, non_blocking=True)
+    return torch.tensor(spread, dtype=weight.dtype, device="cpu").to(weight.device, non_blocking=True)

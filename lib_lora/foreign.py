@@ -21,9 +21,10 @@ ALWAYS: tuple[tuple[str, str], ...] = (  # whatever else is in the file
     (r"(?:^|\.)lllite_(?:unet|dit)", f"a ControlNet-LLLite; {CONTROLNET}"),
     (r"^(?:id_encoder|lora_weights)\.", f"a PhotoMaker; {OWN}"),
     (r"^(?:pulid_(?:ca|encoder)|id_adapter(?:_attn_layers)?)\.", f"a PuLID; {CONTROLNET}"),
-    (r"^(?:image_proj|ip_adapter|image_proj_model)\.|\.(?:to_[kv]_ip|ip_adapter_[kv]_proj)\b",
+    (r"^(?:image_proj|ip_adapter|image_proj_model|ip_adapter_proj_model)\.|\.(?:to_[kv]_ip|ip_adapter_[kv]_proj)\b"
+     r"|\.ip_adapter_\w+_[kv]_proj\b",
      f"an IP-Adapter; {CONTROLNET}"),
-    (r"^(?:module\.)?(?:control_model\.|controlnet_|control_add_embedding\.|controlnet\.)|\.zero_convs?\.",
+    (r"^(?:module\.)?(?:control_model\.|controlnet_|control_add_embedding\.|controlnet\.)|(?:^|\.)zero_convs?\.",
      f"a ControlNet; {CONTROLNET}"),
     (r"^(?:unet|text_encoder):\d+:(?:up|down)$",
      "a LoRA in the first format of cloneofsimo/lora, which names no layers; convert it with that project's scripts"),

@@ -6,7 +6,6 @@ PEFT / diffusers: `lora_adapter_metadata` in the header, or `adapter_config.json
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -53,7 +52,7 @@ class Origins:
         alpha = self._alpha(name, config, path)
         return Origin(
             alpha=_number(alpha),
-            is_alpha_broken=isinstance(alpha, float) and not math.isfinite(alpha),
+            is_alpha_broken=_number(alpha) is None and isinstance(alpha, int | float) and not isinstance(alpha, bool),
             alpha_root=config.get("use_rslora") is True,
             root=self.root,
             rs_lora=self.rs_lora,

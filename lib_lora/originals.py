@@ -242,7 +242,7 @@ def is_shared(parameter: Tensor) -> bool:
     count = getattr(torch._C, "_storage_Use_Count", None)
     if count is None:
         return True
-    alone = nn.Parameter(torch.empty(1), requires_grad=False)
+    alone = nn.Parameter(torch.empty(1, device="cpu"), requires_grad=False)
     data = alone.data
     usual = count(data.untyped_storage()._cdata)
     return bool(count(parameter.untyped_storage()._cdata) > usual)

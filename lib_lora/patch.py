@@ -193,18 +193,25 @@ class Patcher:
     def _policy(self, fresh: list[Slot]) -> tuple[Keep, CheckpointFile | None]:
         """Where the originals of these weights go, and the file if that is where they are."""
         if self.keep != "auto":
-            return self.keep, self.find_checkpoint() if self.keep == "checkpoint" else None
+            return self.keep, self._checkpoint() if self.keep == "checkpoint" else None
         device = fresh[0].parameter.device
         needed = sum(slot.parameter.nbytes for slot in fresh if slot.parameter.device == device)
         free = _free_memory(device)
         if free is None or free >= ROOM + needed:
             return "device", None
-        checkpoint = self.find_checkpoint()
+        checkpoint = self._checkpoint()
         policy: Keep = "checkpoint" if checkpoint else "cpu" if device.type == "cuda" else "device"
         where = {"checkpoint": f"are read again from {checkpoint}", "cpu": "wait in main memory"}.get(policy)
         if where:
             self._tell(f"little memory is left on {device} ({free / 2**30:.1f} GB): the untouched weights {where}")
         return policy, checkpoint
+
+    def _checkpoint(self) -> CheckpointFile | None:
+        try:
+            return self.find_checkpoint()
+        except OSError as error:
+            self._tell(f"the file of the model cannot be opened (it was: {error})")
+            return None
 
     def _original(self, key: str, current: Tensor, keep: Keep, checkpoint: CheckpointFile | None) -> Original:
         """`current` put where `keep` says."""
@@ -272,9 +279,10 @@ class Patcher:
         base = torch.zeros(steps[0].target.shape, dtype=current.dtype, device=current.device)
         out = torch.empty_like(base)
         fold(base, steps, out)
-        made = self._made[key] = Made(slot, None, current.dtype)
+        bias = nn.Parameter(out, requires_grad=False)
+        made = self._made[key] = Made(slot, None, current.dtype, bias)
         books_of(slot.part).watch(key, module)
-        module.bias = nn.Parameter(out, requires_grad=False)
+        module.bias = bias
         made.steps = steps
 
 

@@ -101,7 +101,6 @@ def survey(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Su
     count = algorithms.total()
     if "LoCon" in algorithms:  # a LoCon file is LoRA plus convolutions: one name says it
         del algorithms["LoRA"]
-    first_unknown = next(iter((*unknown, *incomplete_ones)), None)
     return Survey(
         algorithms=(*(name for name, _ in algorithms.most_common()), *wrappers),
         ranks=(min(ranks), max(ranks)) if ranks else None,
@@ -110,7 +109,9 @@ def survey(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Su
         components=tuple(sorted(components, key=lambda name: (name != "unet", name))),
         embeddings=embeddings,
         unknown=(*unknown, *incomplete_ones),
-        refused=foreign.why_none(shapes, usable=bool(count or embeddings), refused=refused, unknown=first_unknown),
+        refused=foreign.why_none(
+            shapes, usable=bool(count or embeddings), refused=refused, unknown=next(iter(unknown), None)
+        ),
     )
 
 

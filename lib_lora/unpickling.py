@@ -71,7 +71,7 @@ class TorchFile:
                 "does not know; save it again as float16"
             )
         if about.count == 0:
-            return torch.empty(about.shape, dtype=dtype)
+            return torch.empty(about.shape, dtype=dtype, device="cpu")
         data = self._storage(about.storage.key)
         whole = data[: data.numel() // dtype.itemsize * dtype.itemsize].view(dtype)
         return whole.as_strided(about.shape, about.strides, about.offset)
@@ -87,7 +87,7 @@ class TorchFile:
             if not self._keep:
                 self._storages = {}
             try:
-                data = torch.empty(place.size, dtype=torch.uint8)
+                data = torch.empty(place.size, dtype=torch.uint8, device="cpu")
                 read_into(self._file, begin_of(self._file, place), data.numpy().data)
             except PickleError as error:
                 raise AdapterFileError(

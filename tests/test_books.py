@@ -475,6 +475,58 @@ def test_adapters_that_come_in_inference_mode_are_weights_like_others(model, fol
     assert bits(model) == before
 
 
+@pytest.mark.parametrize("bypass", [False, True], ids=["merged", "beside"])
+def test_what_torch_takes_where_nothing_is_said_does_not_matter(model, folder, bypass):
+    """A default device and a default dtype of somebody's: neither holds our numbers."""
+    session, x = Session(three_layer_host(model), folder), torch.randn(2, 8)
+    session.host.patcher.bypass_all = bypass
+    say(session, "<lora:a:1><lora:b:1>")
+    expected = model.block.to_q(x)
+    session.clear()
+    fresh = Session(three_layer_host(model), folder)
+    fresh.host.patcher.bypass_all = bypass
+    torch.set_default_dtype(torch.float16)
+    try:
+        with torch.device("meta"):
+            assert say(fresh, "<lora:a:1><lora:b:1>").sentences() == []
+        assert torch.equal(model.block.to_q(x), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_checkpoint_whose_file_cannot_be_opened_is_kept_in_memory(model, folder, caplog):
+    def find_checkpoint():
+        raise OSError("the network drive is gone")
+
+    before = bits(model)
+    session = Session(three_layer_host(model), folder)
+    session.host.patcher.keep, session.host.patcher.find_checkpoint = "checkpoint", find_checkpoint
+    assert say(session, "<lora:a:1>").sentences() == []
+    assert "the network drive is gone" in caplog.text
+    session.clear()
+    assert bits(model) == before
+
+
+@pytest.mark.parametrize("bypass", [False, True], ids=["merged", "beside"])
+def test_a_model_can_be_stored_while_adapters_are_active(model, folder, tmp_path, bypass):
+    session = Session(three_layer_host(model), folder)
+    session.host.patcher.bypass_all = bypass
+    say(session, "<lora:a:1>")
+    torch.save(model, tmp_path / "model.pt")
+    stored = torch.load(tmp_path / "model.pt", weights_only=False)
+    assert bits(stored) == bits(model)
+    Session(three_layer_host(stored), folder).clear()
+    assert bits(stored) == bits(model)
+
+
+def test_a_bias_that_somebody_else_gives_a_layer_stays(model, folder):
+    session = Session(three_layer_host(model), folder)
+    say(session, "<lora:c:1>")
+    own = model.block.to_q.bias = nn.Parameter(torch.full((8,), 5.0))
+    session.clear()
+    assert model.block.to_q.bias is own
+
+
 # one adapter's fault
 
 

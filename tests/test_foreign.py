@@ -49,7 +49,10 @@ TENSORS = {  # what it is called -> names of some of its tensors
     "the weights of a text encoder, not": ["encoder.block.0.layer.0.SelfAttention.q.weight", "shared.weight"],
     "the weights of a whole UNet": ["conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"],
     "the weights of a whole diffusion model": ["double_blocks.0.img_attn.qkv.weight"],
+    "an IP-Adapter; use": ["double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight"],
+    "a ControlNet; use it": ["input_hint_block.0.weight", "zero_convs.0.0.weight"],
     "no adapter that is known here": ["something"],
+    "no adapter that is known here: not an adapter": ["layers.0.weight"],
     "an adapter with no usable module": ["unet.x.vera_lambda_b"],
     "an adapter with no usable module: unet.x: incomplete": ["unet.x.lora_A.weight"],
 }  # fmt: skip

@@ -42,7 +42,7 @@ class Origin:
     rank: float | None = None  # the configured one: with `alpha` the scale of factors that are stored whole
     terms: int = 5  # of OFT v2's Neumann series; 0: none, but the whole Cayley transform
     singular: str = "principal"  # which singular vectors T-LoRA started from
-    is_alpha_broken: bool = False  # the metadata have one, and it is no finite number
+    is_alpha_broken: bool = False  # the metadata have one, and it is no number that a scale could be
     start: str = ""  # how PEFT started the factors, where it says: "pissa", "olora", ...
 
 

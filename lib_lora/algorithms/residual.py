@@ -35,7 +35,7 @@ class Residual(Wrapper):
         indices = indices.long()
         fits = indices.dim() == 2 and indices.shape == (len(shape), values.numel()) and min(shape, default=0) > 0
         require(fits, "its sparse residual contradicts itself")
-        limits = torch.tensor(shape)[:, None]
+        limits = torch.tensor(shape, device="cpu")[:, None]
         require(
             bool(((indices >= 0) & (indices < limits)).all()), "its sparse residual has entries outside of the weight"
         )

@@ -112,11 +112,12 @@ def _join_spellings(modules: dict[str, dict[str, str]]) -> None:
     """Put together what is one module in two spellings, unless both have one part: then it is there twice."""
     spelled: dict[str, str] = {}
     for module in list(modules):
-        first = spelled.setdefault(flat(module), module)
+        name = flat(module).removeprefix("lora_")  # `unet.down_blocks…` beside `lora_unet_down_blocks…`
+        first = spelled.setdefault(name, module)
         if first != module and modules[first].keys().isdisjoint(modules[module]):
             kept, other = sorted((first, module), key=lambda name: -len(modules[name]))
             modules[kept] |= modules.pop(other)
-            spelled[flat(module)] = kept
+            spelled[name] = kept
 
 
 def _joined_bias(key: str, modules: dict[str, dict[str, str]]) -> bool:
