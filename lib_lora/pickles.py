@@ -3,7 +3,8 @@
 A pickle is a program for a small machine with a stack. Ours knows the few instructions that files of tensors are
 written with, and no function: a tensor becomes a `PickledTensor`, a record of numbers; names of other things that
 training leaves in checkpoints are known to be nothing (OPAQUE); any other name or instruction ends the reading. No key
-but text and whole numbers is ever hashed, nothing is compared, and every step costs no more than what it consumes.
+but text is ever hashed (whole numbers become text), nothing is compared, and every step costs no more than what it
+consumes.
 """
 
 from __future__ import annotations
@@ -174,6 +175,8 @@ class _Machine:
         self.stack.append(items)
 
     def remember(self, place: int) -> None:
+        if place > MAX_STEPS:
+            raise PickleError("it is damaged")
         self.memo[place] = self.stack[-1]
 
     def recall(self, place: int) -> None:
@@ -215,7 +218,7 @@ class _Machine:
         if type(target) is dict and len(items) % 2 == 0:
             for key, value in zip(items[::2], items[1::2], strict=True):
                 if type(key) is str or type(key) is int:  # others name no tensors, and are not hashed
-                    target[key] = value
+                    target[str(key)] = value  # numbers can be chosen so that a dict of them takes quadratic time
         elif target is not OPAQUE:
             raise PickleError("it sets items of what has none")
 

@@ -144,6 +144,28 @@ def test_keys_that_are_numbers_are_texts_and_huge_ones_are_nothing(tmp_path):
     assert list(read_pickle(path)) == list(read_listing(path).shapes) == ["7"]
 
 
+@pytest.mark.parametrize("inside", [b"N", b"]"])
+def test_a_long_name_is_not_made_again_for_each_of_many_things_that_are_no_tensors(tmp_path, inside):
+    path = archive(tmp_path / "x.pt", b"\x80\x02}" + text("x" * 1990) + b"](" + inside * 200_000 + b"es.")
+    tracemalloc.start()
+    try:
+        assert read_listing(path).shapes == {}
+        assert tracemalloc.get_traced_memory()[1] < 50e6  # 200,000 names of 2 kB are 400 MB
+    finally:
+        tracemalloc.stop()
+
+
+def test_names_that_a_few_bytes_make_long_are_no_more_than_20_million_letters(tmp_path):
+    tensors = b"(" + tensor() + b"q\x01" + b"h\x01" * 20_000 + b"e"
+    path = archive(tmp_path / "x.pt", b"\x80\x02}" + text("x" * 1990) + b"]" + tensors + b"s.")
+    assert sum(map(len, read_listing(path).shapes)) < 20_010_000
+
+
+def test_a_place_in_the_memory_that_no_pickle_reaches_is_damage():
+    with pytest.raises(PickleError, match="damaged"):
+        interpret(b"\x80\x02}r\xff\xff\xff\x7f.")
+
+
 def test_a_million_empty_lists_are_not_made(tmp_path):
     tracemalloc.start()
     with pytest.raises(PickleError, match="too many instructions"):

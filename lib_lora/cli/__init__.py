@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from lib_lora.cli.parser import make_parser
 from lib_lora.cli.terminal import complain, warnings_told
@@ -93,9 +94,11 @@ def _ends_tidily() -> Iterator[None]:
     """The system's wish to end is an exception, as Ctrl-C is: what was begun is cleared away."""
 
     def end(number: int, _frame: object) -> None:
+        for each in before:  # a second one would break off the clearing away
+            signal.signal(each, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
-    before = {}
+    before: dict[int, Any] = {}
     is_main = threading.current_thread() is threading.main_thread()
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name) and is_main]
     for number in numbers:

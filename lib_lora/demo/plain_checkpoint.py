@@ -29,7 +29,7 @@ def plain(path: Path, folder: Path) -> Path:
     if kind_of(path) == TORCH:
         _copy_tensors(path, target)
         return target
-    if path.suffix.lower() == SUFFIX:
+    if path.suffix == SUFFIX:  # .SAFETENSORS they would open with torch
         return path
     try:
         target.symlink_to(path.resolve())

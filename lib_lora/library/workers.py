@@ -86,6 +86,7 @@ def _start() -> subprocess.Popen[bytes] | None:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            cwd=ROOT,  # Python looks for modules where it starts, and the user's folder may hold one called like ours
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
