@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from lib_lora.errors import AdapterFileError
 from lib_lora.header import Header, TensorInfo
 from lib_lora.keys import sort_keys
 from lib_lora.keys.zeros import ALL_ZERO, changes_nothing
+from lib_lora.opening import open_file
 from lib_lora.survey import BUNDLE, algorithm_of
 
 PIECE = 1 << 22  # bytes looked at a time
@@ -24,16 +26,12 @@ EXPONENTS: dict[str, tuple[type[np.unsignedinteger], int]] = {  # all of whose b
 
 
 def value_warnings(path: Path, header: Header) -> list[str]:
-    """Sentences, the same as when the adapter is drawn with. Raises OSError."""
-    with open(path, "rb") as file:
-        if header.data_start == path.stat().st_size:
-            return []
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    with data:
-        return list(_warnings(data, header))
+    """Sentences, the same as when the adapter is drawn with. Raises OSError, and AdapterFileError if the file was cut off."""
+    with open_file(path) as file:
+        return list(_warnings(file, header))
 
 
-def _warnings(data: mmap.mmap, header: Header) -> Iterator[str]:
+def _warnings(data: BinaryIO, header: Header) -> Iterator[str]:
     modules = {}
     for module, parts in sort_keys(key for key in header.tensors if not key.startswith(BUNDLE)).modules.items():
         found = {part: header.tensors[key] for part, key in parts.items()}
@@ -53,17 +51,21 @@ def _warnings(data: mmap.mmap, header: Header) -> Iterator[str]:
         yield ALL_ZERO
 
 
-def _pieces(data: mmap.mmap, header: Header, info: TensorInfo) -> Iterator[bytes]:
+def _pieces(data: BinaryIO, header: Header, info: TensorInfo) -> Iterator[bytes]:
     begin, end = header.data_start + info.begin, header.data_start + info.end
     for start in range(begin, end, PIECE):
-        yield data[start : min(start + PIECE, end)]
+        data.seek(start)
+        piece = data.read(min(PIECE, end - start))
+        if len(piece) < min(PIECE, end - start):  # not mapped: a map of what is not there would end the process
+            raise AdapterFileError("the file became shorter while it was read; wait until it is written")
+        yield piece
 
 
-def _is_zero(data: mmap.mmap, header: Header, info: TensorInfo) -> bool:
+def _is_zero(data: BinaryIO, header: Header, info: TensorInfo) -> bool:
     return all(not piece.strip(b"\0") for piece in _pieces(data, header, info))
 
 
-def _is_finite(data: mmap.mmap, header: Header, info: TensorInfo) -> bool:
+def _is_finite(data: BinaryIO, header: Header, info: TensorInfo) -> bool:
     kind = EXPONENTS.get(info.dtype)
     if kind is None:
         return True
