@@ -26,7 +26,7 @@ EXPONENTS: dict[str, tuple[type[np.unsignedinteger], int]] = {  # all of whose b
 
 
 def value_warnings(path: Path, header: Header) -> list[str]:
-    """Sentences, the same as when the adapter is drawn with. Raises OSError, and AdapterFileError for a file cut off."""
+    """Sentences, the same as when the adapter is drawn with. Raises OSError; AdapterFileError for a file cut off."""
     with open_file(path) as file:
         return list(_warnings(file, header))
 
