@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lib_lora.embeddings import PromptWords
 from lib_lora.errors import PatchError
+from lib_lora.header import encodable
 from lib_lora.host import TorchHost
 from lib_lora.library import Library
 from lib_lora.originals import CheckpointFile
@@ -141,7 +142,7 @@ class Attached:
         pictures = options.get("num_images_per_prompt") or 1
         with self.host.held():
             texts = self.activate(prompt, pictures=pictures)
-            text = unescaped(texts) if isinstance(texts, str) else [unescaped(each) for each in texts]
+            text = _plain(texts) if isinstance(texts, str) else [_plain(each) for each in texts]
             others, named, stray = _without_tags(self.pipe, args, options)
             if stray:
                 self.session.report = replace(self.report, problems=(*self.report.problems, *stray))
@@ -162,6 +163,11 @@ def attach(pipe: Any, folder: str | Path | Sequence[str | Path], *, keep: Keep =
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     return Attached(pipe, Library([Path(each) for each in folders]), keep=keep)
+
+
+def _plain(text: str) -> str:
+    """`text` as tokenizers take it: half characters of a shell's are none of theirs, and brackets mean themselves."""
+    return unescaped(encodable(text))
 
 
 def _without_tags(

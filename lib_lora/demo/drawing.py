@@ -97,15 +97,14 @@ def draw(
         raise LoraError(f"{steps} steps and {count} pictures cannot be drawn; both are whole numbers from 1 up")
     seed = random.randint(0, MAX_SEED) if seed < 0 else seed
 
-    text, negative = encodable(attached.activate(prompt)), encodable(negative)  # a shell passes bytes of any kind
-    pipe = attached.pipe
-    pipe.set_progress_bar_config(disable=True)
+    negative = encodable(negative)  # a shell passes bytes of any kind
+    attached.pipe.set_progress_bar_config(disable=True)
     pictures = []
     for number in range(count):
         own = (seed + number) % (MAX_SEED + 1)
         try:
-            image = pipe(
-                text,
+            image = attached(
+                prompt,
                 negative_prompt=negative,
                 num_inference_steps=steps,
                 guidance_scale=guidance,
