@@ -210,7 +210,7 @@ def test_broken_files_say_why_on_their_cards(page):
     open_listing(page)
     choose(page, "state", "Broken files")
     count_cards(page, 1)
-    assert "not a safetensors file" in page.locator(".lora-card .lora-meta").inner_text()
+    assert "half.safetensors is a text, not a model" in page.locator(".lora-card .lora-meta").inner_text()
     page.locator(".lora-card").click()
     assert "not a safetensors file" in page.locator(".lora-details .lora-problem").inner_text()
 
