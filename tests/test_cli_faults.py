@@ -107,6 +107,12 @@ def test_the_index_lies_where_caches_lie(monkeypatch, tmp_path):
 # merge
 
 
+def _in_the_foreground() -> None:
+    """A suite that runs in the background has these ignored, and what it starts would too."""
+    for name in ("SIGTERM", "SIGHUP", "SIGINT"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 @pytest.fixture
 def base(tmp_path):
     write_lora(tmp_path / "a.safetensors")
@@ -155,7 +161,7 @@ def test_a_merge_that_is_ended_leaves_nothing_behind(tmp_path, base, number, cod
                "--prompt", "<lora:a:0>", "--lora-dir", tmp_path]  # fmt: skip
     before = sorted(path.name for path in tmp_path.iterdir())
     program = subprocess.Popen(list(map(str, command)), env={**os.environ, "PYTHONPATH": str(ROOT)},
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+                               stderr=subprocess.PIPE, text=True, preexec_fn=_in_the_foreground)  # fmt: skip
     while program.poll() is None and not any(path.suffix == ".tmp" for path in tmp_path.iterdir()):
         time.sleep(0.001)
     program.send_signal(number)

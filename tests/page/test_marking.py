@@ -212,7 +212,7 @@ def test_broken_files_say_why_on_their_cards(page):
     count_cards(page, 1)
     assert "half.safetensors is a text, not a model" in page.locator(".lora-card .lora-meta").inner_text()
     page.locator(".lora-card").click()
-    assert "not a safetensors file" in page.locator(".lora-details .lora-problem").inner_text()
+    assert "is a text, not a model" in page.locator(".lora-details .lora-problem").inner_text()
 
 
 def test_hashes_are_computed_when_asked_for_and_copied(page):

@@ -86,7 +86,7 @@ def test_an_unknown_name_and_a_wrong_base_are_said_before_anything_is_drawn(page
     problems = page.locator(".lora-row .lora-problem")
     problems.filter(has_text="did you mean bend?").wait_for()
     problems.filter(has_text="made for SDXL, the checkpoint is SD 1.5").wait_for()
-    problems.filter(has_text="not a safetensors file").wait_for()
+    problems.filter(has_text="is a text, not a model").wait_for()
     problems.filter(has_text="'x' is not a weight").wait_for()
     page.locator(".lora-row .lora-chip", has_text="bend").click()
     wait_for_text(page, "a <lora:bend:1> <lora:grain:1> <lora:half> <lora:bend:x>")
