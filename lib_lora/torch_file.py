@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from lib_lora import foreign
+from lib_lora import nested
 from lib_lora.errors import AdapterFileError
 from lib_lora.kinds import AGAIN, UNPACK
 from lib_lora.opening import open_file
@@ -125,12 +125,12 @@ def _named(loaded: Any, name: str) -> Iterator[tuple[str, PickledTensor]]:
         loaded = loaded["state_dict"]
     if type(loaded) is not dict:
         raise AdapterFileError(f"{name}: holds no tensors by name")
-    yield from ((_key(key), tensor) for key, tensor in foreign.named(loaded, PickledTensor))
+    yield from ((_key(key), tensor) for key, tensor in nested.named(loaded, PickledTensor))
 
 
 def _key(key: Any) -> str:
     text = str(key)
-    if len(text) > foreign.MAX_NAME:
+    if len(text) > nested.MAX_NAME:
         raise PickleError("a tensor's name is too long")
     return text
 

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "lib_lora"
 # What stands in one line may import only what stands in it or above it.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "text", "opening", "write", "later", "typed_number", "tag_scan", "tag", "words", "metadata",
-               "kinds", "header", "survey", "hashes", "keys", "families", "family_rules", "pickles", "torch_file",
+               "kinds", "nested", "header", "survey", "hashes", "keys", "families", "family_rules", "pickles", "torch_file",
                "foreign"}),
     frozenset({"algorithms", "unpickling", "containers", "origin", "patterns"}),
     frozenset({"files", "sidecar", "library", "adapter", "targets"}),

@@ -98,11 +98,11 @@ def test_all_say_the_same_of_a_pickle(tmp_path, what):
 
 
 def test_a_pickle_in_circles_ends(tmp_path):
-    from lib_lora import foreign
+    from lib_lora.nested import named
 
     circle: dict = {"a": torch.zeros(1)}
     circle["b"] = [circle, circle]
-    assert [name for name, _ in foreign.named(circle, torch.Tensor)] == ["a"]
+    assert [name for name, _ in named(circle, torch.Tensor)] == ["a"]
 
 
 SAME = {"LoCon": "LoRA", "diag-OFT": "OFT", "OFTv2": "OFT v2"}  # names that tell more than the drawing needs
