@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from lib_lora import families, foreign
-from lib_lora.algorithms import ACCESSORIES, Delta, Origin, PartsError, read_module
+from lib_lora.algorithms.base import Delta, Origin, PartsError
+from lib_lora.algorithms.read import read_module
 from lib_lora.containers import read_contents
 from lib_lora.errors import AdapterFileError
 from lib_lora.keys import sort_keys
+from lib_lora.keys.refused import ACCESSORIES
 from lib_lora.keys.zeros import ALL_ZERO, changes_nothing
 from lib_lora.opening import strange
 from lib_lora.origin import Origins, config_of, read_config, stamps

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from lib_lora.algorithms import Origin
+from lib_lora.algorithms.base import Origin
 from lib_lora.metadata import parsed, parsed_text
 from lib_lora.opening import read_file
 from lib_lora.patterns import Patterns

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lib_lora.adapter import Adapter
-from lib_lora.algorithms import Delta
+from lib_lora.algorithms.base import Delta
 from lib_lora.errors import WrongBaseError
 from lib_lora.tag import LoraTag
 from lib_lora.targets import Target, TargetIndex

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib_lora.algorithms import Delta
+from lib_lora.algorithms.base import Delta
 from lib_lora.diffusers_host import DiffusersHost
 from lib_lora.errors import PatchError
 from lib_lora.host import TorchHost

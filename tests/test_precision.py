@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lib_lora.algorithms import base as base_of_algorithms
-from lib_lora.algorithms import read_module
+from lib_lora.algorithms.read import read_module
 from lib_lora.fold import fold
 from lib_lora.plan import Step
 from lib_lora.targets import Target

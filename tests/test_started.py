@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from lib_lora.adapter import read_adapter
-from lib_lora.algorithms import Origin, PartsError, read_module
+from lib_lora.algorithms.base import Origin, PartsError
+from lib_lora.algorithms.read import read_module
 from lib_lora.errors import AdapterFileError
 from lib_lora.fold import fold
 from lib_lora.plan import plan
