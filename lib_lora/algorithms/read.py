@@ -18,10 +18,10 @@ from lib_lora.algorithms.lora import Lora, LoraBias
 from lib_lora.algorithms.norm import Norm, NormBias
 from lib_lora.algorithms.oft import Oft
 from lib_lora.algorithms.oft2 import Oft2
+from lib_lora.algorithms.refused import ACCESSORIES, incomplete, refusal
 from lib_lora.algorithms.residual import Residual
 from lib_lora.algorithms.started import Started
 from lib_lora.algorithms.tlora import Tlora
-from lib_lora.keys.refused import ACCESSORIES, incomplete, refusal
 
 # For a weight: the first that finds its parts.
 ALGORITHMS: tuple[Callable[[Parts], Delta | None], ...] = (
