@@ -8,8 +8,8 @@
 All but `marks` is a cache: it can be read again from the files, and another version throws `files` and `texts` away.
 
 A place that is locked, full or cannot be written is no reason not to find an adapter: the index goes on in memory, and
-comes back once the place can be used. A damaged one is made anew with all that can still be read of it (`tables.py`, `rescue.py`).
-Only marks are never kept in memory alone: where they cannot be saved, that is an error.
+comes back once the place can be used. A damaged one is made anew with all that can still be read of it (`tables.py`,
+`rescue.py`). Only marks are never kept in memory alone: where they cannot be saved, that is an error.
 """
 
 from __future__ import annotations
