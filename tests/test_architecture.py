@@ -1,4 +1,4 @@
-"""The walls of the house: who may import what, and that importing does nothing. README.md, "How it is built", is the map.
+"""The walls of the house: who may import what, that importing does nothing. The map is in README.md, "How it is built".
 
 In that map a room is a folder of the package, or a file beside them; blank lines part the floors. A room imports from
 floors above its own only, and files of one room from each other without a circle.
@@ -23,8 +23,8 @@ UNLISTED = {"demo/training/"}  # whose files a README of their own names
 
 TORCH_FREE = (  # rooms that start without torch and numpy, and single files of the others
     "errors.py", "grammar/", "keys/", "describe/", "library/", "browser/", "algorithms/refused.py",
-    "formats/hashes.py", "formats/header.py", "formats/kinds.py", "formats/opening.py", "formats/pickles.py",
-    "formats/text.py", "formats/torch_file.py", "formats/write.py",
+    "formats/hashes.py", "formats/header.py", "formats/json_text.py", "formats/kinds.py", "formats/opening.py",
+    "formats/pickles.py", "formats/text.py", "formats/torch_file.py", "formats/write.py",
 )  # fmt: skip
 
 
@@ -88,6 +88,18 @@ def _file(name: str) -> Path | None:
     return None
 
 
+def calls(path: Path) -> set[str]:
+    """The last words of the names of everything that a file calls; of `open`, whether to write."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            mode = node.args[1] if len(node.args) > 1 else None
+            to_write = isinstance(mode, ast.Constant) and isinstance(mode.value, str) and set(mode.value) & set("wax+")
+            found.add("open to write" if to_write and name in ("open", "fdopen") else name)
+    return found
+
+
 def run(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
@@ -127,6 +139,27 @@ def test_no_file_imports_itself_in_a_circle():
     while ends := {path for path, used in graph.items() if not used} or set(graph) - set().union(*graph.values()):
         graph = {path: used - ends for path, used in graph.items() if path not in ends}
     assert sorted(path.relative_to(PACKAGE).as_posix() for path in graph) == []
+
+
+def test_files_of_the_user_are_written_in_one_place():
+    """Others write into folders that are thrown away, or make the files of this repository."""
+    written = {"write_text", "write_bytes", "open to write", "save_file", "mkstemp"}
+    writers = {path.relative_to(PACKAGE).as_posix() for path in files() if calls(path) & written}
+    temporary = {f"drawing/{name}.py" for name in ("pipelines", "plain_checkpoint", "vocabulary")} | {"library/rescue.py"}
+    nowhere = {"cli/__init__.py"}  # what is printed where there is no console
+    assert {name for name in writers if not name.startswith("demo/training/")} == {
+        "formats/write.py", *temporary, *nowhere
+    }  # fmt: skip
+
+
+def test_pickles_of_strangers_are_interpreted_and_never_run():
+    own = {"library/workers.py": "pickle", "demo/training/unet.py": "torch", "demo/training/autoencoder.py": "torch"}
+    for path in files():
+        name = path.relative_to(PACKAGE).as_posix()
+        assert "pickle" not in imports(path) or own.get(name) == "pickle", path  # between two processes of ours
+        text = path.read_text("utf-8")
+        assert "torch.load(" not in text or own.get(name) == "torch", path  # what the training stored
+        assert "Unpickler" not in calls(path), path
 
 
 @pytest.mark.parametrize("place", TORCH_FREE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lib_lora.formats.header import encodable
+from lib_lora.formats.text import encodable
 
 MAX_TAGS = 100  # of one adapter
 MAX_TAG = 100  # characters
