@@ -88,7 +88,8 @@ def test_notes_and_other_tools_files_are_part_of_the_entry(folder):
 
 
 def test_the_base_model_that_the_user_chose_is_the_entrys(folder):
-    fill(folder, "ink")
+    middle = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q.lora_"  # whose width tells nothing
+    write(folder / "ink.safetensors", {f"{middle}down.weight": (4, 1280), f"{middle}up.weight": (1280, 4)})
     library = Library([folder])
     before = library.find("ink").family
     (folder / "ink.json").write_text('{"sd version": "SD2"}')
