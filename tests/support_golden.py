@@ -69,9 +69,9 @@ def folded(base: Mapping[str, Tensor], made: Plan, dtype: torch.dtype = torch.fl
     for key, tensor in base.items():
         tensor = tensor.to(dtype)
         result[key] = tensor
-        if key in made.steps:
+        if key in made.terms:
             result[key] = torch.empty_like(tensor)
-            fold(tensor, made.steps[key], result[key])
+            fold(tensor, made.terms[key], result[key])
     return result
 
 

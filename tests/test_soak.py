@@ -39,8 +39,8 @@ def failing(number: int, error: BaseException) -> Iterator[None]:
     """The weight of this number is half written when it fails."""
     original, calls = patch.fold, itertools.count(1)
 
-    def fold(base, steps, out) -> None:
-        original(base, steps, out)
+    def fold(base, terms, out) -> None:
+        original(base, terms, out)
         if next(calls) == number:
             out[: out.shape[0] // 2 + 1] = 9
             raise error

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from lib_lora.engine.originals import Original
-from lib_lora.engine.plan import Step
+from lib_lora.engine.plan import Term
 from lib_lora.errors import PatchError
 from lib_lora.model.slots import Slot
 
@@ -29,7 +29,7 @@ ATTRIBUTE = "_lib_lora_books"  # of the part
 PLACES, IN_ROW = 16, 4  # values by which a patched weight is recognised after the host moved or cast it
 WORDS = "words"  # for `watch`: of the matrix of a text encoder's words
 CAST_ERROR = 2**-7  # relative: what a weight may lose on the way through bf16
-Rows = tuple[tuple[Step, ...], ...]  # the steps of each row of a batch in turn; only one: of all rows
+Rows = tuple[tuple[Term, ...], ...]  # the terms of each row of a batch in turn; only one: of all rows
 
 log = logging.getLogger("lib_lora")
 
@@ -47,8 +47,8 @@ class Record(Protocol):
         ...
 
     @property
-    def planned(self) -> tuple[Step, ...]:
-        """The steps that made it, of all rows."""
+    def planned(self) -> tuple[Term, ...]:
+        """The terms that made it, of all rows."""
         ...
 
     def undo(self) -> None:
@@ -83,14 +83,14 @@ class Patched:
 
     slot: Slot
     original: Original
-    steps: tuple[Step, ...] | None  # None while it is written
+    terms: tuple[Term, ...] | None  # None while it is written
     memory: StorageWeakRef | None  # of the patched weight; unlike an address it is never that of another one
     sample: Tensor  # a few values of the patched weight
 
     @property
-    def planned(self) -> tuple[Step, ...]:
+    def planned(self) -> tuple[Term, ...]:
         """See Record."""
-        return self.steps or ()
+        return self.terms or ()
 
     def is_same_memory(self, tensor: Tensor) -> bool:
         """True if `tensor` lies where it was written."""
@@ -138,14 +138,14 @@ class Made:
     """A bias that the model does not have of its own."""
 
     slot: Slot
-    steps: tuple[Step, ...] | None  # None while it is made
+    terms: tuple[Term, ...] | None  # None while it is made
     like: torch.dtype  # the weight's
     bias: Tensor  # the Parameter
 
     @property
-    def planned(self) -> tuple[Step, ...]:
+    def planned(self) -> tuple[Term, ...]:
         """See Record."""
-        return self.steps or ()
+        return self.terms or ()
 
     def undo(self) -> None:
         """See Record."""
@@ -377,8 +377,8 @@ def sample(tensor: Tensor) -> Tensor:
     flat = tensor.detach().reshape(-1)
     if flat.numel() < PLACES * IN_ROW:
         return flat.clone()
-    step = (flat.numel() - IN_ROW) // (PLACES - 1)
-    return flat.as_strided((PLACES, IN_ROW), (step, 1), flat.storage_offset()).clone()
+    stride = (flat.numel() - IN_ROW) // (PLACES - 1)
+    return flat.as_strided((PLACES, IN_ROW), (stride, 1), flat.storage_offset()).clone()
 
 
 def _first_line(error: BaseException) -> str:

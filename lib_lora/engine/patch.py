@@ -23,7 +23,7 @@ from lib_lora.engine.exact import exact_arithmetic
 from lib_lora.engine.fold import fold
 from lib_lora.engine.fresh import Fresh
 from lib_lora.engine.originals import Borrowed, CheckpointFile, Kept, Original, Outbox, Reread, is_shared
-from lib_lora.engine.plan import Plan, Step
+from lib_lora.engine.plan import Plan, Term
 from lib_lora.errors import PatchError, is_out_of_memory
 from lib_lora.model.slots import Slot
 
@@ -67,8 +67,8 @@ class Patcher:
         """The parameters that are their base weight, and whose layers add something to their outputs."""
         return frozenset(self._hooked)
 
-    def planned(self) -> dict[str, tuple[Step, ...]]:
-        """The steps of every patched or bypassed parameter, whichever host put them there."""
+    def planned(self) -> dict[str, tuple[Term, ...]]:
+        """The terms of every patched or bypassed parameter, whichever host put them there."""
         return {key: record.planned for key, record in self._all()}
 
     def held(self) -> contextlib.AbstractContextManager[None]:
@@ -92,10 +92,10 @@ class Patcher:
             hooked = self._hooks()
             try:
                 with exact_arithmetic():
-                    self._undo([key for key, _ in self._all() if key not in plan.steps and key not in rows])
+                    self._undo([key for key, _ in self._all() if key not in plan.terms and key not in rows])
                     self._fresh.release()
                     for key, of_key in rows.items():
-                        first = next(steps[0] for steps in of_key if steps)
+                        first = next(terms[0] for terms in of_key if terms)
                         self._show_beside(key, of_key, _beside(slots, key, first))
                     self._merge(self._bypass_others(plan, slots), slots)
                 if hooked != self._hooks():
@@ -104,7 +104,7 @@ class Patcher:
                 self._take_back(error)
                 if not isinstance(error, NotUndoneError):
                     raise
-                if plan.steps or rows:  # else all is as it should be, at the second try
+                if plan.terms or rows:  # else all is as it should be, at the second try
                     raise PatchError(f"{_reason(error)}; the picture is made without any adapter") from error
 
     def _take_back(self, error: BaseException) -> None:
@@ -160,19 +160,19 @@ class Patcher:
         if failed is not None:
             raise failed
 
-    def _bypass_others(self, plan: Plan, slots: Mapping[str, Slot]) -> dict[str, tuple[Step, ...]]:
+    def _bypass_others(self, plan: Plan, slots: Mapping[str, Slot]) -> dict[str, tuple[Term, ...]]:
         """Bypass what cannot or shall not be merged; returns the rest."""
         merged = {}
-        for key, steps in plan.steps.items():
-            slot = _beside(slots, key, steps[0])
+        for key, terms in plan.terms.items():
+            slot = _beside(slots, key, terms[0])
             is_bypassed = can_bypass(slot) and (self.bypass_all or not slot.can_hold_sums)
             # What cannot be bypassed, such as OpenCLIP's projections in fp8, is rounded once.
             if slot.may_be_written and not is_bypassed:
                 if key in self._hooked:
                     self._undo([key])
-                merged[key] = steps
+                merged[key] = terms
             else:
-                self._show_beside(key, (steps,), slot)
+                self._show_beside(key, (terms,), slot)
         return merged
 
     def _show_beside(self, key: str, rows: Rows, slot: Slot) -> None:
@@ -180,15 +180,15 @@ class Patcher:
             self._undo([key])
             self._bypass.show(key, rows, slot)
 
-    def _merge(self, merged: Mapping[str, tuple[Step, ...]], slots: Mapping[str, Slot]) -> None:
+    def _merge(self, merged: Mapping[str, tuple[Term, ...]], slots: Mapping[str, Slot]) -> None:
         new = [key for key in merged if key in slots and key not in self._patched]
         keep, checkpoint = self._policy([slots[key] for key in new]) if new else ("device", None)
         tied = _tied(slots.values(), self._patched.values()) if new else frozenset()
-        for key, steps in merged.items():
-            if steps[0].target.beside is not None:
-                self._make_bias(key, steps, slots[steps[0].target.beside])
+        for key, terms in merged.items():
+            if terms[0].target.beside is not None:
+                self._make_bias(key, terms, slots[terms[0].target.beside])
             else:
-                self._patch(key, steps, slots[key], keep, checkpoint, tied)
+                self._patch(key, terms, slots[key], keep, checkpoint, tied)
 
     def _policy(self, fresh: list[Slot]) -> tuple[Keep, CheckpointFile | None]:
         """Where the originals of these weights go, and the file if that is where they are."""
@@ -231,7 +231,7 @@ class Patcher:
             log.warning("Lora: %s", sentence)
 
     def _patch(
-        self, key: str, steps: tuple[Step, ...], slot: Slot, keep: Keep, checkpoint: CheckpointFile | None,
+        self, key: str, terms: tuple[Term, ...], slot: Slot, keep: Keep, checkpoint: CheckpointFile | None,
         tied: frozenset[int],
     ) -> None:  # fmt: skip
         current = slot.parameter.data
@@ -247,16 +247,16 @@ class Patcher:
             is_written_over = isinstance(original, Reread) and not is_shared(slot.parameter)
             base, out = current, current if is_written_over else self._fresh.like(current)
         else:
-            is_right = known.steps == steps and known.is_exact(current)
+            is_right = known.terms == terms and known.is_exact(current)
             known.memory = StorageWeakRef(current.untyped_storage())  # the host may have moved it
             if is_right:
                 return
-            known.steps = None
+            known.terms = None
             base, out = known.original.base(current), current
         # Entered before anything is written: from here on it can be undone.
         self._patched[key] = known
         books_of(slot.part).watch(key, slot.module)
-        fold(slot.base(base), steps, out)
+        fold(slot.base(base), terms, out)
         written = sample(out)
         if out is not current:
             known.memory, known.sample = StorageWeakRef(out.untyped_storage()), written
@@ -264,31 +264,31 @@ class Patcher:
                 slot.module._parameters[slot.attribute] = nn.Parameter(out, requires_grad=False)
             else:
                 slot.parameter.data = out
-        known.steps, known.sample = steps, written
+        known.terms, known.sample = terms, written
 
-    def _make_bias(self, key: str, steps: tuple[Step, ...], weight: Slot) -> None:
+    def _make_bias(self, key: str, terms: tuple[Term, ...], weight: Slot) -> None:
         """Give the module of `weight` a bias, which starts from zero."""
         module, current = weight.module, weight.parameter
         slot = Slot(module, "bias", root=weight.root)
         known = self._made.get(key)
         if known is not None and known.slot == slot and module.bias is not None:
-            if known.steps == steps and known.like == current.dtype:
+            if known.terms == terms and known.like == current.dtype:
                 return
         elif known is not None:
             self._undo([key])
-        base = torch.zeros(steps[0].target.shape, dtype=current.dtype, device=current.device)
+        base = torch.zeros(terms[0].target.shape, dtype=current.dtype, device=current.device)
         out = torch.empty_like(base)
-        fold(base, steps, out)
+        fold(base, terms, out)
         bias = nn.Parameter(out, requires_grad=False)
         made = self._made[key] = Made(slot, None, current.dtype, bias)
         books_of(slot.part).watch(key, module)
         module.bias = bias
-        made.steps = steps
+        made.terms = terms
 
 
-def _beside(slots: Mapping[str, Slot], key: str, step: Step) -> Slot:
+def _beside(slots: Mapping[str, Slot], key: str, term: Term) -> Slot:
     """Of `key`; of the weight if that is a bias which the model does not have."""
-    return slots[step.target.beside or key]
+    return slots[term.target.beside or key]
 
 
 def _tied(slots: Iterable[Slot], patched: Iterable[Patched]) -> frozenset[int]:

@@ -21,8 +21,8 @@ LATENT_CHANNELS = 4  # what an adapter for a text-to-image UNet knows of the wid
 
 
 @dataclass(frozen=True)
-class Step:
-    """One delta onto one target. Equal steps give equal weights, so plans can be compared."""
+class Term:
+    """One delta onto one target. Equal terms give equal weights, so plans can be compared."""
 
     target: Target
     delta: Delta
@@ -35,7 +35,7 @@ class Step:
         """The delta as far as it is for this target: with the ranks to use, and of its rows those that are meant."""
         delta = self.delta if self.dyn is None else self.delta.truncated(self.dyn)
         part = delta if self.target.piece is None else delta.part(*self.target.piece)
-        assert part is not None  # `plan` makes no step that needs the rows that are not there
+        assert part is not None  # `plan` makes no term that needs the rows that are not there
         return part
 
 
@@ -85,9 +85,9 @@ class AdapterReport:
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps by parameter, in prompt order. A parameter that is not named here shall be its base weight."""
+    """Terms by parameter, in prompt order. A parameter that is not named here shall be its base weight."""
 
-    steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict, repr=False)
+    terms: Mapping[str, tuple[Term, ...]] = field(default_factory=dict, repr=False)
     reports: tuple[AdapterReport, ...] = ()
     # Textual-inversion embeddings that the adapters bring: the word -> {"clip_l", "clip_g" or "text": (vectors, width)}
     embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
@@ -98,7 +98,7 @@ def plan(active: Sequence[tuple[LoraTag, Adapter]], index: TargetIndex) -> Plan:
 
     An adapter for another base model contributes nothing and its report says why, unless its tag says `force=1`.
     """
-    steps: dict[str, list[Step]] = {}
+    terms: dict[str, list[Term]] = {}
     embeddings: dict[str, Mapping[str, Tensor]] = {}
     reports = []
     for tag, adapter in active:
@@ -108,38 +108,38 @@ def plan(active: Sequence[tuple[LoraTag, Adapter]], index: TargetIndex) -> Plan:
         except WrongBaseError as error:
             report = replace(report, problem=str(error))
         else:
-            for step in own:
-                if step.multiplier != 0:
-                    steps.setdefault(step.target.key, []).append(step)
+            for term in own:
+                if term.multiplier != 0:
+                    terms.setdefault(term.target.key, []).append(term)
             if tag.te != 0 or tag.unet != 0:
                 embeddings = {**adapter.embeddings, **embeddings}  # of two with one name, the first in the prompt
         reports.append(report)
-    return Plan({key: tuple(of_key) for key, of_key in steps.items()}, tuple(reports), embeddings)
+    return Plan({key: tuple(of_key) for key, of_key in terms.items()}, tuple(reports), embeddings)
 
 
-def split(plans: Sequence[Plan], pictures: int = 1) -> tuple[Plan, dict[str, tuple[tuple[Step, ...], ...]]]:
-    """`(what all plans have in common, {parameter: the steps of each row of a batch} of the rest)`.
+def split(plans: Sequence[Plan], pictures: int = 1) -> tuple[Plan, dict[str, tuple[tuple[Term, ...], ...]]]:
+    """`(what all plans have in common, {parameter: the terms of each row of a batch} of the rest)`.
 
     `pictures` are made of each prompt, one after another: that many rows in the UNet, one in a text encoder.
     """
-    common: dict[str, tuple[Step, ...]] = {}
-    rows: dict[str, tuple[tuple[Step, ...], ...]] = {}
+    common: dict[str, tuple[Term, ...]] = {}
+    rows: dict[str, tuple[tuple[Term, ...], ...]] = {}
     embeddings: dict[str, Mapping[str, Tensor]] = {}
-    for key in dict.fromkeys(key for each in plans for key in each.steps):
-        of_key = [each.steps.get(key, ()) for each in plans]
-        component = next(steps[0] for steps in of_key if steps).target.component
-        if all(steps == of_key[0] for steps in of_key):
+    for key in dict.fromkeys(key for each in plans for key in each.terms):
+        of_key = [each.terms.get(key, ()) for each in plans]
+        component = next(terms[0] for terms in of_key if terms).target.component
+        if all(terms == of_key[0] for terms in of_key):
             common[key] = of_key[0]
         else:
             repeat = pictures if component == "unet" else 1
-            rows[key] = tuple(steps for steps in of_key for _ in range(repeat))
+            rows[key] = tuple(terms for terms in of_key for _ in range(repeat))
     for each in plans:
         embeddings = {**each.embeddings, **embeddings}
     return Plan(common, embeddings=embeddings), rows
 
 
-def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step], AdapterReport]:
-    steps: list[Step] = []
+def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Term], AdapterReport]:
+    terms: list[Term] = []
     unmatched: list[str] = []
     misfits: list[str] = []
     taken: dict[str, list[Target]] = {}
@@ -158,7 +158,7 @@ def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step
             if not any(_overlap(target, other) for target in targets for other in taken.get(target.key, ())):
                 for target in targets:
                     taken.setdefault(target.key, []).append(target)
-                    steps.append(Step(target, delta, tag.multiplier(target.component), tag.dyn, tag.name))
+                    terms.append(Term(target, delta, tag.multiplier(target.component), tag.dyn, tag.name))
         matched += fits
     report = AdapterReport(
         tag,
@@ -171,7 +171,7 @@ def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Step
         adapter.refused,
         notes=(*tag.notes, *_summary(tag.name, adapter.notes)),
     )
-    return steps, report
+    return terms, report
 
 
 def _fitting(

@@ -64,7 +64,7 @@ class DiffusersHost(TorchHost):
         """`apply` on the matrices as the pipeline knows them, then the longer ones of the adapters' words."""
         same = self.words.shown.keys() == embeddings.keys() and all(
             self.words.shown[word] is parts for word, parts in embeddings.items())  # fmt: skip
-        keys = {*self.patcher.patched, *(key for plan in plans for key in plan.steps)}
+        keys = {*self.patcher.patched, *(key for plan in plans for key in plan.terms)}
         if same and not any("token_embedding" in key for key in keys):
             apply()
             return
