@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from lib_lora.adapters.adapter import Adapter
 from lib_lora.algorithms.base import Delta
+from lib_lora.engine.report import AdapterReport, summary
 from lib_lora.errors import WrongBaseError
-from lib_lora.formats.text import printable
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.model.targets import Target, TargetIndex
 
@@ -37,50 +37,6 @@ class Term:
         part = delta if self.target.piece is None else delta.part(*self.target.piece)
         assert part is not None  # `plan` makes no term that needs the rows that are not there
         return part
-
-
-@dataclass(frozen=True)
-class AdapterReport:
-    """What became of one tag."""
-
-    tag: LoraTag
-    path: str | None = None
-    matched: int = 0  # modules that found a target and fit it, with their weight or their bias
-    total: int = 0  # modules in the file
-    unmatched: tuple[str, ...] = ()  # module names this model does not have
-    misfits: tuple[str, ...] = ()  # sentences: modules whose shape does not fit
-    unknown: tuple[str, ...] = ()  # keys that no algorithm understands
-    refused: tuple[str, ...] = ()  # sentences: modules of the file that cannot be used on any model
-    notes: tuple[str, ...] = ()  # sentences for the user; the adapter works all the same
-    problem: str | None = None  # a sentence: why nothing of it is applied
-
-    @property
-    def name(self) -> str:
-        """As typed."""
-        return self.tag.name
-
-    @property
-    def applied(self) -> bool:
-        """True if it changes the model (or would, at a weight other than 0)."""
-        return self.problem is None
-
-    def sentences(self) -> list[str]:
-        """Everything worth telling the person who typed the tag."""
-        return [printable(sentence) for sentence in self._sentences()]
-
-    def _sentences(self) -> list[str]:
-        if self.problem is not None:
-            return [self.problem]
-        told = [*self.notes, *_summary(self.name, self.refused)]
-        if self.misfits:
-            count = f"{self.name}: {len(self.misfits)} of {self.total}"
-            told.append(f"{count} layers do not fit this checkpoint ({self.misfits[0]})")
-        if self.unmatched:
-            count = f"{self.name}: {len(self.unmatched)} of {self.total}"
-            told.append(f"{count} layers are not in this model and were left out (such as '{self.unmatched[0]}')")
-        if self.unknown:
-            told.append(f"{self.name}: {len(self.unknown)} tensors are not understood (such as '{self.unknown[0]}')")
-        return told
 
 
 @dataclass(frozen=True)
@@ -169,7 +125,7 @@ def _bind(tag: LoraTag, adapter: Adapter, index: TargetIndex) -> tuple[list[Term
         tuple(misfits),
         adapter.unknown,
         adapter.refused,
-        notes=(*tag.notes, *_summary(tag.name, adapter.notes)),
+        notes=(*tag.notes, *summary(tag.name, adapter.notes)),
     )
     return terms, report
 
@@ -237,11 +193,3 @@ def _require_same_base(report: AdapterReport, adapter: Adapter, index: TargetInd
         raise WrongBaseError(
             f"{fits} this checkpoint; nothing was applied (force=1 in the tag applies them all the same)"
         )
-
-
-def _summary(name: str, sentences: Sequence[str]) -> list[str]:
-    """The first of many like sentences, and how many there are."""
-    if not sentences:
-        return []
-    more = f" (and {len(sentences) - 1} more)" if len(sentences) > 1 else ""
-    return [f"{name}: {sentences[0]}{more}"]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from lib_lora.adapters.adapter import Adapter, AdapterCache
-from lib_lora.engine.plan import AdapterReport, Plan, plan
+from lib_lora.engine.plan import Plan, plan
+from lib_lora.engine.report import AdapterReport
 from lib_lora.errors import LoraError, PatchError
 from lib_lora.formats.text import printable
 from lib_lora.grammar.tag import LoraTag

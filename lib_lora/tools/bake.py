@@ -19,7 +19,8 @@ from torch import Tensor
 from lib_lora.adapters.adapter import AdapterCache
 from lib_lora.describe import families
 from lib_lora.engine.fold import fold
-from lib_lora.engine.plan import AdapterReport, Plan, Term
+from lib_lora.engine.plan import Plan, Term
+from lib_lora.engine.report import AdapterReport
 from lib_lora.errors import AdapterFileError, CheckpointError, LoraError, PatchError
 from lib_lora.formats.header import Header, TensorInfo, read_header
 from lib_lora.formats.opening import open_file, strange
