@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 
 from benchmarks import memory, models, peers
 from lib_lora.adapters.adapter import AdapterCache, read_adapter
-from lib_lora.engine.fresh import Fresh
+from lib_lora.engine.memory import Memory
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.plan import Plan, plan
 from lib_lora.grammar.tag import LoraTag
@@ -147,7 +147,7 @@ def _first_uses(bench: Bench, path: Path) -> dict[str, float]:
         uses.append(bench.seconds(lambda: _first_use(bench, path)))
         extra.append(private_bytes(bench.device) - before)
         bench.host.apply(Plan())
-        bench.host.patcher._fresh = Fresh()  # what it keeps for the next adapter would be no fresh memory
+        bench.host.patcher._memory = Memory()  # what it keeps for the next adapter would be no fresh memory
         floors.append(bench.seconds(lambda: _first_use_floor(bench, path)))
     return {"first_use": min(uses), "first_use_floor": min(floors), "extra_bytes": max(extra)}
 
@@ -224,7 +224,7 @@ def _first_use(bench: Bench, path: Path) -> None:
 
 def _first_use_floor(bench: Bench, path: Path) -> list[torch.Tensor]:
     path.read_bytes()
-    fresh = Fresh()  # what `torch.empty` gives may have been used before
+    fresh = Memory()  # what `torch.empty` gives may have been used before
     weights = [slot.parameter.data for slot in _touched_slots(bench, path)]
     return [fresh.like(weight).copy_(weight) for weight in weights]  # all of it, at once
 

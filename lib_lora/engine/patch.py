@@ -21,7 +21,7 @@ from lib_lora.engine.books import Made, NotUndoneError, Parts, Patched, Record, 
 from lib_lora.engine.bypass import Bypass, Hooked, can_bypass, forget_compiled
 from lib_lora.engine.exact import exact_arithmetic
 from lib_lora.engine.fold import fold
-from lib_lora.engine.fresh import Fresh
+from lib_lora.engine.memory import Memory
 from lib_lora.engine.originals import Borrowed, CheckpointFile, Kept, Original, Outbox, Reread, is_shared
 from lib_lora.engine.plan import Plan, Term
 from lib_lora.errors import PatchError, is_out_of_memory
@@ -54,7 +54,7 @@ class Patcher:
         self._hooked = Records(self._parts, Hooked)
         self._bypass = Bypass(self._hooked)
         self._outbox = Outbox()
-        self._fresh = Fresh()
+        self._memory = Memory()
         self._told: set[str] = set()
 
     @property
@@ -93,7 +93,7 @@ class Patcher:
             try:
                 with exact_arithmetic():
                     self._undo([key for key, _ in self._all() if key not in plan.terms and key not in rows])
-                    self._fresh.release()
+                    self._memory.release()
                     for key, of_key in rows.items():
                         first = next(terms[0] for terms in of_key if terms)
                         self._show_beside(key, of_key, _beside(slots, key, first))
@@ -131,7 +131,7 @@ class Patcher:
                 with exact_arithmetic():
                     self._undo([key for key, _ in self._all()])
             finally:
-                self._fresh.release()
+                self._memory.release()
                 if hooked != self._hooks():
                     forget_compiled()
 
@@ -245,7 +245,7 @@ class Patcher:
                         else self._original(key, current, keep, checkpoint))  # fmt: skip
             known = Patched(slot, original, None, StorageWeakRef(current.untyped_storage()), sample(current))
             is_written_over = isinstance(original, Reread) and not is_shared(slot.parameter)
-            base, out = current, current if is_written_over else self._fresh.like(current)
+            base, out = current, current if is_written_over else self._memory.like(current)
         else:
             is_right = known.terms == terms and known.is_exact(current)
             known.memory = StorageWeakRef(current.untyped_storage())  # the host may have moved it
