@@ -27,7 +27,8 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks import memory, models, peers
-from lib_lora.adapters.adapter import AdapterCache, read_adapter
+from lib_lora.adapters.adapter import read_adapter
+from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine.memory import Memory
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.plan import Plan, plan

@@ -22,8 +22,8 @@ from lib_lora.grammar.tag import LoraTag
 from lib_lora.keys import layout
 from lib_lora.model.slots import slots_of
 from lib_lora.model.targets import UNET_ROOT, TargetIndex, _checkpoint_targets, index_checkpoint, index_diffusers
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
 from tests.support import SHARED
 
 OWN = Path(__file__).parent / "golden"

@@ -15,8 +15,8 @@ from lib_lora.engine.plan import Plan, plan
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import DiffusersHost
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
 from tests.support import (
     Folder,
     ThreeLayers,

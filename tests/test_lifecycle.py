@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from lib_lora.adapters.adapter import AdapterCache
+from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine import bypass, patch
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt

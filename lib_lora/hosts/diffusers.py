@@ -21,8 +21,8 @@ from lib_lora.hosts.embeddings import PromptWords
 from lib_lora.library import Library
 from lib_lora.model.slots import Slot, slots_of
 from lib_lora.model.targets import TargetIndex, index_diffusers
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Report, Session
+from lib_lora.session.torch_host import TorchHost
 
 OTHER_PROMPTS = {  # of a call of the pipeline, and what a sentence calls them
     "prompt_2": "prompt_2", "prompt_3": "prompt_3", "negative_prompt": "the negative prompt",

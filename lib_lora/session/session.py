@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from lib_lora.adapters.adapter import Adapter, AdapterCache
+from lib_lora.adapters.adapter import Adapter
+from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine.plan import Plan, plan
 from lib_lora.engine.report import AdapterReport
 from lib_lora.errors import LoraError, PatchError

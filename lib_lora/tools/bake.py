@@ -16,7 +16,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from lib_lora.adapters.adapter import AdapterCache
+from lib_lora.adapters.cache import AdapterCache
 from lib_lora.describe import families
 from lib_lora.engine.fold import fold
 from lib_lora.engine.plan import Plan, Term
