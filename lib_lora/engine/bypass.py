@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from lib_lora.engine.books import Rows
 from lib_lora.engine.fold import fold, low_rank_product
 from lib_lora.engine.plan import Term
+from lib_lora.engine.records import Rows
 from lib_lora.errors import PatchError
 from lib_lora.model.slots import Slot, is_plain
 

@@ -17,13 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from lib_lora.engine.books import Made, NotUndoneError, Parts, Patched, Record, Records, Rows, books_of, sample, unwatch
+from lib_lora.engine.books import NotUndoneError, books_of, unwatch
 from lib_lora.engine.bypass import Bypass, Hooked, can_bypass, forget_compiled
 from lib_lora.engine.exact import exact_arithmetic
 from lib_lora.engine.fold import fold
 from lib_lora.engine.memory import Memory
 from lib_lora.engine.originals import Borrowed, CheckpointFile, Kept, Original, Outbox, Reread, is_shared
+from lib_lora.engine.parts import Parts, Records
 from lib_lora.engine.plan import Plan, Term
+from lib_lora.engine.records import Made, Patched, Record, Rows, sample
 from lib_lora.errors import PatchError, is_out_of_memory
 from lib_lora.model.slots import Slot
 
