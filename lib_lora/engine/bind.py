@@ -64,8 +64,8 @@ def require_same_base(tag: LoraTag, adapter: Adapter, binding: Binding, index: T
             "which this model does not have; switch AnimateDiff on and draw again"
         )
     if binding.matched == 0 or (same is False and not tag.force):
-        made, has = adapter.family.label, index.family.label
-        bases = f": made for {made}, the checkpoint is {has}" if same is not True and made != has else ""
+        own, its = adapter.family.label, index.family.label
+        bases = f": made for {own}, the checkpoint is {its}" if same is not True and own != its else ""
         hint = f" ({binding.misfits[0]})" if binding.misfits and same is not False else ""
         raise WrongBaseError(f"{fits}{bases}{hint}; nothing was applied")
     # Lacking modules is no proof where the family is known (a partial checkpoint); layers of other shapes are.
@@ -80,12 +80,12 @@ def _fitting(
     deltas: Mapping[str, Delta], choice: Sequence[Sequence[Mapping[str, Target]]]
 ) -> list[tuple[Delta, list[Target], str]]:
     """`(delta, its targets or none, why none)` of the weight and the bias, in the place of `choice` that fits best."""
-    found = []
+    choices = []
     for places in choice:
-        found.append([
+        choices.append([
             (delta, *_fit(delta, [place.get(part) for place in places], part)) for part, delta in deltas.items()
         ])
-    return max(found, key=lambda fitted: sum(bool(targets) for _, targets, _ in fitted))
+    return max(choices, key=lambda fitted: sum(bool(targets) for _, targets, _ in fitted))
 
 
 def _overlap(target: Target, other: Target) -> bool:

@@ -1,8 +1,8 @@
-"""Books: everything on one part of a model (a UNet, a text encoder) that is not its own, and how to undo it.
+"""Books: everything on one root module of a model (a UNet, a text encoder) that is not its own, and how to undo it.
 
-They lie on the part itself: hosts that share a part share its books and its lock, and a host that is gone leaves them
-to the next. What is undone leaves the books afterwards, never before, so that an error in between loses nothing; each
-undoing may be repeated.
+They lie on the root module itself: hosts that share it share its books, its lock and its memory, and a host that is
+gone leaves them to the next. What is undone leaves the books afterwards, never before, so that an error in between
+loses nothing; each undoing may be repeated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from lib_lora.engine.records import Patched, Record, Words
 from lib_lora.errors import PatchError
 
-ATTRIBUTE = "_lib_lora_books"  # of the part
+ATTRIBUTE = "_lib_lora_books"  # of the root module
 WORDS = "words"  # for `watch`: of the matrix of a text encoder's words
 
 log = logging.getLogger("lib_lora")
@@ -31,7 +31,7 @@ class NotUndoneError(PatchError):
 
 
 class Books:
-    """The records of one part by the name of the parameter, and the lock of whoever reads or changes them."""
+    """The records of one root module by the name of the parameter, and the lock of whoever reads or changes them."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -75,11 +75,11 @@ class Books:
 
     def watch(self, key: str, module: nn.Module) -> None:
         """From now on, whoever loads other weights into `module` finds its own in place and nothing kept."""
-        found = next((watch for watch in _watches(module) if watch.books() is self), None)
-        if found is None:
-            found = Watch(self)
-            module._register_load_state_dict_pre_hook(found, with_module=True)
-        found.keys.add(key)
+        watch = next((each for each in _watches(module) if each.books() is self), None)
+        if watch is None:
+            watch = Watch(self)
+            module._register_load_state_dict_pre_hook(watch, with_module=True)
+        watch.keys.add(key)
 
     def loaded(self, module: nn.Module, keys: Iterable[str]) -> None:
         """Other weights are about to be loaded into `module`."""
@@ -110,15 +110,15 @@ class Books:
             self.watch(WORDS, self.words.embedding)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Books:
-        made = memo[id(self)] = Books()
+        copied = memo[id(self)] = Books()
         with self.lock:
-            made.records = {key: record.copied(memo) for key, record in self.records.items()}
-            made.words = self.words and self.words.copied(memo)
-        made._is_copy = True
-        return made
+            copied.records = {key: record.copied(memo) for key, record in self.records.items()}
+            copied.words = self.words and self.words.copied(memo)
+        copied._is_copy = True
+        return copied
 
     def __reduce__(self) -> Any:
-        return Books, ()  # a part that is stored has the weights it shows
+        return Books, ()  # a model that is stored has the weights it shows
 
 
 class Watch:
@@ -139,9 +139,9 @@ class Watch:
         return Watch, ()  # a module that is copied or stored is watched when its books are opened
 
 
-def books_of(part: nn.Module) -> Books:
-    """The books of this part; empty ones at the first call."""
-    books: Books = part.__dict__.setdefault(ATTRIBUTE, Books())
+def books_of(root: nn.Module) -> Books:
+    """The books of this root module; empty ones at the first call."""
+    books: Books = root.__dict__.setdefault(ATTRIBUTE, Books())
     if books._is_copy:
         books.adopt()
     return books

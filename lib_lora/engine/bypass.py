@@ -21,7 +21,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from lib_lora.engine.fold import fold, low_rank_product
 from lib_lora.engine.plan import Term
-from lib_lora.engine.records import Rows
+from lib_lora.engine.records import TermsByRow
 from lib_lora.errors import PatchError
 from lib_lora.model.slots import Slot, is_plain
 
@@ -43,7 +43,7 @@ class Hooked:
     """One parameter whose layer adds something."""
 
     slot: Slot
-    rows: Rows
+    rows: TermsByRow
     hook: Callable[..., Any]
     handle: Any = None  # of the hook; None before it is there
 
@@ -101,7 +101,7 @@ class Bypass:
     def __init__(self, hooked: MutableMapping[str, Hooked]) -> None:
         self._hooked = hooked
 
-    def show(self, key: str, rows: Rows, slot: Slot) -> None:
+    def show(self, key: str, rows: TermsByRow, slot: Slot) -> None:
         """Make the layer of `slot` (a bias that it lacks: the layer of the weight) add `rows` from now on.
 
         Of several rows, the first is for every first of as many pictures in a batch, and so on. Nothing of `key` is
@@ -115,7 +115,7 @@ class Bypass:
         hooked = self._hooked[key] = Hooked(slot, rows, add)
         hooked.handle = slot.module.register_forward_hook(add, with_kwargs=True)
 
-    def is_shown(self, key: str, rows: Rows, slot: Slot) -> bool:
+    def is_shown(self, key: str, rows: TermsByRow, slot: Slot) -> bool:
         """True if the layer adds just that, and really."""
         known = self._hooked.get(key)
         return known is not None and known.slot == slot and known.rows == rows and known.handle is not None
@@ -129,7 +129,7 @@ def forget_compiled() -> None:
         torch.compiler.reset()
 
 
-def _why_not(key: str, rows: Rows, slot: Slot) -> str:
+def _why_not(key: str, rows: TermsByRow, slot: Slot) -> str:
     kind = type(slot.module).__name__
     if len(rows) > 1:
         return f"{key} cannot be another one for each picture of a batch, in a {kind}"
@@ -209,7 +209,7 @@ class Vector:
 
 
 def _addition(slot: Slot, terms: tuple[Term, ...]) -> LowRank | Whole | Vector:
-    is_bias = slot.attribute == "bias" or terms[0].target.beside is not None
+    is_bias = slot.attribute == "bias" or terms[0].target.new_bias_of is not None
     return Vector(slot, terms) if is_bias else _of_weight(slot, terms)
 
 
@@ -241,5 +241,5 @@ def _numbers(slot: Slot, source: str) -> Tensor:
         return parameter.dequantize().detach().float().reshape(slot.shape)
     except (RuntimeError, AttributeError, NotImplementedError) as error:
         kind = type(parameter).__name__
-        told = f"{source}: needs the numbers of the base weights, and those are quantised ({kind})"
-        raise PatchError(f"{told}; use an adapter that is plain LoRA, or a checkpoint that is not", source) from error
+        needs = f"{source}: needs the numbers of the base weights, and those are quantised ({kind})"
+        raise PatchError(f"{needs}; use an adapter that is plain LoRA, or a checkpoint that is not", source) from error

@@ -100,10 +100,11 @@ def low_rank_product(run: Sequence[Term], weight: Tensor) -> Product | None:
 
     In the dtype and on the device of `weight`. Its factors may be the adapter's own tensors: they are not written to.
     """
-    found = [(product, term.multiplier) for term in run if (product := term.meant.low_rank()) is not None]
-    if not found:
+    scaled = [(product, term.multiplier) for term in run if (product := term.meant.low_rank()) is not None]
+    if not scaled:
         return None
-    products, scales = [product for product, _ in found], [product.scale * multiplier for product, multiplier in found]
+    products = [product for product, _ in scaled]
+    scales = [product.scale * multiplier for product, multiplier in scaled]
     if len(products) == 1:
         return Product(like(products[0].up, weight), like(products[0].down, weight), scales[0])
     # Joined as they are stored, which takes fewer calls.

@@ -1,4 +1,4 @@
-"""Record: one thing on a part of a model that is not its own, and how to undo it."""
+"""Record: one thing on a root module (a UNet, a text encoder) that is not its own, and how to undo it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lib_lora.model.slots import Slot
 
 PLACES, IN_ROW = 16, 4  # values by which a patched weight is recognised after the host moved or cast it
 CAST_ERROR = 2**-7  # relative: what a weight may lose on the way through bf16
-Rows = tuple[tuple[Term, ...], ...]  # the terms of each row of a batch in turn; only one: of all rows
+TermsByRow = tuple[tuple[Term, ...], ...]  # the terms of each row of a batch in turn; only one: of all rows
 
 
 class Record(Protocol):
-    """Something on a part that is not its own."""
+    """Something on a root module that is not its own."""
 
     @property
     def slot(self) -> Slot:
@@ -37,7 +37,7 @@ class Record(Protocol):
         ...
 
     def copied(self, memo: dict[int, Any]) -> Record:
-        """The same on a deep copy of the part."""
+        """The same on a deep copy of the root module."""
         ...
 
 
@@ -89,12 +89,12 @@ class Patched:
             return True
         if tensor.is_meta or not tensor.is_floating_point():
             return False  # the host has let go of the weights
-        written, found = self.sample.to(tensor.device), sample(tensor).float()
-        if found.shape != written.shape:
+        written, values = self.sample.to(tensor.device), sample(tensor).float()
+        if values.shape != written.shape:
             return False
-        if torch.equal(found, written.to(tensor.dtype).float()):
+        if torch.equal(values, written.to(tensor.dtype).float()):
             return True  # cast, however coarsely
-        return torch.allclose(found, written.float(), rtol=CAST_ERROR, atol=1e-6)
+        return torch.allclose(values, written.float(), rtol=CAST_ERROR, atol=1e-6)
 
     def undo(self) -> None:
         """See Record. Raises OSError if the base weight is in a file that was changed meanwhile."""
@@ -115,7 +115,7 @@ class Patched:
 
 
 @dataclass
-class Made:
+class NewBias:
     """A bias that the model does not have of its own."""
 
     slot: Slot
@@ -138,10 +138,10 @@ class Made:
         """False if somebody else has given the layer a bias meanwhile."""
         if bias is self.bias or bias.is_meta:
             return True
-        made = self.bias.detach().to(bias.device)
-        return bias.shape == made.shape and torch.allclose(bias.float(), made.float(), rtol=CAST_ERROR, atol=1e-6)
+        own = self.bias.detach().to(bias.device)
+        return bias.shape == own.shape and torch.allclose(bias.float(), own.float(), rtol=CAST_ERROR, atol=1e-6)
 
-    def copied(self, memo: dict[int, Any]) -> Made:
+    def copied(self, memo: dict[int, Any]) -> NewBias:
         """See Record."""
         return replace(self, slot=copy.deepcopy(self.slot, memo), bias=copy.deepcopy(self.bias, memo))
 

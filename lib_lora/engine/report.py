@@ -41,16 +41,17 @@ class AdapterReport:
     def _sentences(self) -> list[str]:
         if self.problem is not None:
             return [self.problem]
-        told = [*self.notes, *summary(self.name, self.refused)]
+        sentences = [*self.notes, *summary(self.name, self.refused)]
         if self.misfits:
             count = f"{self.name}: {len(self.misfits)} of {self.total}"
-            told.append(f"{count} layers do not fit this checkpoint ({self.misfits[0]})")
+            sentences.append(f"{count} layers do not fit this checkpoint ({self.misfits[0]})")
         if self.unmatched:
             count = f"{self.name}: {len(self.unmatched)} of {self.total}"
-            told.append(f"{count} layers are not in this model and were left out (such as '{self.unmatched[0]}')")
+            sentences.append(f"{count} layers are not in this model and were left out (such as '{self.unmatched[0]}')")
         if self.unknown:
-            told.append(f"{self.name}: {len(self.unknown)} tensors are not understood (such as '{self.unknown[0]}')")
-        return told
+            count = f"{self.name}: {len(self.unknown)}"
+            sentences.append(f"{count} tensors are not understood (such as '{self.unknown[0]}')")
+        return sentences
 
 
 def summary(name: str, sentences: Sequence[str]) -> list[str]:
