@@ -27,8 +27,9 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks import memory, models, peers
-from lib_lora.adapters.adapter import AdapterCache, read_adapter
-from lib_lora.engine.fresh import Fresh
+from lib_lora.adapters.adapter import read_adapter
+from lib_lora.adapters.cache import AdapterCache
+from lib_lora.engine.memory import Memory
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.plan import Plan, plan
 from lib_lora.grammar.tag import LoraTag
@@ -101,7 +102,7 @@ def measure(bench: Bench, *, thorough: bool) -> dict[str, float]:
     times: dict[str, float] = {}
     eight = bench.adapters(8)
     first = eight[:1]
-    touched = [bench.host._slots[key].parameter.data for key in bench.plan({first[0]: 1.0}).steps]
+    touched = [bench.host._slots[key].parameter.data for key in bench.plan({first[0]: 1.0}).terms]
     times["touched_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in touched)
     times["layers"] = len(touched)
 
@@ -147,7 +148,7 @@ def _first_uses(bench: Bench, path: Path) -> dict[str, float]:
         uses.append(bench.seconds(lambda: _first_use(bench, path)))
         extra.append(private_bytes(bench.device) - before)
         bench.host.apply(Plan())
-        bench.host.patcher._fresh = Fresh()  # what it keeps for the next adapter would be no fresh memory
+        bench.host.patcher._memory = Memory()  # what it keeps for the next adapter would be no fresh memory
         floors.append(bench.seconds(lambda: _first_use_floor(bench, path)))
     return {"first_use": min(uses), "first_use_floor": min(floors), "extra_bytes": max(extra)}
 
@@ -156,7 +157,7 @@ def _originals_in_file(bench: Bench, path: Path) -> dict[str, float]:
     """The same with base weights that are not kept but read again from the model's file."""
     bench.host.apply(Plan())
     file, patcher = bench.folder / "checkpoint.safetensors", bench.host.patcher
-    keys = bench.plan({path: 1.0}).steps
+    keys = bench.plan({path: 1.0}).terms
     save_file({key: bench.host._slots[key].parameter.data.contiguous() for key in keys}, file)
     kept = patcher.keep, patcher.find_checkpoint
     patcher.keep = "checkpoint"
@@ -224,13 +225,13 @@ def _first_use(bench: Bench, path: Path) -> None:
 
 def _first_use_floor(bench: Bench, path: Path) -> list[torch.Tensor]:
     path.read_bytes()
-    fresh = Fresh()  # what `torch.empty` gives may have been used before
+    fresh = Memory()  # what `torch.empty` gives may have been used before
     weights = [slot.parameter.data for slot in _touched_slots(bench, path)]
     return [fresh.like(weight).copy_(weight) for weight in weights]  # all of it, at once
 
 
 def _touched_slots(bench: Bench, path: Path) -> list[SimpleNamespace]:
-    return [bench.host._slots[key] for key in bench.plan({path: 1.0}).steps]
+    return [bench.host._slots[key] for key in bench.plan({path: 1.0}).terms]
 
 
 def _copy(slots: list[Any], into: list[torch.Tensor]) -> None:

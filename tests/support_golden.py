@@ -22,8 +22,8 @@ from lib_lora.grammar.tag import LoraTag
 from lib_lora.keys import layout
 from lib_lora.model.slots import slots_of
 from lib_lora.model.targets import UNET_ROOT, TargetIndex, _checkpoint_targets, index_checkpoint, index_diffusers
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
 from tests.support import SHARED
 
 OWN = Path(__file__).parent / "golden"
@@ -69,9 +69,9 @@ def folded(base: Mapping[str, Tensor], made: Plan, dtype: torch.dtype = torch.fl
     for key, tensor in base.items():
         tensor = tensor.to(dtype)
         result[key] = tensor
-        if key in made.steps:
+        if key in made.terms:
             result[key] = torch.empty_like(tensor)
-            fold(tensor, made.steps[key], result[key])
+            fold(tensor, made.terms[key], result[key])
     return result
 
 

@@ -21,8 +21,8 @@ from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import Attached, DiffusersHost
 from lib_lora.model.slots import slots_of
 from lib_lora.model.targets import index_checkpoint
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
 from tests.support import (
     NAMES,
     Folder,
@@ -555,7 +555,7 @@ def test_more_adapters_than_the_cache_keeps_are_read_once_while_they_are_active(
     session = Session(three_layer_host(model), folder)
     say(session, prompt)
     patched = bits(model)
-    monkeypatch.setattr("lib_lora.adapters.adapter.read_adapter", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("lib_lora.adapters.cache.read_adapter", lambda *_: pytest.fail("read again"))
     monkeypatch.setattr("lib_lora.engine.patch.fold", lambda *_: pytest.fail("folded again"))
     say(session, prompt)
     assert bits(model) == patched

@@ -15,8 +15,8 @@ from lib_lora.engine.plan import Plan, plan
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import DiffusersHost
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
 from tests.support import (
     Folder,
     ThreeLayers,
@@ -194,11 +194,11 @@ def test_an_error_in_the_middle_leaves_the_base_weights(case, adapters):
     untouched = case.bits()
     session = Session(case.host, adapters)
     activate(session, "<lora:a:1>")
-    steps = _plan_of(session, "<lora:b:1>")
-    in_the_middle = list(steps)[len(steps) // 2]
-    steps[in_the_middle] = tuple(replace(step, delta=Exploding()) for step in steps[in_the_middle])
+    terms = _plan_of(session, "<lora:b:1>")
+    in_the_middle = list(terms)[len(terms) // 2]
+    terms[in_the_middle] = tuple(replace(term, delta=Exploding()) for term in terms[in_the_middle])
     with pytest.raises(PatchError):
-        case.host.apply(Plan(steps))
+        case.host.apply(Plan(terms))
     assert case.bits() == untouched
     activate(session, "<lora:a:1>")
     assert case.bits() != untouched
@@ -243,7 +243,7 @@ class Exploding(Delta):
 
 def _plan_of(session: Session, prompt: str) -> dict:
     active = [(tag, session.cache.read(session.finder.find(tag.name).path)) for tag in read_prompt(prompt).tags]
-    return dict(plan(active, session.host.targets()).steps)
+    return dict(plan(active, session.host.targets()).terms)
 
 
 def test_a_changed_file_is_read_again(case, adapters):

@@ -52,13 +52,13 @@ def report_of(base, path: Path, tag: LoraTag | None = None):
 def test_all_that_matches_is_applied_and_nothing_is_told(tmp_path):
     report, made = report_of(sd1(), write_lora(tmp_path / "a.safetensors", sd1_shapes()))
     assert (report.matched, report.total, report.applied, report.sentences()) == (6, 6, True, [])
-    assert len(made.steps) == 6
+    assert len(made.terms) == 6
 
 
 def test_an_adapter_for_another_base_model_is_not_applied_and_says_for_which(tmp_path):
     shapes = {f"lora_unet_{ATTENTION.format(1, n, 2, 'k')}": (640, 2048) for n in (0, 1)}
     report, made = report_of(sd1(), write_lora(tmp_path / "a.safetensors", shapes))
-    assert made.steps == {}
+    assert made.terms == {}
     assert report.sentences() == [
         "x: 0 of 2 layers match: made for SDXL, the checkpoint is SD 1.5; nothing was applied"
     ]
@@ -72,9 +72,9 @@ def test_nor_is_the_part_of_it_that_would_fit_unless_one_insists(tmp_path):
     report, made = report_of(sd1(), path)
     assert report.problem is not None
     assert "2 of 6 layers match: made for SDXL" in report.problem
-    assert made.steps == {}
+    assert made.terms == {}
     report, made = report_of(sd1(), path, LoraTag("x", force=True))
-    assert (report.matched, len(made.steps), report.applied) == (2, 2, True)
+    assert (report.matched, len(made.terms), report.applied) == (2, 2, True)
     assert "made for 320x2048, the model has 320x768" in report.sentences()[0]
 
 
@@ -91,18 +91,18 @@ def test_of_the_same_family_but_mostly_of_other_widths_nothing_is_applied(tmp_pa
     wider = {name: (shape[0] * 2, shape[1]) if shape[1] == 768 else shape for name, shape in sd1_shapes().items()}
     path = write_lora(tmp_path / "a.safetensors", wider)
     report, made = report_of(sd1(), path)
-    assert not made.steps
+    assert not made.terms
     assert "2 of 6 layers match" in (report.problem or "")
     report, made = report_of(sd1(), path, LoraTag("x", force=True))
     assert report.applied
-    assert len(made.steps) == 2
+    assert len(made.terms) == 2
 
 
 def test_a_part_of_a_checkpoint_takes_the_part_that_it_has(tmp_path):
     path = write_lora(tmp_path / "a.safetensors", sd1_shapes())
     one = dict(list(sd1().items())[:1])
     report, made = report_of(one, path)
-    assert (report.matched, len(made.steps)) == (1, 1)
+    assert (report.matched, len(made.terms)) == (1, 1)
 
 
 def test_of_two_spellings_of_one_layer_the_first_counts(tmp_path):
@@ -110,7 +110,7 @@ def test_of_two_spellings_of_one_layer_the_first_counts(tmp_path):
     path = write_lora(tmp_path / "a.safetensors", {**sd1_shapes(), f"unet.{name}": (320, 320)})
     report, made = report_of(sd1(), path)
     assert report.matched == 7
-    assert [len(steps) for steps in made.steps.values()] == [1] * 6
+    assert [len(terms) for terms in made.terms.values()] == [1] * 6
 
 
 def test_bad_modules_are_counted_and_named(tmp_path):
@@ -130,9 +130,9 @@ def test_bad_modules_are_counted_and_named(tmp_path):
 
 def test_weights_beyond_those_typed(tmp_path):
     path = write_lora(tmp_path / "a.safetensors", sd1_shapes())
-    assert report_of(sd1(), path, LoraTag("x", 1.0, 0.0))[1].steps == {}
-    step = next(iter(report_of(sd1(), path, LoraTag("x", 1.0, -2.5))[1].steps.values()))[0]
-    assert step.multiplier == -2.5
+    assert report_of(sd1(), path, LoraTag("x", 1.0, 0.0))[1].terms == {}
+    term = next(iter(report_of(sd1(), path, LoraTag("x", 1.0, -2.5))[1].terms.values()))[0]
+    assert term.multiplier == -2.5
 
 
 # robust_*: files of which only a part is good, or nothing
@@ -143,10 +143,10 @@ def test_the_given_broken_files_do_no_harm():
         return
     base = given_base("sd1")
     report, made = report_of(base, GIVEN / "adapters" / "robust_shape_mismatch.safetensors")
-    assert made.steps == {}
+    assert made.terms == {}
     assert "the model has" in str(report.problem)
     report, made = report_of(base, GIVEN / "adapters" / "robust_partial_and_unknown_keys.safetensors")
-    assert (report.matched, len(made.steps)) == (1, 1)
+    assert (report.matched, len(made.terms)) == (1, 1)
     assert any("incomplete: down alone" in sentence for sentence in report.sentences())
     assert any("global_step" in sentence for sentence in report.sentences())
 
@@ -240,5 +240,5 @@ def test_a_checkpoint_file_has_no_place_for_such_a_bias_and_that_is_told(tmp_pat
     }
     save_file(tensors, tmp_path / "a.safetensors")
     report, made = report_of(load_file(OWN / "base.safetensors"), tmp_path / "a.safetensors", LoraTag("x", force=True))
-    assert len(made.steps) == 1
+    assert len(made.terms) == 1
     assert report.misfits == (f"{name}: the model has no bias there",)

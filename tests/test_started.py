@@ -66,7 +66,7 @@ def test_the_result_is_pefts(tmp_path, start, options):
     index = index_checkpoint({f"{UNET_ROOT}.input_blocks.1.1.proj_in.weight": (64, 48)})
     made = plan([(LoraTag("x", force=True), adapter)], index)
     found = torch.empty_like(before)
-    fold(before, next(iter(made.steps.values())), found)
+    fold(before, next(iter(made.terms.values())), found)
     assert (found - wanted).abs().max() < 1e-4 * (wanted - before).abs().max()
     assert bool(adapter.notes) == (start in ("pissa", "olora") and not converted)
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from lib_lora.adapters.adapter import Adapter, AdapterCache
-from lib_lora.engine.plan import AdapterReport, Plan, plan
+from lib_lora.adapters.adapter import Adapter
+from lib_lora.adapters.cache import AdapterCache
+from lib_lora.engine.plan import Plan, plan
+from lib_lora.engine.report import AdapterReport
 from lib_lora.errors import LoraError, PatchError
 from lib_lora.formats.text import printable
 from lib_lora.grammar.tag import LoraTag
@@ -59,9 +61,9 @@ class Report:
 
     def sentences(self) -> list[str]:
         """Everything worth telling the user, in prompt order, each once; empty if all went as typed."""
-        told = [printable(problem) for problem in self.problems]
-        told += [sentence for report in self.adapters for sentence in report.sentences()]
-        return list(dict.fromkeys(told))
+        sentences = [printable(problem) for problem in self.problems]
+        sentences += [sentence for report in self.adapters for sentence in report.sentences()]
+        return list(dict.fromkeys(sentences))
 
 
 class Session:
@@ -101,22 +103,22 @@ class Session:
         if not isinstance(self.host, BatchHost):
             raise TypeError(f"{type(self.host).__name__} makes all pictures of a batch with the same adapters")
         with self._held():
-            plans, told, active = [], {}, []
+            plans, by_tag, active = [], {}, []
             for tags in prompts:
                 read, reports = self._read(tags)
-                made, unbound = self._plan(read)
-                reports |= unbound | dict(zip(read, made.reports, strict=True))
-                plans.append(made)
+                planned, unbound = self._plan(read)
+                reports |= unbound | dict(zip(read, planned.reports, strict=True))
+                plans.append(planned)
                 active += [adapter for _, adapter in read.values()]
-                told.update({reports[place].tag: reports[place] for place in sorted(reports)})
+                by_tag.update({reports[place].tag: reports[place] for place in sorted(reports)})
             problems = [str(error) for error in errors]
             try:
                 self.host.apply_each(plans, pictures=pictures)
             except PatchError as error:
-                told = {tag: replace(each, problem=each.problem or str(error)) for tag, each in told.items()}
-                problems += [] if told else [str(error)]
+                by_tag = {tag: replace(each, problem=each.problem or str(error)) for tag, each in by_tag.items()}
+                problems += [] if by_tag else [str(error)]
             self._active = tuple(active)
-            self.report = Report(tuple(told.values()), tuple(problems))
+            self.report = Report(tuple(by_tag.values()), tuple(problems))
             return self.report
 
     def _read(
@@ -128,13 +130,13 @@ class Session:
         for place, tag in enumerate(tags):
             try:
                 adapter = self.cache.read(self.finder.find(tag.name).path)
-                told = self.finder.ambiguity(tag.name) if isinstance(self.finder, Chooser) else None
+                ambiguity = self.finder.ambiguity(tag.name) if isinstance(self.finder, Chooser) else None
             except LoraError as error:
                 reports[place] = AdapterReport(tag, problem=str(error))
             except Exception as error:
                 reports[place] = _broken(tag, error)
             else:
-                _add(read, place, replace(tag, notes=(*tag.notes, told)) if told else tag, adapter)
+                _add(read, place, replace(tag, notes=(*tag.notes, ambiguity)) if ambiguity else tag, adapter)
         return read, reports
 
     def _plan(self, read: dict[int, tuple[LoraTag, Adapter]]) -> tuple[Plan, dict[int, AdapterReport]]:
@@ -156,10 +158,10 @@ class Session:
 
     def _apply(self, read: dict[int, tuple[LoraTag, Adapter]]) -> tuple[dict[int, AdapterReport], list[str]]:
         """Apply all of `read`, or those that are left without the ones whose arithmetic fails; also other problems."""
-        made, unbound = self._plan(read)
-        reports = unbound | dict(zip(read, made.reports, strict=True))
+        planned, unbound = self._plan(read)
+        reports = unbound | dict(zip(read, planned.reports, strict=True))
         try:
-            self.host.apply(made)
+            self.host.apply(planned)
         except PatchError as error:
             if not read:
                 return reports, [str(error)]  # the base weights could not be put back

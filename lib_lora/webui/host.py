@@ -17,8 +17,8 @@ from lib_lora.describe.families import Family
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.model.slots import Slot, slots_of
 from lib_lora.model.targets import index_checkpoint
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Finder, Session
+from lib_lora.session.torch_host import TorchHost
 
 ATTRIBUTE = "lib_lora_session"  # of the model
 WRAPPER = "wrapped"

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 from modules import extra_networks, shared
 
-from lib_lora.adapters.adapter import AdapterCache
+from lib_lora.adapters.cache import AdapterCache
 from lib_lora.errors import LoraError
 from lib_lora.grammar.tag import LoraTag, cut_out, find_tags
 from lib_lora.session.session import Report
