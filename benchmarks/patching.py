@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from benchmarks import memory, models, peers
 from lib_lora.adapters.adapter import read_adapter
 from lib_lora.adapters.cache import AdapterCache
+from lib_lora.engine.active import Active
 from lib_lora.engine.memory import Memory
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.plan import Plan, plan
@@ -77,7 +78,7 @@ class Bench:
         return path if path.exists() else write(path, self.layers, seed=seed)
 
     def plan(self, weights: dict[Path, float]) -> Plan:
-        active = [(LoraTag(path.stem, weight, weight), self.cache.read(path)) for path, weight in weights.items()]
+        active = [Active(LoraTag(path.stem, weight, weight), self.cache.read(path)) for path, weight in weights.items()]
         return plan(active, self.index)
 
     def seconds(self, work: Callable[[], Any]) -> float:
@@ -220,7 +221,7 @@ def private_bytes(device: str) -> int:
 
 def _first_use(bench: Bench, path: Path) -> None:
     adapter = read_adapter(path)
-    bench.host.apply(plan([(LoraTag(path.stem), adapter)], bench.index))
+    bench.host.apply(plan([Active(LoraTag(path.stem), adapter)], bench.index))
 
 
 def _first_use_floor(bench: Bench, path: Path) -> list[torch.Tensor]:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lib_lora.adapters.adapter import read_adapter
+from lib_lora.engine.active import Active
 from lib_lora.engine.fold import fold
 from lib_lora.engine.plan import Plan, plan
 from lib_lora.grammar.tag import LoraTag
@@ -80,7 +81,7 @@ def index_of(base: Mapping[str, Tensor]) -> TargetIndex:
 
 
 def by_plan(base: Mapping[str, Tensor], path: Path, tag: LoraTag) -> dict[str, Tensor]:
-    return folded(base, plan([(tag, read_adapter(path))], index_of(base)))
+    return folded(base, plan([Active(tag, read_adapter(path))], index_of(base)))
 
 
 class Carrier(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lib_lora.adapters.adapter import read_adapter
+from lib_lora.engine.active import Active
 from lib_lora.engine.plan import plan
 from lib_lora.grammar.tag import LoraTag
 from tests.support import write_lora
@@ -45,7 +46,7 @@ def sd1_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def report_of(base, path: Path, tag: LoraTag | None = None):
-    made = plan([(tag or LoraTag("x"), read_adapter(path))], index_of(base))
+    made = plan([Active(tag or LoraTag("x"), read_adapter(path))], index_of(base))
     return made.reports[0], made
 
 
@@ -200,7 +201,7 @@ def test_a_packed_and_an_unpacked_adapter_of_the_same_rows_do_not_add_up(tmp_pat
     base = {"conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight": torch.zeros(12, 4)}
     save_file({f"{packed}.diff": torch.ones(12, 4), f"{apart}.diff": torch.ones(4, 4)}, tmp_path / "a.safetensors")
     adapter = read_adapter(tmp_path / "a.safetensors")
-    after = folded(base, plan([(LoraTag("x", force=True), adapter)], index_of(base)))
+    after = folded(base, plan([Active(LoraTag("x", force=True), adapter)], index_of(base)))
     assert after[next(iter(base))].unique().tolist() == [1.0]
 
 

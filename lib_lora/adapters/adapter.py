@@ -39,7 +39,7 @@ class Adapter:
     """Immutable, and bound to a model only by `plan`: it can be cached and used on several models."""
 
     path: Path
-    family: families.Family
+    narrowed: families.Narrowed  # what its tensors say about its base model
     metadata: Mapping[str, str] = field(repr=False)
     modules: Mapping[str, Mapping[str, Delta]] = field(repr=False)  # spelling -> {"weight": ..., "bias": ...}
     unknown: tuple[str, ...] = ()  # keys that no algorithm understands
@@ -47,6 +47,11 @@ class Adapter:
     notes: tuple[str, ...] = ()  # sentences: decisions that a user should know of
     # Bundled textual-inversion embeddings: the word in the prompt -> {"clip_l", "clip_g" or "text": (vectors, width)}
     embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
+
+    @property
+    def family(self) -> families.Family:
+        """By tensors and header alone; what stands beside the file may make it surer (`Entry.family`)."""
+        return families.conclude(self.narrowed, self.metadata)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -101,8 +106,8 @@ def read_adapter(path: Path) -> Adapter:
         raise AdapterFileError(f"{path.name} is {what}")
     if modules and not acts and not embeddings:
         notes.insert(0, ALL_ZERO)
-    family = families.detect(shapes, metadata)
-    return Adapter(path, family, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)
+    narrowed = families.narrow(shapes)
+    return Adapter(path, narrowed, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)
 
 
 def _read(

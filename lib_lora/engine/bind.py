@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from lib_lora.adapters.adapter import Adapter
 from lib_lora.algorithms.base import Delta
+from lib_lora.engine.active import Active
 from lib_lora.errors import WrongBaseError
-from lib_lora.grammar.tag import LoraTag
 from lib_lora.model.targets import Target, TargetIndex
 
 MOTION = "motion_modules"  # in the names of a motion LoRA's layers
@@ -51,11 +51,12 @@ def bind(adapter: Adapter, index: TargetIndex) -> Binding:
     return Binding(pairs, matched, tuple(unmatched), tuple(misfits))
 
 
-def require_same_base(tag: LoraTag, adapter: Adapter, binding: Binding, index: TargetIndex) -> None:
+def require_same_base(active: Active, binding: Binding, index: TargetIndex) -> None:
     """Raises WrongBaseError. The families decide where they are certain, else the share of layers that fit."""
+    tag, adapter, family = active.tag, active.adapter, active.family
     if not adapter.modules:
         return  # embeddings alone: their host knows their width
-    same = adapter.family.fits(index.family)
+    same = family.fits(index.family)
     total = len(adapter.modules)
     fits = f"{tag.name}: {binding.matched} of {total} layers match"
     if binding.matched == 0 and all(MOTION in module for module in adapter.modules):
@@ -64,7 +65,7 @@ def require_same_base(tag: LoraTag, adapter: Adapter, binding: Binding, index: T
             "which this model does not have; switch AnimateDiff on and draw again"
         )
     if binding.matched == 0 or (same is False and not tag.force):
-        own, its = adapter.family.label, index.family.label
+        own, its = family.label, index.family.label
         bases = f": made for {own}, the checkpoint is {its}" if same is not True and own != its else ""
         hint = f" ({binding.misfits[0]})" if binding.misfits and same is not False else ""
         raise WrongBaseError(f"{fits}{bases}{hint}; nothing was applied")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import ref
 
-from lib_lora.adapters.adapter import Adapter
 from lib_lora.algorithms.base import Delta
+from lib_lora.engine.active import Active
 from lib_lora.engine.bind import Binding, bind, require_same_base
 from lib_lora.engine.report import AdapterReport, summary
 from lib_lora.errors import WrongBaseError
-from lib_lora.grammar.tag import LoraTag
 from lib_lora.model.targets import Target, TargetIndex
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Plan:
     embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
 
 
-def plan(active: Sequence[tuple[LoraTag, Adapter]], index: TargetIndex) -> Plan:
+def plan(active: Sequence[Active], index: TargetIndex) -> Plan:
     """Bind adapters to the model that `index` describes, in prompt order.
 
     An adapter for another base model contributes nothing and its report says why, unless its tag says `force=1`.
@@ -55,11 +55,12 @@ def plan(active: Sequence[tuple[LoraTag, Adapter]], index: TargetIndex) -> Plan:
     terms: dict[str, list[Term]] = {}
     embeddings: dict[str, Mapping[str, Tensor]] = {}
     reports = []
-    for tag, adapter in active:
+    for each in active:
+        tag, adapter = each.tag, each.adapter
         binding = bind(adapter, index)
         problem = None
         try:
-            require_same_base(tag, adapter, binding, index)
+            require_same_base(each, binding, index)
         except WrongBaseError as error:
             problem = str(error)
         else:
@@ -69,7 +70,7 @@ def plan(active: Sequence[tuple[LoraTag, Adapter]], index: TargetIndex) -> Plan:
                     terms.setdefault(target.key, []).append(term)
             if tag.te != 0 or tag.unet != 0:
                 embeddings = {**adapter.embeddings, **embeddings}  # of two with one name, the first in the prompt
-        reports.append(_report(tag, adapter, binding, problem))
+        reports.append(_report(each, binding, problem))
     return Plan({key: tuple(of_key) for key, of_key in terms.items()}, tuple(reports), embeddings)
 
 
@@ -94,7 +95,8 @@ def split(plans: Sequence[Plan], pictures: int = 1) -> tuple[Plan, dict[str, tup
     return Plan(common, embeddings=embeddings), rows
 
 
-def _report(tag: LoraTag, adapter: Adapter, binding: Binding, problem: str | None) -> AdapterReport:
+def _report(active: Active, binding: Binding, problem: str | None) -> AdapterReport:
+    tag, adapter = active.tag, active.adapter
     return AdapterReport(
         tag,
         str(adapter.path),
@@ -106,4 +108,7 @@ def _report(tag: LoraTag, adapter: Adapter, binding: Binding, problem: str | Non
         adapter.refused,
         notes=(*tag.notes, *summary(tag.name, adapter.notes)),
         problem=problem,
+        entry=active.entry,
+        family=active.family,
+        read=ref(adapter),
     )

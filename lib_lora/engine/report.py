@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from weakref import ReferenceType
 
+from lib_lora.adapters.adapter import Adapter
+from lib_lora.describe.families import Family
 from lib_lora.formats.text import printable
 from lib_lora.grammar.tag import LoraTag
+
+
+class Entry(Protocol):
+    """An installed adapter, as far as a model needs to know it: `lib_lora.library.Entry` is one."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -23,11 +37,19 @@ class AdapterReport:
     refused: tuple[str, ...] = ()  # sentences: modules of the file that cannot be used on any model
     notes: tuple[str, ...] = ()  # sentences for the user; the adapter works all the same
     problem: str | None = None  # a sentence: why nothing of it is applied
+    entry: Entry | None = field(default=None, repr=False, compare=False)  # what the tag's name was found to mean
+    family: Family | None = None  # of the adapter, if it could be read
+    read: ReferenceType[Adapter] | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
         """As typed."""
         return self.tag.name
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """As it was read. Its session has it in memory until the next activation; a report alone does not keep it."""
+        return self.read() if self.read is not None else None
 
     @property
     def applied(self) -> bool:

@@ -27,7 +27,8 @@ from lib_lora.formats.opening import open_file, strange
 from lib_lora.formats.write import writing
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.model.targets import TargetIndex, index_checkpoint
-from lib_lora.session.session import Finder, Report, Session
+from lib_lora.session.finder import Finder
+from lib_lora.session.session import Report, Session
 
 BLOCK = 1 << 22  # bytes copied at a time
 SUFFIX = ".safetensors"
@@ -150,17 +151,17 @@ def _decide(
     host = CheckpointHost(index_checkpoint(header.shapes))
     session = Session(host, finder, cache=AdapterCache(limit=max(1, len(tags))))
     report = session.activate(tags, errors)
-    partial = {each.name: each for each in report.adapters if _is_partial_match(each, session.cache, host.index)}
+    partial = {each.name: each for each in report.adapters if _is_partial_match(each, host.index)}
     if partial:
         report = session.activate([_forced(tag, partial.get(tag.name)) for tag in tags], errors)
     return report, host.plan
 
 
-def _is_partial_match(report: AdapterReport, cache: AdapterCache, index: TargetIndex) -> bool:
+def _is_partial_match(report: AdapterReport, index: TargetIndex) -> bool:
     """Refused only because most of its layers are not in the file, which in a partial checkpoint is as it should be."""
-    if report.applied or not report.matched or report.misfits or report.path is None:
+    if report.applied or not report.matched or report.misfits or report.family is None:
         return False
-    family = cache.read(Path(report.path)).family
+    family = report.family
     return not (family.sure and index.family.sure) or families.compatible(family.id, index.family.id) is True
 
 

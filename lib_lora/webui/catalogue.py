@@ -14,6 +14,7 @@ from modules.cache import cache_dir
 from lib_lora.errors import LoraError, NotFoundError
 from lib_lora.grammar.tag import is_typable
 from lib_lora.library import Entry, Library
+from lib_lora.library.lookup import Meaning
 from lib_lora.webui import settings
 
 RESERVED = frozenset({"none", "addams"})  # names with a meaning of their own for the built-in extension
@@ -53,9 +54,9 @@ class Catalogue:
         """See `Library.find`."""
         return self.library.find(name)
 
-    def ambiguity(self, name: str) -> str | None:
-        """See `Library.ambiguity`."""
-        return self.library.ambiguity(name)
+    def look_up(self, name: str) -> Meaning:
+        """See `Library.look_up`."""
+        return self.library.look_up(name)
 
     def get(self, name: str) -> Entry | None:
         """The entry with this short name, or what else the name means; None if there is none."""
