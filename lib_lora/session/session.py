@@ -13,7 +13,7 @@ from lib_lora.adapters.adapter import Adapter
 from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine.plan import Plan, plan
 from lib_lora.engine.report import AdapterReport
-from lib_lora.errors import LoraError, PatchError
+from lib_lora.errors import LoraError, PatchError, first_line
 from lib_lora.formats.text import printable
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.session.host import BatchHost, Host
@@ -181,8 +181,8 @@ class Session:
 def _broken(tag: LoraTag, error: Exception) -> AdapterReport:
     """Of an adapter that nothing else should suffer from: a fault of ours, or a file that nobody has thought of."""
     log.warning("Lora: %s cannot be used", tag.name, exc_info=error)
-    told = (str(error).splitlines() or [""])[0][:200]
-    return AdapterReport(tag, problem=f"{tag.name}: cannot be used ({type(error).__name__}: {told}); the others are")
+    reason = f"{type(error).__name__}: {first_line(error)[:200]}"
+    return AdapterReport(tag, problem=f"{tag.name}: cannot be used ({reason}); the others are")
 
 
 def _add(read: dict[int, tuple[LoraTag, Adapter]], place: int, tag: LoraTag, adapter: Adapter) -> None:
