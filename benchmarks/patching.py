@@ -103,7 +103,7 @@ def measure(bench: Bench, *, thorough: bool) -> dict[str, float]:
     times: dict[str, float] = {}
     eight = bench.adapters(8)
     first = eight[:1]
-    touched = [bench.host._slots[key].parameter.data for key in bench.plan({first[0]: 1.0}).terms]
+    touched = [bench.host.bound.slots[key].parameter.data for key in bench.plan({first[0]: 1.0}).terms]
     times["touched_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in touched)
     times["layers"] = len(touched)
 
@@ -149,7 +149,8 @@ def _first_uses(bench: Bench, path: Path) -> dict[str, float]:
         uses.append(bench.seconds(lambda: _first_use(bench, path)))
         extra.append(private_bytes(bench.device) - before)
         bench.host.apply(Plan())
-        bench.host.patcher._memory = Memory()  # what it keeps for the next adapter would be no fresh memory
+        for books in bench.host.patcher._roots.books():
+            books.memory = Memory()  # what it keeps for the next adapter would be no fresh memory
         floors.append(bench.seconds(lambda: _first_use_floor(bench, path)))
     return {"first_use": min(uses), "first_use_floor": min(floors), "extra_bytes": max(extra)}
 
@@ -159,7 +160,7 @@ def _originals_in_file(bench: Bench, path: Path) -> dict[str, float]:
     bench.host.apply(Plan())
     file, patcher = bench.folder / "checkpoint.safetensors", bench.host.patcher
     keys = bench.plan({path: 1.0}).terms
-    save_file({key: bench.host._slots[key].parameter.data.contiguous() for key in keys}, file)
+    save_file({key: bench.host.bound.slots[key].parameter.data.contiguous() for key in keys}, file)
     kept = patcher.keep, patcher.find_checkpoint
     patcher.keep = "checkpoint"
     patcher.find_checkpoint = lambda: CheckpointFile({key: [(file, key)] for key in keys})
@@ -232,7 +233,7 @@ def _first_use_floor(bench: Bench, path: Path) -> list[torch.Tensor]:
 
 
 def _touched_slots(bench: Bench, path: Path) -> list[SimpleNamespace]:
-    return [bench.host._slots[key] for key in bench.plan({path: 1.0}).terms]
+    return [bench.host.bound.slots[key] for key in bench.plan({path: 1.0}).terms]
 
 
 def _copy(slots: list[Any], into: list[torch.Tensor]) -> None:

@@ -17,8 +17,9 @@ import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from lib_lora.engine.memory import Memory
 from lib_lora.engine.records import Patched, Record, Words
-from lib_lora.errors import PatchError
+from lib_lora.errors import PatchError, first_line
 
 ATTRIBUTE = "_lib_lora_books"  # of the root module
 WORDS = "words"  # for `watch`: of the matrix of a text encoder's words
@@ -37,6 +38,8 @@ class Books:
         self.lock = threading.RLock()
         self.records: dict[str, Record] = {}
         self.words: Words | None = None  # that adapters have brought to this text encoder
+        self.memory = Memory()  # for its patched weights
+        self.spoken_for: Callable[[], object] = lambda: None  # whoever said last what it shall carry; None: gone
         self._is_copy = False
 
     def undo(self, keys: Iterable[str]) -> None:
@@ -56,7 +59,7 @@ class Books:
         if failed:
             key, reason = next(iter(failed.items()))
             raise NotUndoneError(
-                f"{len(failed)} weights could not be put back ({key}: {_first_line(reason)}); they still carry an "
+                f"{len(failed)} weights could not be put back ({key}: {first_line(reason)}); they still carry an "
                 "adapter. The next picture tries again; if that fails too, load the checkpoint again"
             ) from reason
 
@@ -157,7 +160,3 @@ def unwatch(module: nn.Module) -> None:
 def _watches(module: nn.Module) -> Iterator[Watch]:
     hooks = (getattr(hook, "hook", None) for hook in module._load_state_dict_pre_hooks.values())
     return (hook for hook in hooks if isinstance(hook, Watch))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

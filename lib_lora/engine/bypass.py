@@ -219,8 +219,7 @@ def _of_weight(slot: Slot, terms: tuple[Term, ...]) -> LowRank | Whole:
     if is_simple and all(term.target.is_whole and term.meant.low_rank() is not None for term in terms):
         product = low_rank_product(terms, torch.empty(0, dtype=torch.float32, device=slot.device))
         assert product is not None
-        own = product.down.clone()  # not the map of a file that may be replaced meanwhile
-        return LowRank(product.up * product.scale, own.reshape(-1, *slot.shape[1:]))
+        return LowRank(product.up * product.scale, product.down.reshape(-1, *slot.shape[1:]))
     return Whole(slot, terms)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lib_lora.algorithms.base import Product, like, write_product
 from lib_lora.engine.plan import Term
-from lib_lora.errors import PatchError, is_out_of_memory
+from lib_lora.errors import PatchError, first_line, is_out_of_memory
 from lib_lora.model.targets import Target
 
 
@@ -80,7 +80,7 @@ def _blame(term: Term) -> Iterator[None]:
         if is_out_of_memory(error):
             raise  # nobody's fault
         where = f"{term.delta.algorithm} failed on {term.target.key}"
-        raise PatchError(f"{term.source}: {where} ({str(error).splitlines()[0]})", term.source) from error
+        raise PatchError(f"{term.source}: {where} ({first_line(error)})", term.source) from error
 
 
 def _runs(terms: Sequence[Term]) -> Iterator[tuple[Target, list[Term]]]:

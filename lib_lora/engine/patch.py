@@ -21,12 +21,11 @@ from lib_lora.engine.books import NotUndoneError, books_of, unwatch
 from lib_lora.engine.bypass import Bypass, Hooked, can_bypass, forget_compiled
 from lib_lora.engine.exact import exact_arithmetic
 from lib_lora.engine.fold import fold
-from lib_lora.engine.memory import Memory
 from lib_lora.engine.originals import Borrowed, CheckpointFile, Kept, Original, Outbox, Reread, is_shared
 from lib_lora.engine.plan import Plan, Term
 from lib_lora.engine.records import NewBias, Patched, Record, TermsByRow, sample
 from lib_lora.engine.roots import Records, Roots
-from lib_lora.errors import PatchError, is_out_of_memory
+from lib_lora.errors import PatchError, first_line, is_out_of_memory
 from lib_lora.model.slots import Slot
 
 Keep = Literal["auto", "device", "cpu", "checkpoint"]
@@ -37,6 +36,9 @@ log = logging.getLogger("lib_lora")
 
 class Patcher:
     """What one model carries. `apply` is idempotent and does only what changed.
+
+    Of its own it has settings only. What a model carries stands in the books of its root modules, and each record knows
+    its way back: hosts that share a root module may have other settings, and what was said last is what it carries.
 
     `keep` says where originals are while their weights are patched: `device` (where they were: restored at once, for
     twice the memory of the touched weights), `cpu` (in main memory), `checkpoint` (nowhere: read again from the file
@@ -56,7 +58,6 @@ class Patcher:
         self._hooked = Records(self._roots, Hooked)
         self._bypass = Bypass(self._hooked)
         self._outbox = Outbox()
-        self._memory = Memory()
         self._logged: set[str] = set()
 
     @property
@@ -91,11 +92,12 @@ class Patcher:
         """
         rows = rows or {}
         with self.held():
+            self._roots.speak()
             hooked = self._hooks()
             try:
                 with exact_arithmetic():
                     self._undo([key for key, _ in self._all() if key not in plan.terms and key not in rows])
-                    self._memory.release()
+                    self._roots.release_memory()
                     for key, of_key in rows.items():
                         first = next(terms[0] for terms in of_key if terms)
                         self._add_to_output(key, of_key, _slot_of(slots, key, first))
@@ -128,12 +130,13 @@ class Patcher:
         some, with all others in place.
         """
         with self.held():
+            self._roots.speak()
             hooked = self._hooks()
             try:
                 with exact_arithmetic():
                     self._undo([key for key, _ in self._all()])
             finally:
-                self._memory.release()
+                self._roots.release_memory()
                 if hooked != self._hooks():
                     forget_compiled()
 
@@ -236,7 +239,7 @@ class Patcher:
         self, key: str, terms: tuple[Term, ...], slot: Slot, keep: Keep, checkpoint: CheckpointFile | None,
         tied: frozenset[int],
     ) -> None:  # fmt: skip
-        current = slot.parameter.data
+        current, books = slot.parameter.data, books_of(slot.root_module)
         known = self._patched.get(key)
         if known is not None and not (known.slot == slot and known.is_here(current)):
             self._undo([key])  # another layer has its name now, or somebody has put another weight there
@@ -247,7 +250,7 @@ class Patcher:
                         else self._original(key, current, keep, checkpoint))  # fmt: skip
             known = Patched(slot, original, None, StorageWeakRef(current.untyped_storage()), sample(current))
             is_written_over = isinstance(original, Reread) and not is_shared(slot.parameter)
-            base, out = current, current if is_written_over else self._memory.like(current)
+            base, out = current, current if is_written_over else books.memory.like(current)
         else:
             is_right = known.terms == terms and known.is_exact(current)
             known.memory = StorageWeakRef(current.untyped_storage())  # the host may have moved it
@@ -257,7 +260,7 @@ class Patcher:
             base, out = known.original.base(current), current
         # Entered before anything is written: from here on it can be undone.
         self._patched[key] = known
-        books_of(slot.root_module).watch(key, slot.module)
+        books.watch(key, slot.module)
         fold(slot.base(base), terms, out)
         written = sample(out)
         if out is not current:
@@ -319,4 +322,4 @@ def _explain(error: Exception) -> str:
 
 def _reason(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error, NotUndoneError) and error.__cause__ else error
-    return (str(cause).splitlines() or [type(cause).__name__])[0]
+    return first_line(cause)

@@ -45,6 +45,7 @@ class Plan:
     reports: tuple[AdapterReport, ...] = ()
     # Textual-inversion embeddings that the adapters bring: the word -> {"clip_l", "clip_g" or "text": (vectors, width)}
     embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
+    index: TargetIndex | None = field(default=None, compare=False, repr=False)  # what it was made for; None: any model
 
 
 def plan(active: Sequence[Active], index: TargetIndex) -> Plan:
@@ -71,7 +72,7 @@ def plan(active: Sequence[Active], index: TargetIndex) -> Plan:
             if tag.te != 0 or tag.unet != 0:
                 embeddings = {**adapter.embeddings, **embeddings}  # of two with one name, the first in the prompt
         reports.append(_report(each, binding, problem))
-    return Plan({key: tuple(of_key) for key, of_key in terms.items()}, tuple(reports), embeddings)
+    return Plan({key: tuple(of_key) for key, of_key in terms.items()}, tuple(reports), embeddings, index)
 
 
 def split(plans: Sequence[Plan], pictures: int = 1) -> tuple[Plan, dict[str, tuple[tuple[Term, ...], ...]]]:
@@ -92,7 +93,8 @@ def split(plans: Sequence[Plan], pictures: int = 1) -> tuple[Plan, dict[str, tup
             rows[key] = tuple(terms for terms in of_key for _ in range(repeat))
     for each in plans:
         embeddings = {**each.embeddings, **embeddings}
-    return Plan(common, embeddings=embeddings), rows
+    index = next((each.index for each in plans if each.index is not None), None)
+    return Plan(common, embeddings=embeddings, index=index), rows
 
 
 def _report(active: Active, binding: Binding, problem: str | None) -> AdapterReport:

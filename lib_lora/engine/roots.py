@@ -29,7 +29,8 @@ class Roots:
     def see(self, slots: Iterable[Slot]) -> None:
         """From now on they are those of `slots`. Those that are exchanged for others are undone.
 
-        What cannot be undone there is logged and tried again: it is no reason to leave the others without adapters.
+        Not those for which another host has spoken since. What cannot be undone is logged and tried again: it is no
+        reason to leave the others without adapters.
         """
         now = {id(slot.root_module): weakref.ref(slot.root_module) for slot in slots}
         self._gone = {number: ref for number, ref in {**self._gone, **self._now}.items() if number not in now}
@@ -39,11 +40,13 @@ class Roots:
             if root is not None:
                 books = books_of(root)
                 with books.lock:
-                    try:
-                        books.undo(books.records)
-                    except NotUndoneError as error:
-                        log.warning("Lora: in a model that is not used any more: %s", error)
-                        continue
+                    if books.spoken_for() in (self, None):
+                        try:
+                            books.undo(books.records)
+                        except NotUndoneError as error:
+                            log.warning("Lora: in a model that is not used any more: %s", error)
+                            continue
+                        books.memory.release()
             del self._gone[number]
 
     def all(self) -> list[nn.Module]:
@@ -53,6 +56,16 @@ class Roots:
     def books(self) -> list[Books]:
         """Those of all of them."""
         return [books_of(root) for root in self.all()]
+
+    def speak(self) -> None:
+        """From now on they carry what the host of these says."""
+        for books in self.books():
+            books.spoken_for = weakref.ref(self)
+
+    def release_memory(self) -> None:
+        """Let the system take what no patched weight uses any more."""
+        for books in self.books():
+            books.memory.release()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -91,4 +104,4 @@ class Records(MutableMapping[str, Kind], Generic[Kind]):
                      if isinstance(record, self._kind)])
 
     def __len__(self) -> int:
-        return len(list(iter(self)))
+        return sum(isinstance(record, self._kind) for books in self._roots.books() for record in books.records.values())

@@ -43,7 +43,7 @@ class DiffusersHost(TorchHost):
 
     def targets(self) -> TargetIndex:
         """See Host."""
-        if not self.words.shown or self._own_slots() != self._slots:
+        if not self.words.shown or self._bound is None or self._own_slots() != self._bound.slots:
             self.words.remove()  # the index shall not see a longer matrix, of this pipeline or of one that shares it
         return super().targets()
 

@@ -12,7 +12,7 @@ from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine.active import Active
 from lib_lora.engine.plan import Plan, plan
 from lib_lora.engine.report import AdapterReport, Entry
-from lib_lora.errors import LoraError, NotFoundError, PatchError
+from lib_lora.errors import LoraError, NotFoundError, PatchError, first_line
 from lib_lora.formats.text import printable
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.session.finder import Answer, Finder, family_of, look_up
@@ -174,9 +174,8 @@ class Session:
 def _broken(tag: LoraTag, error: Exception, entry: Entry | None) -> AdapterReport:
     """Of an adapter that nothing else should suffer from: a fault of ours, or a file that nobody has thought of."""
     log.warning("Lora: %s cannot be used", tag.name, exc_info=error)
-    told = (str(error).splitlines() or [""])[0][:200]
-    problem = f"{tag.name}: cannot be used ({type(error).__name__}: {told}); the others are"
-    return AdapterReport(tag, problem=problem, entry=entry)
+    reason = f"{type(error).__name__}: {first_line(error)[:200]}"
+    return AdapterReport(tag, problem=f"{tag.name}: cannot be used ({reason}); the others are", entry=entry)
 
 
 def _add(read: dict[int, Active], place: int, active: Active) -> None:

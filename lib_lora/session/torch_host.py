@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.patch import Patcher
 from lib_lora.engine.plan import Plan, split
+from lib_lora.errors import PatchError
 from lib_lora.model.slots import Slot
 from lib_lora.model.targets import TargetIndex
+
+
+@dataclass(frozen=True)
+class BoundModel:
+    """A model as it was looked at once: the index that plans are made for, and the slots that they go into."""
+
+    index: TargetIndex
+    slots: Mapping[str, Slot] = field(repr=False)
 
 
 class TorchHost:
@@ -18,6 +28,8 @@ class TorchHost:
     `find_slots` lists the parameters that may be targets, each time anew; `make_index` turns their shapes into a
     TargetIndex and runs again only when a module has been exchanged for another. `find_checkpoint` tells the file that
     the weights were loaded from, for originals that are not kept.
+
+    A plan is applied to the very model that it was made for: the one that `targets` found, which gave its index.
     """
 
     def __init__(
@@ -28,25 +40,34 @@ class TorchHost:
     ) -> None:
         self._find_slots = find_slots
         self._make_index = make_index
-        self._slots: Mapping[str, Slot] = {}
-        self._index: TargetIndex | None = None
+        self._bound: BoundModel | None = None
         self.patcher = Patcher(find_checkpoint=find_checkpoint)
+
+    @property
+    def bound(self) -> BoundModel:
+        """The model as it was looked at last: cheap, for those who ask often."""
+        if self._bound is None:
+            self.targets()
+        assert self._bound is not None
+        return self._bound
 
     def held(self) -> contextlib.AbstractContextManager[None]:
         """Nobody else changes what the model carries meanwhile, whoever shares it: for a call of `targets` and `apply`
         in a row, or until the picture is made."""
-        if self._index is None:
-            self.targets()  # of which parts it is
+        if self._bound is None:
+            self.targets()  # of which root modules it is
         return self.patcher.held()
 
     def targets(self) -> TargetIndex:
         """See Host."""
-        slots = self._own_slots()
-        if self._index is None or slots != self._slots:
+        slots, known = self._own_slots(), self._bound
+        if known is None or slots != known.slots:
             index = self._make_index({key: slot.shape for key, slot in slots.items()})
-            self._index = index.with_new_biases({key for key, slot in slots.items() if slot.lacks_bias})
-        self._slots = slots
-        return self._index
+            index = index.with_new_biases({key for key, slot in slots.items() if slot.lacks_bias})
+        else:
+            index = known.index
+        self._bound = BoundModel(index, slots)
+        return index
 
     def _own_slots(self) -> dict[str, Slot]:
         """Those of the model itself, without biases that were made for an adapter."""
@@ -54,16 +75,24 @@ class TorchHost:
 
     def apply(self, plan: Plan) -> None:
         """See Host."""
-        self.patcher.apply(plan, self._slots)
+        self.patcher.apply(plan, self._bound_for(plan).slots)
 
     def apply_each(self, plans: Sequence[Plan], *, pictures: int = 1) -> None:
         """See BatchHost.
 
-        What all plans have in common is merged into the weights, the rest stands beside them. A batch that the UNet
-        gets holds all pictures in order, once or several times over; one that a text encoder gets holds the prompts.
+        What all plans have in common is merged into the weights, the rest is added to the layers' outputs. A batch that
+        the UNet gets holds all pictures in order, once or several times over; one that a text encoder gets holds the
+        prompts.
         """
         common, rows = split(plans, pictures)
-        self.patcher.apply(common, self._slots, rows=rows)
+        self.patcher.apply(common, self._bound_for(common).slots, rows=rows)
+
+    def _bound_for(self, plan: Plan) -> BoundModel:
+        """The model that `plan` was made for. Raises PatchError if it has been exchanged for another since."""
+        if plan.index is not None and plan.index is not self.bound.index:
+            self.patcher.restore()
+            raise PatchError("the model was exchanged while adapters were put in; nothing was applied, draw again")
+        return self.bound
 
     def detach(self) -> None:
         """The base weights, and no hook left."""

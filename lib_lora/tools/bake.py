@@ -21,7 +21,7 @@ from lib_lora.describe import families
 from lib_lora.engine.fold import fold
 from lib_lora.engine.plan import Plan, Term
 from lib_lora.engine.report import AdapterReport
-from lib_lora.errors import AdapterFileError, CheckpointError, LoraError, PatchError
+from lib_lora.errors import AdapterFileError, CheckpointError, LoraError, PatchError, first_line
 from lib_lora.formats.header import Header, TensorInfo, read_header
 from lib_lora.formats.opening import open_file, strange
 from lib_lora.formats.write import writing
@@ -219,7 +219,7 @@ def _patched(content: bytearray, info: TensorInfo, terms: Sequence[Term]) -> mem
         fold(base, terms, out)
     except RuntimeError as error:
         raise PatchError(
-            f"{terms[0].source}: cannot be applied to {terms[0].target.key} ({str(error).splitlines()[0]})"
+            f"{terms[0].source}: cannot be applied to {terms[0].target.key} ({first_line(error)})"
         ) from error
     if not _is_finite(out) and _is_finite(base):
         raise PatchError(f"{terms[-1].target.key}: the result does not fit into {info.dtype}; use smaller weights")

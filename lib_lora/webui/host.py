@@ -37,7 +37,7 @@ class WebUIHost(TorchHost):
     @property
     def family(self) -> Family:
         """Of the model as it was last looked at: cheap, for those who ask often."""
-        return (self._index or self.targets()).family
+        return self.bound.index.family
 
     def _find(self) -> Mapping[str, Slot]:
         model: Any = self._model()
