@@ -14,8 +14,8 @@ from lib_lora.browser import routes
 from lib_lora.browser.answers import JSONResponse
 from lib_lora.describe.families import Family
 from lib_lora.webui import version
-from lib_lora.webui.cards import State
-from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui.cards.card import State
+from lib_lora.webui.names.catalogue import Catalogue
 
 LORAS = "/sdapi/v1/loras"
 REFRESH = "/sdapi/v1/refresh-loras"

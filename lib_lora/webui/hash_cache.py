@@ -17,7 +17,7 @@ from modules import cache
 
 from lib_lora.formats.hashes import stored_hash
 from lib_lora.library import Entry
-from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui.names.catalogue import Catalogue
 
 GROUPS = {True: "hashes-addnet", False: "hashes"}  # is it a .safetensors file? -> the name of the group
 WHOLE = 64  # digits

@@ -14,8 +14,8 @@ from lib_lora.errors import NotFoundError
 from lib_lora.grammar.scan import renamed
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.session.session import Report
-from lib_lora.webui import settings
-from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui.names import settings
+from lib_lora.webui.names.catalogue import Catalogue
 
 HASHES = "Lora hashes"
 PROBLEMS = "Lora problems"

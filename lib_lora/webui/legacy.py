@@ -18,8 +18,8 @@ from typing import Any
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.library.entry import Entry
 from lib_lora.session.session import Report
-from lib_lora.webui.catalogue import RESERVED, Catalogue
-from lib_lora.webui.layers import AlreadyUndone, Layers
+from lib_lora.webui.a1111.layers import AlreadyUndone, Layers
+from lib_lora.webui.names.catalogue import RESERVED, Catalogue
 
 LISTS: dict[str, type] = {
     "available_networks": dict, "available_network_aliases": dict, "available_network_hash_lookup": dict,

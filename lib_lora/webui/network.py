@@ -19,11 +19,12 @@ from lib_lora.adapters.adapter import AdapterCache
 from lib_lora.errors import LoraError
 from lib_lora.grammar.tag import LoraTag, cut_out, find_tags
 from lib_lora.session.session import Report
-from lib_lora.webui import infotext, settings
-from lib_lora.webui.bundled import BundledWords, Word
-from lib_lora.webui.catalogue import Catalogue
-from lib_lora.webui.host import session_of
+from lib_lora.webui import infotext
+from lib_lora.webui.a1111.bundled import BundledWords, Word
+from lib_lora.webui.a1111.host import session_of
 from lib_lora.webui.legacy import Legacy
+from lib_lora.webui.names import settings
+from lib_lora.webui.names.catalogue import Catalogue
 from lib_lora.webui.typed import cut_negative, read_params
 
 KEPT = 8  # adapter files kept open; the user's option can only raise it

@@ -17,16 +17,17 @@ from torch import nn
 
 from lib_lora import __version__
 from lib_lora.describe.families import Family
-from lib_lora.webui import api, legacy, takeover, typed, version
-from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui import api, legacy, typed, version
+from lib_lora.webui.a1111 import takeover
+from lib_lora.webui.a1111.encoding import Conditioning
+from lib_lora.webui.a1111.host import existing_session, release, session_of
+from lib_lora.webui.cards.extra_page import LoraPage
 from lib_lora.webui.claim import Claim
-from lib_lora.webui.conditioning import Conditioning
 from lib_lora.webui.hash_cache import HashCache
-from lib_lora.webui.host import existing_session, release, session_of
 from lib_lora.webui.infotext import Paste
+from lib_lora.webui.names.catalogue import Catalogue
+from lib_lora.webui.names.settings import Options
 from lib_lora.webui.network import LoraNetwork
-from lib_lora.webui.page import LoraPage
-from lib_lora.webui.settings import Options
 from lib_lora.webui.tab import make_tab
 
 ROOT = Path(__file__).resolve().parents[2]

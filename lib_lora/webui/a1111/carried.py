@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_lora.engine.plan import Step
-from lib_lora.webui.host import existing_session
+from lib_lora.webui.a1111.host import existing_session
 
 UNET = "unet"
 

@@ -14,10 +14,10 @@ from modules import shared, ui_extra_networks
 from lib_lora.grammar.trigger_words import spoken
 from lib_lora.library.entry import Entry
 from lib_lora.library.sidecar import PREVIEWS, Notes, SidecarError, notes_path, read_notes
-from lib_lora.webui import cards
-from lib_lora.webui.catalogue import Catalogue
-from lib_lora.webui.editor import LoraEditor
+from lib_lora.webui.cards import card
+from lib_lora.webui.cards.editor import LoraEditor
 from lib_lora.webui.legacy import SdVersion
+from lib_lora.webui.names.catalogue import Catalogue
 
 COVER = "ssmd_cover_images"
 
@@ -84,7 +84,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
             "prompt": " + ".join(prompt),
             "negative_prompt": json_text(f"({negative}:1)" if negative else ""),
             "user_metadata": notes.own,
-            **cards.marks(entry, self.catalogue.names(entry), known[:12]),
+            **card.marks(entry, self.catalogue.names(entry), known[:12]),
         }
 
     def create_item_html(self, tabname: str, item: dict[str, Any], template: str | None = None) -> Any:
@@ -97,8 +97,8 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
             return args
         if "lora_card" in item:
             entry = self.catalogue.by_name.get(item["name"])
-            args = cards.dressed(args, item, is_favorite=bool(entry and entry.favorite))
-            template = cards.with_slot(template)
+            args = card.dressed(args, item, is_favorite=bool(entry and entry.favorite))
+            template = card.with_slot(template)
         return template.format(**args)
 
     def create_tree_file_item_html(self, tabname: str, file_path: str, item: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from modules.cache import cache_dir
 from lib_lora.errors import LoraError, NotFoundError
 from lib_lora.grammar.tag import is_typable
 from lib_lora.library import Entry, Library
-from lib_lora.webui import settings
+from lib_lora.webui.names import settings
 
 RESERVED = frozenset({"none", "addams"})  # names with a meaning of their own for the built-in extension
 

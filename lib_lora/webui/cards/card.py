@@ -18,7 +18,7 @@ from modules import shared
 from lib_lora.describe.families import Family
 from lib_lora.describe.family_rules import CHOICES, LABELS
 from lib_lora.library import Entry, Library
-from lib_lora.webui import settings
+from lib_lora.webui.names import settings
 
 VERSIONS = {family: version for version, families in CHOICES.items() for family in families}
 REFINER = "sdxl-refiner"

@@ -17,7 +17,7 @@ from typing import Any
 
 from modules import extra_networks, patches, processing, sd_hijack, shared
 
-from lib_lora.webui.carried import carried_by_encoders
+from lib_lora.webui.a1111.carried import carried_by_encoders
 
 PATCHED = (processing.StableDiffusionProcessing, "get_conds_with_caching")
 OLDER = 4  # encodings kept beside the WebUI's own, for each of its caches; one is about a megabyte

@@ -16,7 +16,7 @@ import torch
 from modules import extensions, extra_networks, script_callbacks, ui_extra_networks
 from torch import nn
 
-from lib_lora.webui.layers import AlreadyUndone
+from lib_lora.webui.a1111.layers import AlreadyUndone
 
 BUILT_IN = "lora"  # its folder's name in lower case
 

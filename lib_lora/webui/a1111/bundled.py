@@ -13,7 +13,7 @@ from modules import sd_hijack
 from modules.textual_inversion import textual_inversion
 from torch import Tensor
 
-from lib_lora.webui import settings
+from lib_lora.webui.names import settings
 
 SDXL = ("clip_l", "clip_g")
 

@@ -19,7 +19,7 @@ from lib_lora.library.entry import Entry
 from lib_lora.library.sidecar import Notes, SidecarError, read_notes, save_notes
 
 if TYPE_CHECKING:
-    from lib_lora.webui.page import LoraPage
+    from lib_lora.webui.cards.extra_page import LoraPage
 
 VERSIONS = ["SD1", "SD2", "SDXL", "Unknown"]
 SHOWN_TAGS = 24
