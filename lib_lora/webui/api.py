@@ -14,7 +14,7 @@ from lib_lora.browser import routes
 from lib_lora.browser.answers import JSONResponse
 from lib_lora.describe.families import Family
 from lib_lora.webui import version
-from lib_lora.webui.cards.card import State
+from lib_lora.webui.cards.state import State
 from lib_lora.webui.names.catalogue import Catalogue
 
 LORAS = "/sdapi/v1/loras"

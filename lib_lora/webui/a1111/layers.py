@@ -57,3 +57,19 @@ class Layers:
 
 def _nothing(_layer: nn.Module) -> None:
     pass
+
+
+def name_layers(sd_model: Any) -> None:
+    """`sd_model.network_layer_mapping` and each module's `network_layer_name`, as other extensions expect them."""
+    embedders = getattr(getattr(sd_model, "conditioner", None), "embedders", None)
+    if embedders is not None:
+        roots = [(f"{number}_", each.wrapped) for number, each in enumerate(embedders) if hasattr(each, "wrapped")]
+    else:
+        encoder = getattr(sd_model, "cond_stage_model", None)
+        roots = [("", getattr(encoder, "wrapped", encoder))] if encoder is not None else []
+    mapping = {}
+    for prefix, root in [*roots, ("", sd_model.model)]:
+        for path, module in root.named_modules():
+            module.network_layer_name = prefix + path.replace(".", "_")
+            mapping[module.network_layer_name] = module
+    sd_model.network_layer_mapping = mapping

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gradio as gr
 from modules import sysinfo, ui_extra_networks_user_metadata
@@ -17,9 +17,8 @@ from lib_lora.errors import LoraError
 from lib_lora.grammar.trigger_words import escaped
 from lib_lora.library.entry import Entry
 from lib_lora.library.sidecar import Notes, SidecarError, read_notes, save_notes
-
-if TYPE_CHECKING:
-    from lib_lora.webui.cards.extra_page import LoraPage
+from lib_lora.webui.names.catalogue import Catalogue
+from lib_lora.webui.names.sd_version import shown_version
 
 VERSIONS = ["SD1", "SD2", "SDXL", "Unknown"]
 SHOWN_TAGS = 24
@@ -27,10 +26,18 @@ SHOWN_TAGS = 24
 Tags = Sequence[tuple[str, int]]
 
 
+class EditedPage(Protocol):
+    """What the window needs of the page whose adapters it edits."""
+
+    name: str
+    lister: Any  # the WebUI's memory of what lies in the folders
+    catalogue: Catalogue
+
+
 class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
     """Shows what is known of a file, and edits what the user says about it."""
 
-    page: LoraPage
+    page: EditedPage
 
     def create_editor(self) -> None:
         """The elements, top to bottom."""
@@ -79,7 +86,7 @@ class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
             f'<table class="file-metadata">{rows}</table>',
             self.get_card_html(name),
             notes.notes,
-            self.page.version(entry, notes),
+            shown_version(entry, notes),
             gr.HighlightedText.update(
                 value=[(tag, str(count)) for tag, count in tags[:SHOWN_TAGS]], visible=bool(tags)),
             notes.activation_text,
@@ -99,7 +106,7 @@ class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
             before = read_notes(entry.path)
             if state != _state(entry, before):
                 raise SidecarError(f"the notes on {name} are not those that this window was opened with: open it again")
-            if version == self.page.version(entry, before):  # shown, not chosen
+            if version == shown_version(entry, before):  # shown, not chosen
                 version = before.sd_version
             if description == entry.details.description:
                 description = before.description

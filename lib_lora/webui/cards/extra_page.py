@@ -6,7 +6,7 @@ import html
 import json
 import os
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from modules import shared, ui_extra_networks
@@ -16,8 +16,9 @@ from lib_lora.library.entry import Entry
 from lib_lora.library.sidecar import PREVIEWS, Notes, SidecarError, notes_path, read_notes
 from lib_lora.webui.cards import card
 from lib_lora.webui.cards.editor import LoraEditor
-from lib_lora.webui.legacy import SdVersion
+from lib_lora.webui.cards.metadata import Metadata
 from lib_lora.webui.names.catalogue import Catalogue
+from lib_lora.webui.names.sd_version import shown_version
 
 COVER = "ssmd_cover_images"
 
@@ -80,7 +81,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
             "local_preview": picture or f"{path}.{shared.opts.samples_format}",
             "metadata": Metadata(entry, is_empty=header in ("", "{}")),
             "sort_keys": self.get_sort_keys(entry.location),
-            "sd_version": self.version(entry, notes),
+            "sd_version": shown_version(entry, notes),
             "prompt": " + ".join(prompt),
             "negative_prompt": json_text(f"({negative}:1)" if negative else ""),
             "user_metadata": notes.own,
@@ -137,10 +138,6 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         except SidecarError:
             return Notes()
 
-    def version(self, entry: Entry, notes: Notes) -> str:
-        """"SD1", "SD2", "SDXL" or "Unknown": as the user says, else as the file says."""
-        return notes.sd_version if notes.sd_version in SdVersion.__members__ else SdVersion.of(entry).name
-
     def read_user_metadata(self, item: dict[str, Any], use_cache: bool = True) -> None:
         """The WebUI asks for this again when one card is drawn anew."""
         entry = self.catalogue.get(item["name"])
@@ -173,29 +170,6 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         if entry.alias != entry.stem:
             yield entry.alias
         yield entry.family.label
-
-
-class Metadata(Mapping[str, Any]):
-    """The header's metadata of a card, read when somebody looks at it."""
-
-    def __init__(self, entry: Entry, *, is_empty: bool) -> None:
-        self._entry = entry
-        self._is_empty = is_empty
-
-    def _read(self) -> dict[str, Any]:
-        return json.loads(self._entry.readable_json)
-
-    def __bool__(self) -> bool:
-        return not self._is_empty
-
-    def __getitem__(self, key: str) -> Any:
-        return self._read()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._read())
 
 
 def json_text(text: str) -> str:
