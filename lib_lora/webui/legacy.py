@@ -12,13 +12,14 @@ import sys
 from collections.abc import Iterable
 from functools import cached_property
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.library.entry import Entry
 from lib_lora.session.session import Report
 from lib_lora.webui.a1111.layers import AlreadyUndone, Layers
 from lib_lora.webui.names.catalogue import RESERVED, Catalogue
+from lib_lora.webui.names.protocols import Networks
 from lib_lora.webui.names.sd_version import SdVersion
 
 LISTS: dict[str, type] = {
@@ -86,20 +87,21 @@ class Legacy:
         self._catalogue = catalogue
         self._brought: list[str] = []
         self._replaced: list[tuple[ModuleType, str, Any]] = []
-        self.networks: Any = None
+        self.networks = cast(Networks, ModuleType("networks"))  # empty until `install`
 
     def install(self) -> None:
         """Take the modules over, or bring them."""
-        self.networks = self._module("networks", {name: kind() for name, kind in LISTS.items()})
-        aliases = {name: getattr(self.networks, other) for name, other in IN_LORA.items()}
+        module = self._module("networks", {name: kind() for name, kind in LISTS.items()})
+        self.networks = cast(Networks, module)
+        aliases = {name: getattr(module, other) for name, other in IN_LORA.items()}
         lora = self._module("lora", aliases)
-        self._replace(self.networks, "list_available_networks", self._catalogue.refresh)
-        self._replace(self.networks, "update_available_networks_by_names", lambda _names: self._catalogue.refresh())
+        self._replace(module, "list_available_networks", self._catalogue.refresh)
+        self._replace(module, "update_available_networks_by_names", lambda _names: self._catalogue.refresh())
         self._replace(lora, "list_available_loras", self._catalogue.refresh)
-        if getattr(self.networks, "originals", None) is None:  # the built-in's file without its start
-            self._replace(self.networks, "originals", AlreadyUndone())
+        if getattr(module, "originals", None) is None:  # the built-in's file without its start
+            self._replace(module, "originals", AlreadyUndone())
         for name, function in Layers().functions().items():
-            self._replace(self.networks, name, function)
+            self._replace(module, name, function)
         self._catalogue.on_change.append(self.show_available)
 
     def remove(self, *, for_good: bool) -> None:

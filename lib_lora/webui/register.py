@@ -124,7 +124,8 @@ class Room:
         self.claim.renew()
         count = len(self.catalogue.by_name)
         print(f"lib_lora {__version__}: {count} adapter{'s' * (count != 1)} in {self.catalogue.library.folders[0]}")
-        routes = [route.path for route in app.routes if getattr(route, "path", None) in api.ROUTES]
+        paths = (getattr(route, "path", "") for route in app.routes)
+        routes = [path for path in paths if path in api.ROUTES]
         for problem in takeover.problems(self.page, self.network, routes):
             print(f"lib_lora: {problem}; another extension is in the way")
 

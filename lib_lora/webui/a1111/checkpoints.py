@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from modules import patches, sd_models
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from lib_lora.describe.families import Family
 from lib_lora.webui.a1111.host import existing_session
 
+Wanted = TypeVar("Wanted")
 PATCHED = (sd_models, "reload_model_weights")
 
 
@@ -28,7 +29,7 @@ def loaded_family() -> Family | None:
     return session.host.family if session is not None else None
 
 
-def watch_exchange(exchanged: Callable[[nn.Module, Any], None], wanted: Callable[[], Any]) -> None:
+def watch_exchange(exchanged: Callable[[nn.Module, Wanted], None], wanted: Callable[[], Wanted]) -> None:
     """Have `exchanged(model, what was wanted before)` called when another checkpoint has taken the present one's place.
 
     In the middle of a picture that is the refiner, which carries then what the base model carried.

@@ -15,6 +15,7 @@ from typing import Any
 
 from lib_lora.describe.family_rules import LABELS
 from lib_lora.library import Entry
+from lib_lora.webui.names.protocols import Card
 
 ACTIONS = '<div class="actions">'  # in the WebUI's template: the texts at the card's lower end
 SLOT = "{lora_facts}"
@@ -38,7 +39,7 @@ def marks(entry: Entry, names: Iterable[str], shorthash: str) -> dict[str, str]:
     return {"lora_card": f"tabindex=\"0\" data-lora-card='{told}'", "lora_badge": _badge(facts)}
 
 
-def dressed(args: dict[str, Any], item: dict[str, Any], *, is_favorite: bool) -> dict[str, Any]:
+def dressed(args: dict[str, Any], item: Card, *, is_favorite: bool) -> dict[str, Any]:
     """What fills the WebUI's template, with ours added."""
     return {
         **args,

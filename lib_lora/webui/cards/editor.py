@@ -18,6 +18,7 @@ from lib_lora.grammar.trigger_words import escaped
 from lib_lora.library.entry import Entry
 from lib_lora.library.sidecar import Notes, SidecarError, read_notes, save_notes
 from lib_lora.webui.names.catalogue import Catalogue
+from lib_lora.webui.names.protocols import Lister
 from lib_lora.webui.names.sd_version import shown_version
 
 VERSIONS = ["SD1", "SD2", "SDXL", "Unknown"]
@@ -30,7 +31,7 @@ class EditedPage(Protocol):
     """What the window needs of the page whose adapters it edits."""
 
     name: str
-    lister: Any  # the WebUI's memory of what lies in the folders
+    lister: Lister
     catalogue: Catalogue
 
 
@@ -119,13 +120,13 @@ class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
         self.page.catalogue.refresh()
         return ""
 
-    def save_preview(self, index: Any, gallery: Any, name: str) -> tuple[str, str]:
+    def save_preview(self, index: int, gallery: list[Any], name: str) -> tuple[str, str]:
         """The button "Replace preview": the library sees the new picture too."""
         shown = super().save_preview(index, gallery, name)
         self.page.catalogue.refresh()
         return shown
 
-    def _on_save(self, edited: list[Any]) -> None:
+    def _on_save(self, edited: list[gr.components.Component]) -> None:
         """As the WebUI does it, but the window stays open if saving fails."""
         card = f"{json.dumps(self.page.name)}, {json.dumps(self.tabname)}"
         close = f"function(name){{ closePopup(); extraNetworksRefreshSingleCard({card}, name); }}"

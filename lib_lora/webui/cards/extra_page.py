@@ -18,6 +18,7 @@ from lib_lora.webui.cards import card
 from lib_lora.webui.cards.editor import LoraEditor
 from lib_lora.webui.cards.metadata import Metadata
 from lib_lora.webui.names.catalogue import Catalogue
+from lib_lora.webui.names.protocols import Card
 from lib_lora.webui.names.sd_version import shown_version
 
 COVER = "ssmd_cover_images"
@@ -29,13 +30,13 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
     def __init__(self, catalogue: Catalogue) -> None:
         super().__init__("Lora")
         self.catalogue = catalogue
-        self._kept: dict[int, tuple[Any, dict[str, Any]]] = {}  # {id: (what it was made of, card)}
+        self._kept: dict[int, tuple[tuple[Any, ...], Card]] = {}  # {id: (what it was made of, card)}
 
     def refresh(self) -> None:
         """The button on the page."""
         self.catalogue.refresh()
 
-    def list_items(self) -> Iterator[dict[str, Any]]:
+    def list_items(self) -> Iterator[Card]:
         """All cards, as of the last scan; those that do not fit the checkpoint are dimmed or hidden in the browser."""
         listed = list(self.catalogue.by_name.items())
         for index, (name, entry) in enumerate(listed):
@@ -47,7 +48,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         if len(self._kept) > len(listed):
             self._kept = {entry.id: self._kept[entry.id] for _, entry in listed if entry.id in self._kept}
 
-    def create_item(self, name: str, index: int | None = None, enable_filter: bool = True) -> dict[str, Any] | None:
+    def create_item(self, name: str, index: int | None = None, enable_filter: bool = True) -> Card | None:
         """The card of one adapter as it is on disk now; None if there is no such adapter. None is filtered out."""
         entry = self.catalogue.get(name)
         if entry is None:
@@ -57,12 +58,12 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         item = self._item(entry, name, self._picture(str(entry.path.with_suffix(""))))
         return {**item, "sort_keys": {"default": index, **item["sort_keys"]}}
 
-    def _made_of(self, entry: Entry, name: str) -> Any:
+    def _made_of(self, entry: Entry, name: str) -> tuple[Any, ...]:
         """A card stays as long as this does: a scan makes a new entry where a file changed, or what lies beside it."""
         known, names = self.catalogue.known_hash(entry), self.catalogue.names(entry)
         return entry, name, self.catalogue.prompt_name(entry), names, known, shared.opts.samples_format
 
-    def _item(self, entry: Entry, name: str, picture: str | None) -> dict[str, Any]:
+    def _item(self, entry: Entry, name: str, picture: str | None) -> Card:
         path = str(entry.path.with_suffix(""))
         notes = self.notes(entry)
         prompt = [json_text(f"<lora:{self.catalogue.prompt_name(entry)}:"), _weight(entry, notes), '">"']
@@ -88,7 +89,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
             **card.marks(entry, self.catalogue.names(entry), known[:12]),
         }
 
-    def create_item_html(self, tabname: str, item: dict[str, Any], template: str | None = None) -> Any:
+    def create_item_html(self, tabname: str, item: Card, template: str | None = None) -> str | dict[str, Any]:
         """With badge and star. Without a template it is a dictionary: the parts of a line in the tree."""
         args = super().create_item_html(tabname, item)
         if not isinstance(args, dict):  # hidden by the user's settings
@@ -102,7 +103,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
             template = card.with_slot(template)
         return template.format(**args)
 
-    def create_tree_file_item_html(self, tabname: str, file_path: str, item: dict[str, Any]) -> str:
+    def create_tree_file_item_html(self, tabname: str, file_path: str, item: Card) -> str:
         """The WebUI writes names into the tree as they are; a name with markup is text."""
         if not self.create_item_html(tabname, item):
             return ""
@@ -138,7 +139,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         except SidecarError:
             return Notes()
 
-    def read_user_metadata(self, item: dict[str, Any], use_cache: bool = True) -> None:
+    def read_user_metadata(self, item: Card, use_cache: bool = True) -> None:
         """The WebUI asks for this again when one card is drawn anew."""
         entry = self.catalogue.get(item["name"])
         notes = self.notes(entry, fresh=not use_cache) if entry else Notes()

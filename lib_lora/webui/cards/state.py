@@ -20,7 +20,7 @@ class State:
 
     def __init__(self) -> None:
         self._last: Family | None = None
-        self._favorites: tuple[Any, list[int]] = (None, [])  # (version of the library, ids)
+        self._favorites: tuple[object, list[int]] = (None, [])  # (version of the library, ids)
 
     def told(self, family: Family | None, library: Library) -> dict[str, Any]:
         """`family` None: no checkpoint is loaded, or one is just being exchanged."""

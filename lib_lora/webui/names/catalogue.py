@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from modules import paths, shared
 from modules.cache import cache_dir
@@ -116,7 +115,7 @@ def _open_library() -> Library:
         return Library(folders())
 
 
-def _plain_aliases(entries: list[Entry]) -> Any:
+def _plain_aliases(entries: Sequence[Entry]) -> Iterator[int]:
     aliases = Counter(entry.alias.casefold() for entry in entries)
     files = Counter(name for entry in entries for name in {entry.stem.casefold(), entry.name.casefold()})
     for entry in entries:
