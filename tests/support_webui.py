@@ -30,7 +30,7 @@ def tiny_sd_model(family: str, *, seed: int = 0) -> nn.Module:
 
 def webui_host(model: nn.Module) -> TorchHost:
     """The WebUI room's host on such a model."""
-    from lib_lora.webui.host import WebUIHost
+    from lib_lora.webui.a1111.host import WebUIHost
 
     return WebUIHost(model)
 

@@ -23,7 +23,7 @@ from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine import bypass, patch
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
-from lib_lora.webui.host import release, session_of
+from lib_lora.webui.a1111.host import release, session_of
 from tests.support import Folder, fingerprint, kohya_shapes, write_lora
 from tests.support_webui import put, tiny_sd_model, webui_host
 

@@ -14,8 +14,9 @@ from lib_lora.errors import NotFoundError
 from lib_lora.grammar.scan import renamed
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.session.session import Report
-from lib_lora.webui import settings
-from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui.names import settings
+from lib_lora.webui.names.catalogue import Catalogue
+from lib_lora.webui.names.protocols import Processing
 
 HASHES = "Lora hashes"
 PROBLEMS = "Lora problems"
@@ -25,7 +26,7 @@ HASH = re.compile(r"[0-9a-f]{8,64}")
 PROMPTS = ("Prompt", "Hires prompt")
 
 
-def write(p: Any, report: Report, sentences: Iterable[str], catalogue: Catalogue) -> None:
+def write(p: Processing, report: Report, sentences: Iterable[str], catalogue: Catalogue) -> None:
     """Put hashes and problems where the WebUI reads them. The hires pass adds to what the first pass wrote."""
     if not getattr(p, "is_hr_pass", False) or not hasattr(p, "lora_hashes"):
         p.lora_hashes, p.lora_problems = {}, {}
@@ -54,7 +55,7 @@ def hashing(tags: Iterable[LoraTag], catalogue: Catalogue) -> Iterator[None]:
             thread.join()
 
 
-def _put(p: Any, label: str, text: str) -> None:
+def _put(p: Processing, label: str, text: str) -> None:
     if text:
         p.extra_generation_params[label] = text
     else:

@@ -6,13 +6,15 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from lib_lora.engine.plan import Term
-from lib_lora.webui.host import existing_session
+from lib_lora.webui.a1111.host import existing_session
 
 UNET = "unet"
 
 
-def carried_by_encoders(sd_model: Any) -> Mapping[str, tuple[Any, ...]]:
+def carried_by_encoders(sd_model: nn.Module | None) -> Mapping[str, tuple[Any, ...]]:
     """{parameter: what is added to it} of the text encoders. It keeps no adapter in memory.
 
     A delta is compared by identity, and one that is gone equals no other: a file read again is another adapter.
