@@ -127,10 +127,10 @@ class Legacy:
 
     def show_loaded(self, report: Report) -> None:
         """Fill the list of active adapters."""
-        found = [(adapter, self._catalogue.get(adapter.name)) for adapter in report.applied]
+        found = [(adapter.tag, adapter.entry) for adapter in report.applied]
         self.networks.loaded_networks[:] = [
-            LoadedNetwork(adapter.tag, NetworkOnDisk(self._catalogue.name(entry), entry, self._catalogue))
-            for adapter, entry in found if entry is not None
+            LoadedNetwork(tag, NetworkOnDisk(self._catalogue.name(entry), entry, self._catalogue))
+            for tag, entry in found if isinstance(entry, Entry)
         ]
 
     def _module(self, name: str, content: dict[str, Any]) -> ModuleType:

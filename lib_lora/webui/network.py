@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import gradio as gr
 from modules import extra_networks, shared
@@ -53,13 +52,12 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         if default is not None:
             tags.append(default)
         self.wanted = tuple(tags)
-        with infotext.hashing(tags, self._catalogue):
-            report = self._apply(shared.sd_model, tags, errors)
+        report = self._apply(shared.sd_model, tags, errors)
         problems = self._words.show(shared.sd_model, self._words_of(report)) if shared.sd_model else []
         self.errors = {each.name: len(each.misfits) for each in report.adapters if each.misfits}
         self._legacy.show_loaded(report)
         sentences = [*report.sentences(), *problems, *_prompt_notes(p)]
-        infotext.write(p, report, sentences, self._catalogue)
+        infotext.write(p, report, sentences)
         self._tell(p, report, sentences)
         for sentence in self.news() if p.all_prompts is not None else ():
             p.comment(sentence)
@@ -86,19 +84,22 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         session = session_of(sd_model, self._catalogue, self.cache)
         session.host.patcher.keep = settings.get("lora_originals")
         session.host.patcher.bypass_all = bool(settings.get("lora_functional"))
+        answers = session.look_up(tags)
         try:
-            return session.activate(tags, errors)
+            with infotext.hashing(answers.values(), self._catalogue.library):
+                return session.activate(tags, errors, answers=answers)
         except Exception as error:  # the rim: the WebUI would carry on with no adapters and tell nobody
             traceback.print_exc()
             session.host.patcher.restore()
             return Report(problems=(f"an error in lib_lora, no adapter is active: {type(error).__name__}: {error}",))
 
-    def _words_of(self, report: Report) -> dict[str, Word]:
+    @staticmethod
+    def _words_of(report: Report) -> dict[str, Word]:
         """The embeddings inside active adapters; of two of one name, the first in the prompt."""
         words: dict[str, Word] = {}
         for each in report.applied:
-            if each.path and (each.tag.te or each.tag.unet):
-                for word, parts in self.cache.read(Path(each.path)).embeddings.items():
+            if each.path and each.adapter is not None and (each.tag.te or each.tag.unet):
+                for word, parts in each.adapter.embeddings.items():
                     words.setdefault(word, Word(each.name, each.path, parts))
         return words
 
