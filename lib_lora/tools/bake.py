@@ -150,10 +150,12 @@ def _decide(
 ) -> tuple[Report, Plan]:
     host = CheckpointHost(index_checkpoint(header.shapes))
     session = Session(host, finder, cache=AdapterCache(limit=max(1, len(tags))))
-    report = session.activate(tags, errors)
+    answers = session.look_up(tags)
+    report = session.activate(tags, errors, answers=answers)
     partial = {each.name: each for each in report.adapters if _is_partial_match(each, host.index)}
     if partial:
-        report = session.activate([_forced(tag, partial.get(tag.name)) for tag in tags], errors)
+        forced = [_forced(tag, partial.get(tag.name)) for tag in tags]
+        report = session.activate(forced, errors, answers=answers)
     return report, host.plan
 
 
