@@ -13,6 +13,8 @@ from lib_lora.describe.families import Family, Narrowed, conclude
 from lib_lora.library.helpers import Helpers, read_helpers
 from lib_lora.library.sidecar import CIVITAI, MANAGER, Notes, SidecarError, notes_path, read_notes
 
+TELLING = (".json", CIVITAI, MANAGER)  # the family
+
 
 @dataclass(frozen=True)
 class Sidecars:
@@ -34,8 +36,8 @@ def read_sidecars(adapter: Path, beside: Collection[str] | None = None) -> Sidec
     are looked for that tell the family.
     """
     if beside is None:
-        telling = (notes_path(adapter), *(adapter.with_name(f"{adapter.stem}{end}") for end in (CIVITAI, MANAGER)))
-        beside = frozenset(path.name for path in telling if os.path.exists(path))
+        names = (f"{adapter.stem}{end}" for end in TELLING)
+        beside = frozenset(name for name in names if os.path.exists(os.path.join(adapter.parent, name)))
     notes, unread = Notes(), []
     try:
         notes = read_notes(adapter) if notes_path(adapter).name in beside else notes

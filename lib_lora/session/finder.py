@@ -41,19 +41,6 @@ class Chooser(Finder, Protocol):
         ...
 
 
-@runtime_checkable
-class Judged(Entry, Protocol):
-    """An entry that knows its family, by the file and what stands beside it."""
-
-    @property
-    def family(self) -> Family: ...
-
-    @property
-    def broken(self) -> str | None:
-        """Why nothing is known of the file."""
-        ...
-
-
 @dataclass(frozen=True)
 class Answer:
     """What became of looking one name up."""
@@ -65,21 +52,23 @@ class Answer:
 
 def look_up(finder: Finder, names: Iterable[str]) -> dict[str, Answer]:
     """Each name's answer, asked for once. Never raises for a name."""
-    return {name: _look_up(finder, name) for name in dict.fromkeys(names)}
+    chooser = finder if isinstance(finder, Chooser) else None
+    return {name: _look_up(finder, chooser, name) for name in dict.fromkeys(names)}
 
 
-def _look_up(finder: Finder, name: str) -> Answer:
+def _look_up(finder: Finder, chooser: Chooser | None, name: str) -> Answer:
     try:
-        if not isinstance(finder, Chooser):
+        if chooser is None:
             return Answer(finder.find(name))
-        meaning = finder.look_up(name)
+        meaning = chooser.look_up(name)
         return Answer(meaning.entry, meaning.ambiguity)
     except Exception as error:  # a finder may be anybody's; the session tells of it where it tells of all others
         return Answer(error=error)
 
 
 def family_of(entry: Entry, adapter: Adapter) -> Family:
-    """What the list says, else what it would say of this file."""
-    if isinstance(entry, Judged) and not entry.broken:
-        return entry.family
+    """What the library's list says; of a file that it could not read, and of any other finder's, what it would say."""
+    family = getattr(entry, "family", None)
+    if isinstance(family, Family) and not getattr(entry, "broken", None):
+        return family
     return read_sidecars(entry.path).family(adapter.narrowed, adapter.metadata)
