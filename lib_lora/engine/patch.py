@@ -81,8 +81,17 @@ class Patcher:
     def own(self, slots: Mapping[str, Slot]) -> dict[str, Slot]:
         """`slots` of the model as it is now, without the biases that were made for an adapter; it has their roots."""
         self._roots.see(slots.values())
-        new = {record.slot for record in self._new_biases.values()}
-        return {key: slot for key, slot in slots.items() if slot not in new} if new else dict(slots)
+        new = self._modules_with_new_bias()
+        return {key: slot for key, slot in slots.items() if slot.attribute != "bias" or slot.module not in new}
+
+    def without_bias(self, slots: Mapping[str, Slot]) -> frozenset[str]:
+        """The weights among `slots` whose modules have no bias of their own, whoever has given them one meanwhile."""
+        new = self._modules_with_new_bias()
+        return frozenset(key for key, slot in slots.items()
+                         if slot.lacks_bias or (slot.attribute == "weight" and slot.module in new))  # fmt: skip
+
+    def _modules_with_new_bias(self) -> set[nn.Module]:
+        return {record.slot.module for record in self._new_biases.values()}
 
     def apply(self, plan: Plan, slots: Mapping[str, Slot], *, rows: Mapping[str, TermsByRow] | None = None) -> None:
         """Make every parameter what `plan` says, starting from its base weight.

@@ -10,7 +10,28 @@ from lib_lora.model.targets import TargetIndex
 
 
 class Host(Protocol):
-    """A model as the Session sees it."""
+    """A model as the Session sees it: two methods. Here it is the tensors of a checkpoint in a dict.
+
+    >>> class Weights:
+    ...     def __init__(self, base: dict[str, Tensor]) -> None:
+    ...         self.base, self.now = base, dict(base)
+    ...
+    ...     def targets(self) -> TargetIndex:
+    ...         return index_checkpoint({key: tuple(tensor.shape) for key, tensor in self.base.items()})
+    ...
+    ...     def apply(self, plan: Plan) -> None:
+    ...         self.now = dict(self.base)
+    ...         for key, terms in plan.terms.items():
+    ...             self.now[key] = torch.empty_like(self.base[key])
+    ...             fold(self.base[key], terms, self.now[key])
+
+    >>> host = Weights(load_file("model.safetensors"))
+    >>> session = Session(host, Library([Path("loras")]))
+    >>> session.activate(read_prompt("a castle <lora:ink:0.5>").tags).sentences()
+    []
+    >>> [key for key in host.base if not torch.equal(host.now[key], host.base[key])]
+    ['model.diffusion_model.input_blocks.1.1.proj_in.weight']
+    """
 
     def targets(self) -> TargetIndex:
         """What can be patched, as the model is now."""

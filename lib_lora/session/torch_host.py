@@ -63,7 +63,7 @@ class TorchHost:
         slots, known = self._own_slots(), self._bound
         if known is None or slots != known.slots:
             index = self._make_index({key: slot.shape for key, slot in slots.items()})
-            index = index.with_new_biases({key for key, slot in slots.items() if slot.lacks_bias})
+            index = index.with_new_biases(self.patcher.without_bias(slots))
         else:
             index = known.index
         self._bound = BoundModel(index, slots)

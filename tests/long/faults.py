@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import copy
 import logging
+import os
 import random
 import sys
 import tempfile
@@ -54,6 +55,7 @@ ERRORS: tuple[Callable[[], BaseException], ...] = (
     lambda: ValueError("nobody has thought of this"),
 )
 STORY = ("<lora:a:1>", "<lora:a:0.3><lora:b:1>", "<lora:c:1>", "")
+assert all(map(os.path.isfile, ENGINE)), "where the engine is now"
 
 
 @dataclass
