@@ -27,8 +27,10 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks import memory, models, peers
-from lib_lora.adapters.adapter import AdapterCache, read_adapter
-from lib_lora.engine.fresh import Fresh
+from lib_lora.adapters.adapter import read_adapter
+from lib_lora.adapters.cache import AdapterCache
+from lib_lora.engine.active import Active
+from lib_lora.engine.memory import Memory
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.plan import Plan, plan
 from lib_lora.grammar.tag import LoraTag
@@ -76,7 +78,7 @@ class Bench:
         return path if path.exists() else write(path, self.layers, seed=seed)
 
     def plan(self, weights: dict[Path, float]) -> Plan:
-        active = [(LoraTag(path.stem, weight, weight), self.cache.read(path)) for path, weight in weights.items()]
+        active = [Active(LoraTag(path.stem, weight, weight), self.cache.read(path)) for path, weight in weights.items()]
         return plan(active, self.index)
 
     def seconds(self, work: Callable[[], Any]) -> float:
@@ -101,7 +103,7 @@ def measure(bench: Bench, *, thorough: bool) -> dict[str, float]:
     times: dict[str, float] = {}
     eight = bench.adapters(8)
     first = eight[:1]
-    touched = [bench.host._slots[key].parameter.data for key in bench.plan({first[0]: 1.0}).steps]
+    touched = [bench.host.bound.slots[key].parameter.data for key in bench.plan({first[0]: 1.0}).terms]
     times["touched_bytes"] = sum(tensor.numel() * tensor.element_size() for tensor in touched)
     times["layers"] = len(touched)
 
@@ -147,7 +149,8 @@ def _first_uses(bench: Bench, path: Path) -> dict[str, float]:
         uses.append(bench.seconds(lambda: _first_use(bench, path)))
         extra.append(private_bytes(bench.device) - before)
         bench.host.apply(Plan())
-        bench.host.patcher._fresh = Fresh()  # what it keeps for the next adapter would be no fresh memory
+        for books in bench.host.patcher._roots.books():
+            books.memory = Memory()  # what it keeps for the next adapter would be no fresh memory
         floors.append(bench.seconds(lambda: _first_use_floor(bench, path)))
     return {"first_use": min(uses), "first_use_floor": min(floors), "extra_bytes": max(extra)}
 
@@ -156,8 +159,8 @@ def _originals_in_file(bench: Bench, path: Path) -> dict[str, float]:
     """The same with base weights that are not kept but read again from the model's file."""
     bench.host.apply(Plan())
     file, patcher = bench.folder / "checkpoint.safetensors", bench.host.patcher
-    keys = bench.plan({path: 1.0}).steps
-    save_file({key: bench.host._slots[key].parameter.data.contiguous() for key in keys}, file)
+    keys = bench.plan({path: 1.0}).terms
+    save_file({key: bench.host.bound.slots[key].parameter.data.contiguous() for key in keys}, file)
     kept = patcher.keep, patcher.find_checkpoint
     patcher.keep = "checkpoint"
     patcher.find_checkpoint = lambda: CheckpointFile({key: [(file, key)] for key in keys})
@@ -219,18 +222,18 @@ def private_bytes(device: str) -> int:
 
 def _first_use(bench: Bench, path: Path) -> None:
     adapter = read_adapter(path)
-    bench.host.apply(plan([(LoraTag(path.stem), adapter)], bench.index))
+    bench.host.apply(plan([Active(LoraTag(path.stem), adapter)], bench.index))
 
 
 def _first_use_floor(bench: Bench, path: Path) -> list[torch.Tensor]:
     path.read_bytes()
-    fresh = Fresh()  # what `torch.empty` gives may have been used before
+    fresh = Memory()  # what `torch.empty` gives may have been used before
     weights = [slot.parameter.data for slot in _touched_slots(bench, path)]
     return [fresh.like(weight).copy_(weight) for weight in weights]  # all of it, at once
 
 
 def _touched_slots(bench: Bench, path: Path) -> list[SimpleNamespace]:
-    return [bench.host._slots[key] for key in bench.plan({path: 1.0}).steps]
+    return [bench.host.bound.slots[key] for key in bench.plan({path: 1.0}).terms]
 
 
 def _copy(slots: list[Any], into: list[torch.Tensor]) -> None:

@@ -1,7 +1,7 @@
 // What the cards of the WebUI's page "Lora" compute without a page: what a click takes out of the prompt, which card fits the
 // checkpoint, which families there are, what a filter leaves, and in which order cards stand.
 //
-// `facts` is what a card tells of its adapter (lib_lora/webui/cards.py), `told` what the server tells (GET /lora/v1/cards).
+// `facts` is what a card tells of its adapter (lib_lora/webui/cards/card.py), `told` what the server tells (GET /lora/v1/cards).
 
 (function () {
     "use strict";

@@ -23,6 +23,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
 
 
+def first_line(error: BaseException) -> str:
+    """What it says, in one line; its type's name if it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 class LoraError(Exception):
     """Base of all errors of this package; `str(error)` is shown to the user as it is, and can be written anywhere.
 

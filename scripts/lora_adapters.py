@@ -1,5 +1,5 @@
-"""Run by the WebUI each time it loads scripts: a doorbell, the door is lib_lora.webui.door."""
+"""Run by the WebUI each time it loads scripts: a doorbell, the door is lib_lora.webui.entrance."""
 
-from lib_lora.webui.door import enter
+from lib_lora.webui.entrance import enter
 
 enter()

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from lib_lora.adapters.adapter import read_adapter
 from lib_lora.algorithms.refused import REFUSED
 from lib_lora.describe import foreign
+from lib_lora.engine.active import Active
 from lib_lora.engine.plan import plan
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.keys import SPELLINGS, ModuleName
@@ -88,7 +89,7 @@ def given_rows() -> Iterator[tuple[str, ...]]:
         base, adapter = given_base(cases[0]["family"]), read_adapter(GIVEN.parent / file)
         expected = load_file(GIVEN / "expected" / f"{Path(file).stem}.safetensors")
         for multiplier in {case["multiplier"] for case in cases}:
-            after = folded(base, plan([(tag_of(cases[0], multiplier), adapter)], index_of(base)))
+            after = folded(base, plan([Active(tag_of(cases[0], multiplier), adapter)], index_of(base)))
             for case in (case for case in cases if case["multiplier"] == multiplier):
                 count = right[case["algorithm"], case["naming"]]
                 count[0] += is_right(case, after, base, expected)

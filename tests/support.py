@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lib_lora.errors import NotFoundError
 from lib_lora.model.slots import slots_of
 from lib_lora.model.targets import TargetIndex, index_checkpoint
-from lib_lora.session.host import TorchHost
+from lib_lora.session.torch_host import TorchHost
 
 SHARED = Path(__file__).parents[2] / "shared"
 WIDTH = 8

@@ -16,14 +16,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lib_lora.adapters.adapter import read_adapter
+from lib_lora.engine.active import Active
 from lib_lora.engine.fold import fold
 from lib_lora.engine.plan import Plan, plan
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.keys import layout
 from lib_lora.model.slots import slots_of
 from lib_lora.model.targets import UNET_ROOT, TargetIndex, _checkpoint_targets, index_checkpoint, index_diffusers
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
 from tests.support import SHARED
 
 OWN = Path(__file__).parent / "golden"
@@ -69,9 +70,9 @@ def folded(base: Mapping[str, Tensor], made: Plan, dtype: torch.dtype = torch.fl
     for key, tensor in base.items():
         tensor = tensor.to(dtype)
         result[key] = tensor
-        if key in made.steps:
+        if key in made.terms:
             result[key] = torch.empty_like(tensor)
-            fold(tensor, made.steps[key], result[key])
+            fold(tensor, made.terms[key], result[key])
     return result
 
 
@@ -80,7 +81,7 @@ def index_of(base: Mapping[str, Tensor]) -> TargetIndex:
 
 
 def by_plan(base: Mapping[str, Tensor], path: Path, tag: LoraTag) -> dict[str, Tensor]:
-    return folded(base, plan([(tag, read_adapter(path))], index_of(base)))
+    return folded(base, plan([Active(tag, read_adapter(path))], index_of(base)))
 
 
 class Carrier(nn.Module):

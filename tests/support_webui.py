@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lib_lora.keys import layout
-from lib_lora.session.host import TorchHost
+from lib_lora.session.torch_host import TorchHost
 from tests.support import tiny_encoder, tiny_unet
 
 TEXT_WIDTH = 12
@@ -30,7 +30,7 @@ def tiny_sd_model(family: str, *, seed: int = 0) -> nn.Module:
 
 def webui_host(model: nn.Module) -> TorchHost:
     """The WebUI room's host on such a model."""
-    from lib_lora.webui.host import WebUIHost
+    from lib_lora.webui.a1111.host import WebUIHost
 
     return WebUIHost(model)
 

@@ -17,7 +17,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lib_lora.adapters.adapter import AdapterCache, is_finite, read_adapter
+from lib_lora.adapters.adapter import is_finite, read_adapter
+from lib_lora.adapters.cache import AdapterCache
 from lib_lora.adapters.origin import Origins
 from lib_lora.errors import AdapterFileError
 from tests.support_golden import GIVEN

@@ -14,7 +14,7 @@ from lib_lora.algorithms import base as base_of_algorithms
 from lib_lora.algorithms.base import Origin, PartsError
 from lib_lora.algorithms.read import read_module
 from lib_lora.engine.fold import fold
-from lib_lora.engine.plan import Step
+from lib_lora.engine.plan import Term
 from lib_lora.model.targets import Target
 
 ONE = tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -350,7 +350,7 @@ def test_weights_that_depend_on_the_weight_see_what_the_adapters_before_left():
     scale = read_module({"weight": torch.ones(2), "on_input": tensor(0)})[0]["weight"]  # doubles
     add = read_module({"diff": torch.ones(2, 2)})[0]["weight"]
     out = torch.empty(2, 2)
-    fold(ONE, [Step(target, add, 1.0, None, "a"), Step(target, scale, 1.0, None, "b")], out)
+    fold(ONE, [Term(target, add, 1.0, None, "a"), Term(target, scale, 1.0, None, "b")], out)
     assert is_close(out, [[4.0, 6.0], [8.0, 10.0]])
-    fold(ONE, [Step(target, scale, 1.0, None, "b"), Step(target, add, 1.0, None, "a")], out)
+    fold(ONE, [Term(target, scale, 1.0, None, "b"), Term(target, add, 1.0, None, "a")], out)
     assert is_close(out, [[3.0, 5.0], [7.0, 9.0]])

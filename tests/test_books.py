@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,8 +20,8 @@ from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import Attached, DiffusersHost
 from lib_lora.model.slots import slots_of
 from lib_lora.model.targets import index_checkpoint
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
 from tests.support import (
     NAMES,
     Folder,
@@ -69,30 +68,6 @@ def model() -> ThreeLayers:
 # whose model it is
 
 
-def test_two_hosts_of_one_model_carry_what_was_said_last(model, folder):
-    before = bits(model)
-    first, second = (Session(three_layer_host(model), folder) for _ in range(2))
-    say(first, "<lora:a:1>")
-    only_a = bits(model)
-    say(second, "<lora:b:1>")
-    say(second, "<lora:a:1>")
-    assert bits(model) == only_a
-    first.clear()
-    assert bits(model) == before
-    second.clear()
-    assert bits(model) == before
-
-
-def test_a_host_that_is_gone_leaves_its_adapters_to_the_next(model, folder):
-    before = bits(model)
-    session = Session(three_layer_host(model), folder)
-    say(session, "<lora:a:1><lora:c:1>")
-    del session
-    gc.collect()
-    Session(three_layer_host(model), folder).clear()
-    assert bits(model) == before
-
-
 def test_attaching_twice_to_one_pipeline_gives_the_same_pictures_weights(tmp_path):
     pipe = tiny_pipe("sd1")
     parts = list(vars(pipe).values())
@@ -137,6 +112,22 @@ def test_a_model_that_is_exchanged_for_another_gets_its_weights_back(tmp_path):
     pipe.unet = first
     session.clear()
     assert bits(first) == before
+
+
+def test_a_model_that_one_pipeline_exchanges_keeps_what_another_has_said_of_it_since(tmp_path):
+    one, other, spare = (tiny_pipe("sd1", seed=seed) for seed in range(3))
+    shared = other.unet = one.unet
+    before = bits(shared)
+    write_lora(tmp_path / "a.safetensors", kohya_shapes(DiffusersHost(one).targets()), seed=1)
+    first, second = Session(DiffusersHost(one), Folder(tmp_path)), Session(DiffusersHost(other), Folder(tmp_path))
+    say(first, "<lora:a:1>")
+    say(second, "<lora:a:0.5>")
+    said = bits(shared)
+    one.unet = spare.unet
+    say(first, "<lora:a:1>")
+    assert bits(shared) == said
+    second.clear()
+    assert bits(shared) == before
 
 
 def test_a_layer_that_is_exchanged_for_another_gets_its_weight_back(model, folder):
@@ -555,7 +546,7 @@ def test_more_adapters_than_the_cache_keeps_are_read_once_while_they_are_active(
     session = Session(three_layer_host(model), folder)
     say(session, prompt)
     patched = bits(model)
-    monkeypatch.setattr("lib_lora.adapters.adapter.read_adapter", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("lib_lora.adapters.cache.read_adapter", lambda *_: pytest.fail("read again"))
     monkeypatch.setattr("lib_lora.engine.patch.fold", lambda *_: pytest.fail("folded again"))
     say(session, prompt)
     assert bits(model) == patched

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.model.slots import slots_of
 from lib_lora.model.targets import index_checkpoint
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
 from tests.support import NAMES, Folder, ThreeLayers, fingerprint
 from tests.support_webui import tiny_sd_model, webui_host
 

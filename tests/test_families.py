@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib_lora.describe.families import Family, chosen, compatible, detect, detect_checkpoint
+from lib_lora.describe.families import Family, compatible, detect, detect_checkpoint
 from lib_lora.formats.header import read_header
 from tests.support import SHARED
 
@@ -222,17 +222,50 @@ def test_the_golden_checkpoints_are_told_apart_though_they_are_partial(family):
     assert detect_checkpoint(read_header(path).shapes).id == family.removesuffix("_inpaint").replace("_", "-")
 
 
-@pytest.mark.parametrize(("version", "possible", "expected"), [
-    ("SDXL", ("sd1",), ("sdxl", ("sdxl", "sdxl-refiner"), True)),
-    ("SD2", ("sd1", "sd2"), ("sd2", ("sd2",), False)),  # the file says that it may be
-    ("SDXL", ("sdxl",), ("sdxl", ("sdxl",), False)),
-    ("SD1", (), ("sd1", ("sd1",), True)),
-    ("Unknown", ("sd1",), ("sd1", ("sd1",), False)),
-    ("", ("sd1", "sd2"), ("sd1", ("sd1", "sd2"), False)),
+NOTED = ("the notes say so",)
+
+
+@pytest.mark.parametrize(("version", "shapes", "metadata", "expected"), [
+    ("SDXL", {}, {"ss_base_model_version": "sd_v1"}, ("sdxl", ("sdxl", "sdxl-refiner"), True)),
+    ("SD2", TINY, {}, ("sd2", ("sd2",), False)),  # the file says that it may be
+    ("SDXL", XL, {}, ("sdxl", ("sdxl",), False)),
+    ("SD1", {}, {}, ("sd1", ("sd1",), True)),
+    ("Unknown", {}, {"ss_base_model_version": "sd_v1"}, ("sd1", ("sd1",), False)),
+    ("", TINY, {}, ("sd1", ("sd1", "sd2"), False)),
 ])  # fmt: skip
-def test_what_the_user_says_is_believed(version, possible, expected):
-    family = chosen(version, Family(possible[0] if possible else "unknown", evidence=("e",), possible=possible))
-    assert (family.id, family.possible, family.evidence == ("the notes say so",)) == expected
+def test_what_the_user_says_is_believed(version, shapes, metadata, expected):
+    family = detect(shapes, metadata, noted=version)
+    assert (family.id, family.possible, family.evidence[:1] == NOTED) == expected
+
+
+@pytest.mark.parametrize(("shapes", "told"), [
+    (TINY, ("it has the blocks of a Stable Diffusion UNet", "it has attention in the outermost blocks")),
+    ({}, ()),
+])  # fmt: skip
+def test_the_notes_count_before_civitai_and_civitai_before_the_header(shapes, told):
+    header = {"ss_v2": "True"}
+    assert detect(shapes, header).id == "sd2"
+    assert detect(shapes, header, "SD 1.5").evidence == (
+        *told, "Civitai says so", "its metadata says SD 2, but what counts more says otherwise",
+    )
+    noted = detect(shapes, header, "SD 1.5", "SD2")
+    assert (noted.id, noted.sure) == ("sd2", True)
+    assert noted.evidence == (*told, *NOTED, "Civitai says so, but what counts more says otherwise")
+
+
+def test_a_note_makes_no_layer_fit_another_model():
+    found = detect(lora(f"{DF}_attn2_to_k", 768), {}, "SDXL 1.0", "SD2")
+    assert (found.id, found.sure) == ("sd1", True)
+    assert found.evidence[-2:] == (
+        "the notes say so, but its tensors do not fit that", "Civitai says so, but its tensors do not fit that",
+    )
+
+
+def test_a_note_that_leaves_several_is_made_surer_by_the_next_and_outvoted_by_none():
+    assert detect({}, {}, "Pony", "SDXL").label == "Pony (SDXL)"
+    assert detect({}, {}, "Pony", "SDXL").sure
+    assert detect(XL, {}, "Kolors").id == "kolors"  # its adapters may have the very same tensors
+    assert detect(XL, {}, "Kolors", "SDXL").id == "sdxl"
 
 
 def test_what_fits_is_known_only_where_both_sides_are():
@@ -254,9 +287,10 @@ def test_what_fits_is_known_only_where_both_sides_are():
         st.text(max_size=40),
     ),
     st.none() | st.text(max_size=20),
+    st.sampled_from(["SD1", "SD2", "SDXL", "Unknown"]) | st.text(max_size=20),
 )
-def test_no_metadata_can_change_what_the_shapes_say(metadata, civitai):
-    assert detect(XL, metadata, civitai).id == "sdxl"
+def test_no_metadata_can_change_what_the_shapes_say(metadata, civitai, noted):
+    assert detect(XL, metadata, civitai, noted).id == "sdxl"
 
 
 def test_a_line_break_in_a_value_does_not_forge_evidence():

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from lib_lora.adapters.adapter import read_adapter
+from lib_lora.engine.active import Active
 from lib_lora.engine.plan import plan
 from lib_lora.grammar.tag import LoraTag
 from tests.support_golden import (
@@ -109,7 +110,7 @@ def test_merging_gives_the_given_numbers(file):
     expected = load_file(GIVEN / "expected" / f"{Path(file).stem}.safetensors")
     adapter = read_adapter(GIVEN.parent / file)
     for multiplier in {case["multiplier"] for case in cases}:
-        after = folded(base, plan([(tag_of(cases[0], multiplier), adapter)], index_of(base)))
+        after = folded(base, plan([Active(tag_of(cases[0], multiplier), adapter)], index_of(base)))
         for case in (case for case in cases if case["multiplier"] == multiplier):
             found = after[base_key(case)].double() - base[base_key(case)].double()
             if "slice" in case:

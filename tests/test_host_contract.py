@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from lib_lora.algorithms.base import Delta
@@ -15,8 +18,8 @@ from lib_lora.engine.plan import Plan, plan
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import DiffusersHost
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
 from tests.support import (
     Folder,
     ThreeLayers,
@@ -31,33 +34,37 @@ from tests.support_webui import tiny_sd_model, webui_host
 
 @dataclass
 class Case:
-    """A host and the modules whose parameters it patches."""
+    """A host, the modules whose parameters it patches, and how one more host of this very model is made."""
 
     host: TorchHost
     roots: list[nn.Module]
+    another: Callable[[], TorchHost]
 
     def bits(self) -> dict[str, str]:
         return fingerprint((f"{number}.{name}", parameter) for number, root in enumerate(self.roots)
                            for name, parameter in root.named_parameters())
 
+    def hooks(self) -> int:
+        return sum(len(module._forward_hooks) for root in self.roots for module in root.modules())
+
 
 def three_layers() -> Case:
     torch.manual_seed(0)
     model = ThreeLayers()
-    return Case(three_layer_host(model), [model])
+    return Case(three_layer_host(model), [model], lambda: three_layer_host(model))
 
 
 def diffusers(family: str) -> Callable[[], Case]:
     def make() -> Case:
         pipe = tiny_pipe(family)
-        return Case(DiffusersHost(pipe), list(vars(pipe).values()))
+        return Case(DiffusersHost(pipe), list(vars(pipe).values()), lambda: DiffusersHost(pipe))
     return make
 
 
 def webui(family: str) -> Callable[[], Case]:
     def make() -> Case:
         model = tiny_sd_model(family)
-        return Case(webui_host(model), [model])
+        return Case(webui_host(model), [model], lambda: webui_host(model))
     return make
 
 
@@ -75,9 +82,14 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def adapters(case: Case, tmp_path: Path) -> Folder:
-    """`a` and `b` fit every layer, `misfit` has one layer of a wrong shape, `stranger` fits nothing."""
-    shapes = kohya_shapes(case.host.targets())
+    """`a` and `b` fit every layer, `bias` gives one layer a bias that it lacks, `misfit` has one layer of a wrong
+    shape, `stranger` fits nothing."""
+    index = case.host.targets()
+    shapes = kohya_shapes(index)
     assert shapes
+    lacks = next(name for name in shapes if "bias" in index.modules[name] and index.modules[name]["bias"].new_bias_of)
+    save_file({f"{lacks}.diff_b": torch.ones(shapes[lacks][0]), f"{lacks}.diff": torch.ones(shapes[lacks])},
+              tmp_path / "bias.safetensors")  # fmt: skip
     write_lora(tmp_path / "a.safetensors", shapes, seed=1)
     write_lora(tmp_path / "b.safetensors", shapes, seed=2, dtype=torch.float16)
     first = next(iter(shapes))
@@ -138,6 +150,19 @@ def test_a_change_of_weight_starts_from_the_base_weight(case, adapters):
     assert case.bits() == direct
 
 
+def test_a_bias_that_a_layer_lacks_comes_changes_and_goes(case, adapters):
+    before = case.bits()
+    session = Session(case.host, adapters)
+    activate(session, "<lora:bias:0.5>")
+    direct = case.bits()
+    assert len(direct) == len(before) + 1
+    for prompt in ("<lora:bias:1>", "<lora:bias:1><lora:a:1>", "<lora:bias:0.5>"):
+        assert activate(session, prompt).sentences() == []
+    assert case.bits() == direct
+    session.clear()
+    assert case.bits() == before
+
+
 def test_weight_zero_is_the_untouched_model(case, adapters):
     untouched = case.bits()
     report = activate(Session(case.host, adapters), "<lora:a:0><lora:b:0:0>")
@@ -194,11 +219,11 @@ def test_an_error_in_the_middle_leaves_the_base_weights(case, adapters):
     untouched = case.bits()
     session = Session(case.host, adapters)
     activate(session, "<lora:a:1>")
-    steps = _plan_of(session, "<lora:b:1>")
-    in_the_middle = list(steps)[len(steps) // 2]
-    steps[in_the_middle] = tuple(replace(step, delta=Exploding()) for step in steps[in_the_middle])
+    terms = _plan_of(session, "<lora:b:1>")
+    in_the_middle = list(terms)[len(terms) // 2]
+    terms[in_the_middle] = tuple(replace(term, delta=Exploding()) for term in terms[in_the_middle])
     with pytest.raises(PatchError):
-        case.host.apply(Plan(steps))
+        case.host.apply(Plan(terms))
     assert case.bits() == untouched
     activate(session, "<lora:a:1>")
     assert case.bits() != untouched
@@ -243,7 +268,7 @@ class Exploding(Delta):
 
 def _plan_of(session: Session, prompt: str) -> dict:
     active = [(tag, session.cache.read(session.finder.find(tag.name).path)) for tag in read_prompt(prompt).tags]
-    return dict(plan(active, session.host.targets()).steps)
+    return dict(plan(active, session.host.targets()).terms)
 
 
 def test_a_changed_file_is_read_again(case, adapters):
@@ -302,11 +327,97 @@ def test_weights_cast_to_half_and_back_while_patched_are_not_taken_for_new_ones(
     assert {key: after[key] for key in patched} == {key: before[key] for key in patched}
 
 
+# whose model it is
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"keep": "cpu"}, {"bypass_all": True}], ids=["alike", "other originals", "added to outputs"]
+)
+def test_two_hosts_on_one_model_carry_what_was_said_last(case, adapters, settings):
+    """Also where they are set differently: no setting of one stands in the way of the other."""
+    before = case.bits()
+    first, second = Session(case.host, adapters), Session(case.another(), adapters)
+    for name, value in settings.items():
+        setattr(second.host.patcher, name, value)
+    activate(first, "<lora:a:1>")
+    only_a = case.bits()
+    activate(second, "<lora:b:1><lora:bias:1>")
+    assert case.bits() != only_a
+    assert first.host.patcher.planned() == second.host.patcher.planned()
+    activate(first, "<lora:a:1>")
+    assert case.bits() == only_a
+    assert not case.hooks()
+    activate(second, "<lora:a:0.5>")
+    first.clear()
+    assert case.bits() == before
+    assert not case.hooks()
+    assert not second.host.patcher.planned()
+    second.clear()
+    assert case.bits() == before
+
+
+def test_a_host_that_is_dropped_while_adapters_are_active_leaves_them_to_the_next(case, adapters):
+    before = case.bits()
+    session, case.host = Session(case.host, adapters), None
+    activate(session, "<lora:a:1><lora:bias:1>")
+    assert case.bits() != before
+    gone = weakref.ref(session.host)
+    del session
+    gc.collect()
+    assert gone() is None
+    Session(case.another(), adapters).clear()
+    assert case.bits() == before
+
+
+def test_what_a_dropped_host_put_in_is_changed_by_the_next_from_the_base_weights(case, adapters):
+    session, case.host = Session(case.host, adapters), None
+    activate(session, "<lora:a:0.3>")
+    direct = case.bits()
+    activate(session, "<lora:bias:1><lora:b:1>")
+    del session
+    gc.collect()
+    activate(Session(case.another(), adapters), "<lora:a:0.3>")
+    assert case.bits() == direct
+
+
+def test_attaching_twice_is_attaching_once(case, adapters, monkeypatch):
+    """The second finds in place what the first has put in, and either takes it out."""
+    before = case.bits()
+    first = Session(case.host, adapters)
+    second = Session(case.another(), adapters, cache=first.cache)
+    activate(first, "<lora:a:1><lora:bias:0.5>")
+    once = case.bits()
+    monkeypatch.setattr("lib_lora.engine.patch.fold", lambda *_: pytest.fail("folded again"))
+    assert activate(second, "<lora:a:1><lora:bias:0.5>").sentences() == []
+    assert case.bits() == once
+    second.clear()
+    assert case.bits() == before
+    first.clear()
+    assert case.bits() == before
+    first.host.detach()
+    second.host.detach()
+    assert not case.hooks()
+
+
+def test_a_plan_for_a_model_that_was_exchanged_meanwhile_goes_into_no_other(case, adapters):
+    before = case.bits()
+    session = Session(case.host, adapters)
+    activate(session, "<lora:a:1>")
+    late = plan([(read_prompt("<lora:b:1>").tags[0], session.cache.read(adapters.find("b").path))],
+                case.another().targets())  # fmt: skip
+    with pytest.raises(PatchError, match="the model was exchanged"):
+        case.host.apply(late)
+    assert case.bits() == before
+
+
 def test_a_released_host_leaves_no_hook(case, adapters):
     activate(Session(case.host, adapters), "<lora:a:1>")
     case.host.patcher.release()
     modules = [module for root in case.roots for module in root.modules()]
     assert not any(module._load_state_dict_pre_hooks or module._forward_hooks for module in modules)
+
+
+# moved and cast
 
 
 def test_a_model_moved_and_cast_while_patched_comes_back_as_if_never_patched(case, adapters):

@@ -88,7 +88,8 @@ def test_notes_and_other_tools_files_are_part_of_the_entry(folder):
 
 
 def test_the_base_model_that_the_user_chose_is_the_entrys(folder):
-    fill(folder, "ink")
+    middle = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q.lora_"  # whose width tells nothing
+    write(folder / "ink.safetensors", {f"{middle}down.weight": (4, 1280), f"{middle}up.weight": (1280, 4)})
     library = Library([folder])
     before = library.find("ink").family
     (folder / "ink.json").write_text('{"sd version": "SD2"}')
@@ -194,12 +195,12 @@ def test_of_several_files_of_one_name_the_path_picks_and_else_the_one_nearest_to
     library = Library([folder])
     assert found(library, "b/c/ink") == "b/c/ink.safetensors"
     assert found(library, "ink") == "a/ink.safetensors"
-    assert [entry.name for entry in library.ambiguous("ink")] == ["a/ink", "b/ink", "b/c/ink"]
-    assert library.ambiguous("b/ink") == []
+    assert [entry.name for entry in library.look_up("ink").others] == ["b/ink", "b/c/ink"]
+    assert library.look_up("b/ink").others == ()
     fill(folder, "ink")
     library.refresh()
     assert found(library, "ink") == "ink.safetensors"
-    assert library.ambiguous("ink") == []
+    assert library.look_up("ink").others == ()
 
 
 def test_a_file_name_comes_before_another_files_alias(folder):
@@ -209,7 +210,7 @@ def test_a_file_name_comes_before_another_files_alias(folder):
     write(folder / "fourth.safetensors", metadata={"ss_output_name": "wash"})
     library = Library([folder])
     assert found(library, "ink") == "ink.safetensors"
-    assert [entry.name for entry in library.ambiguous("wash")] == ["fourth", "third"]
+    assert [entry.name for entry in library.look_up("wash").others] == ["third"]
     assert found(library, "wash") == "fourth.safetensors"
 
 
@@ -219,7 +220,7 @@ def test_the_first_folder_wins_and_a_working_file_before_a_broken_one(tmp_path):
     write_raw(tmp_path / "two" / "wash.safetensors", b"")
     library = Library([tmp_path / "two", tmp_path / "one"])
     assert library.find("ink").folder == tmp_path / "two"
-    assert len(library.ambiguous("ink")) == 2
+    assert len(library.look_up("ink").others) == 1
     assert library.find("wash").broken  # its exact path
     assert Library([tmp_path / "one", tmp_path / "two"]).find("sub/wash").broken is None
 

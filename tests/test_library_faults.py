@@ -264,16 +264,16 @@ def test_of_different_files_of_one_name_is_said_which_was_taken_and_how_to_name_
     write(folder / "a/top.safetensors", fill=2)
     write(tmp_path / "LyCORIS/a/ink.safetensors", fill=3)
     library = Library([folder, tmp_path / "LyCORIS"])
-    told = library.ambiguity("ink")
+    told = library.look_up("ink").ambiguity
     assert "3 different files" in told
     for name in ("Lora/a/ink", "b/ink", "LyCORIS/a/ink"):
         assert f"<lora:{name}:1>" in told
         assert library.find(name).location == str({"b/ink": folder / "b/ink.safetensors"}.get(
             name, tmp_path / f"{name}.safetensors"))  # fmt: skip
-        assert library.ambiguity(name) is None
-    assert library.ambiguity("copy") is None  # it does not matter which
-    assert "<lora:top.safetensors:1> or <lora:a/top:1>" in library.ambiguity("top")
-    assert library.ambiguity("top.safetensors") is None
+        assert library.look_up(name).ambiguity is None
+    assert library.look_up("copy").ambiguity is None  # it does not matter which
+    assert "<lora:top.safetensors:1> or <lora:a/top:1>" in library.look_up("top").ambiguity
+    assert library.look_up("top.safetensors").ambiguity is None
 
 
 # the index

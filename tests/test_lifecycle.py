@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from lib_lora.adapters.adapter import AdapterCache
+from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine import bypass, patch
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
-from lib_lora.webui.host import release, session_of
+from lib_lora.webui.a1111.host import release, session_of
 from tests.support import Folder, fingerprint, kohya_shapes, write_lora
 from tests.support_webui import put, tiny_sd_model, webui_host
 
@@ -278,9 +278,9 @@ def failing(number: int, error: BaseException) -> Iterator[list[None]]:
     """The weight of this number is half written when it fails."""
     original, calls = patch.fold, []
 
-    def fold(base, steps, out) -> None:
+    def fold(base, terms, out) -> None:
         calls.append(None)
-        original(base, steps, out)
+        original(base, terms, out)
         if len(calls) == number:
             out[: out.shape[0] // 2 + 1] = 9
             raise error
@@ -496,10 +496,10 @@ def test_inference_tensors_are_bypassed_and_come_back_as_they_were(made):
 
 def test_an_error_of_one_adapter_is_told_as_its_own(life, monkeypatch):
     """A session of ours, whose host says what is wrong, keeps the others."""
-    def fails(base, steps, out):
-        if any(step.source == "b" for step in steps):
+    def fails(base, terms, out):
+        if any(term.source == "b" for term in terms):
             raise PatchError("b: its numbers are no numbers", "b")
-        original(base, steps, out)
+        original(base, terms, out)
 
     original = patch.fold
     monkeypatch.setattr(patch, "fold", fails)

@@ -141,12 +141,12 @@ def test_an_error_in_the_middle_puts_every_bit_back(model, checkpoint, folder, k
     mine = session(model, folder, keep)
     calls = []
 
-    def fails(base, steps, out):
-        calls.append(steps)
+    def fails(base, terms, out):
+        calls.append(terms)
         if len(calls) == number:
             out.fill_(9.0)
             raise RuntimeError("an accident")
-        return original_fold(base, steps, out)
+        return original_fold(base, terms, out)
 
     original_fold = patch.fold
     with monkeypatch.context() as patched:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lib_lora.adapters.adapter import read_adapter
+from lib_lora.engine.active import Active
 from lib_lora.engine.plan import plan
 from lib_lora.grammar.tag import LoraTag
 from tests.support import write_lora
@@ -45,20 +46,20 @@ def sd1_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def report_of(base, path: Path, tag: LoraTag | None = None):
-    made = plan([(tag or LoraTag("x"), read_adapter(path))], index_of(base))
+    made = plan([Active(tag or LoraTag("x"), read_adapter(path))], index_of(base))
     return made.reports[0], made
 
 
 def test_all_that_matches_is_applied_and_nothing_is_told(tmp_path):
     report, made = report_of(sd1(), write_lora(tmp_path / "a.safetensors", sd1_shapes()))
     assert (report.matched, report.total, report.applied, report.sentences()) == (6, 6, True, [])
-    assert len(made.steps) == 6
+    assert len(made.terms) == 6
 
 
 def test_an_adapter_for_another_base_model_is_not_applied_and_says_for_which(tmp_path):
     shapes = {f"lora_unet_{ATTENTION.format(1, n, 2, 'k')}": (640, 2048) for n in (0, 1)}
     report, made = report_of(sd1(), write_lora(tmp_path / "a.safetensors", shapes))
-    assert made.steps == {}
+    assert made.terms == {}
     assert report.sentences() == [
         "x: 0 of 2 layers match: made for SDXL, the checkpoint is SD 1.5; nothing was applied"
     ]
@@ -72,9 +73,9 @@ def test_nor_is_the_part_of_it_that_would_fit_unless_one_insists(tmp_path):
     report, made = report_of(sd1(), path)
     assert report.problem is not None
     assert "2 of 6 layers match: made for SDXL" in report.problem
-    assert made.steps == {}
+    assert made.terms == {}
     report, made = report_of(sd1(), path, LoraTag("x", force=True))
-    assert (report.matched, len(made.steps), report.applied) == (2, 2, True)
+    assert (report.matched, len(made.terms), report.applied) == (2, 2, True)
     assert "made for 320x2048, the model has 320x768" in report.sentences()[0]
 
 
@@ -91,18 +92,18 @@ def test_of_the_same_family_but_mostly_of_other_widths_nothing_is_applied(tmp_pa
     wider = {name: (shape[0] * 2, shape[1]) if shape[1] == 768 else shape for name, shape in sd1_shapes().items()}
     path = write_lora(tmp_path / "a.safetensors", wider)
     report, made = report_of(sd1(), path)
-    assert not made.steps
+    assert not made.terms
     assert "2 of 6 layers match" in (report.problem or "")
     report, made = report_of(sd1(), path, LoraTag("x", force=True))
     assert report.applied
-    assert len(made.steps) == 2
+    assert len(made.terms) == 2
 
 
 def test_a_part_of_a_checkpoint_takes_the_part_that_it_has(tmp_path):
     path = write_lora(tmp_path / "a.safetensors", sd1_shapes())
     one = dict(list(sd1().items())[:1])
     report, made = report_of(one, path)
-    assert (report.matched, len(made.steps)) == (1, 1)
+    assert (report.matched, len(made.terms)) == (1, 1)
 
 
 def test_of_two_spellings_of_one_layer_the_first_counts(tmp_path):
@@ -110,7 +111,7 @@ def test_of_two_spellings_of_one_layer_the_first_counts(tmp_path):
     path = write_lora(tmp_path / "a.safetensors", {**sd1_shapes(), f"unet.{name}": (320, 320)})
     report, made = report_of(sd1(), path)
     assert report.matched == 7
-    assert [len(steps) for steps in made.steps.values()] == [1] * 6
+    assert [len(terms) for terms in made.terms.values()] == [1] * 6
 
 
 def test_bad_modules_are_counted_and_named(tmp_path):
@@ -130,9 +131,9 @@ def test_bad_modules_are_counted_and_named(tmp_path):
 
 def test_weights_beyond_those_typed(tmp_path):
     path = write_lora(tmp_path / "a.safetensors", sd1_shapes())
-    assert report_of(sd1(), path, LoraTag("x", 1.0, 0.0))[1].steps == {}
-    step = next(iter(report_of(sd1(), path, LoraTag("x", 1.0, -2.5))[1].steps.values()))[0]
-    assert step.multiplier == -2.5
+    assert report_of(sd1(), path, LoraTag("x", 1.0, 0.0))[1].terms == {}
+    term = next(iter(report_of(sd1(), path, LoraTag("x", 1.0, -2.5))[1].terms.values()))[0]
+    assert term.multiplier == -2.5
 
 
 # robust_*: files of which only a part is good, or nothing
@@ -143,10 +144,10 @@ def test_the_given_broken_files_do_no_harm():
         return
     base = given_base("sd1")
     report, made = report_of(base, GIVEN / "adapters" / "robust_shape_mismatch.safetensors")
-    assert made.steps == {}
+    assert made.terms == {}
     assert "the model has" in str(report.problem)
     report, made = report_of(base, GIVEN / "adapters" / "robust_partial_and_unknown_keys.safetensors")
-    assert (report.matched, len(made.steps)) == (1, 1)
+    assert (report.matched, len(made.terms)) == (1, 1)
     assert any("incomplete: down alone" in sentence for sentence in report.sentences())
     assert any("global_step" in sentence for sentence in report.sentences())
 
@@ -200,7 +201,7 @@ def test_a_packed_and_an_unpacked_adapter_of_the_same_rows_do_not_add_up(tmp_pat
     base = {"conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight": torch.zeros(12, 4)}
     save_file({f"{packed}.diff": torch.ones(12, 4), f"{apart}.diff": torch.ones(4, 4)}, tmp_path / "a.safetensors")
     adapter = read_adapter(tmp_path / "a.safetensors")
-    after = folded(base, plan([(LoraTag("x", force=True), adapter)], index_of(base)))
+    after = folded(base, plan([Active(LoraTag("x", force=True), adapter)], index_of(base)))
     assert after[next(iter(base))].unique().tolist() == [1.0]
 
 
@@ -240,5 +241,5 @@ def test_a_checkpoint_file_has_no_place_for_such_a_bias_and_that_is_told(tmp_pat
     }
     save_file(tensors, tmp_path / "a.safetensors")
     report, made = report_of(load_file(OWN / "base.safetensors"), tmp_path / "a.safetensors", LoraTag("x", force=True))
-    assert len(made.steps) == 1
+    assert len(made.terms) == 1
     assert report.misfits == (f"{name}: the model has no bias there",)

@@ -16,7 +16,7 @@ from torch import Tensor
 from lib_lora.algorithms import base as base_of_algorithms
 from lib_lora.algorithms.read import read_module
 from lib_lora.engine.fold import fold
-from lib_lora.engine.plan import Step
+from lib_lora.engine.plan import Term
 from lib_lora.model.targets import Target
 
 SIZES = st.integers(1, 6).map(lambda n: 4 * n)
@@ -99,17 +99,17 @@ def compare(makers, seed, o, i, kernel, rank, multipliers, dtype, file_dtype, sc
     kernel = kernel or ((1, 1) if tucker in makers else ())
     base = (torch.randn(o, i, *kernel) * scale).to(dtype)
     target = Target(TARGET, "unet", tuple(base.shape))
-    steps = []
+    terms = []
     for maker, multiplier in zip(makers, multipliers, strict=True):
         parts = {name: (tensor * (0.3 if tensor.dim() > 1 else 1)).to(file_dtype) if tensor.is_floating_point() else tensor
                  for name, tensor in maker(o, i, kernel, rank).items()}  # fmt: skip
         delta = read_module(parts)[0]["weight"]
         assert delta.misfit(target.shape) is None
-        steps.append(Step(target, delta, multiplier, None, maker.__name__))
+        terms.append(Term(target, delta, multiplier, None, maker.__name__))
     out = torch.empty_like(base)
-    fold(base, steps, out)
+    fold(base, terms, out)
     exact = torch.empty(base.shape, dtype=torch.float64)
-    fold(base.double(), steps, exact)
+    fold(base.double(), terms, exact)
     return out, exact, base.double(), exact - base.double()
 
 
@@ -203,14 +203,14 @@ def test_half_precision_is_written_in_slices_of_any_size(monkeypatch, entries, d
     base = torch.randn(7, 2, 3, 3).to(dtype)
     parts = [lora(7, 2, (3, 3), rank) for rank in (1, 4)]
     target = Target(TARGET, "unet", tuple(base.shape))
-    steps = [Step(target, read_module({name: tensor.to(given) for name, tensor in each.items()})[0]["weight"], 0.7, None, "a")
+    terms = [Term(target, read_module({name: tensor.to(given) for name, tensor in each.items()})[0]["weight"], 0.7, None, "a")
              for each in parts]  # fmt: skip
     exact = torch.empty(base.shape, dtype=torch.float64)
-    fold(base.double(), steps, exact)
+    fold(base.double(), terms, exact)
     start = base.clone()
     out = start if onto == "the base weight" else torch.empty_like(base)
-    fold(start, steps, out)
+    fold(start, terms, out)
     assert ulps(out, exact).max() <= 1
     if onto == "other memory":
-        fold(base.float(), steps, out)
+        fold(base.float(), terms, out)
         assert ulps(out, exact).max() <= 1

@@ -20,12 +20,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lib_lora.adapters.adapter import AdapterCache
+from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine import patch
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import DiffusersHost
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
 from tests.support import Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, tiny_pipe, write_lora
 from tests.support_webui import tiny_sd_model, webui_host
 
@@ -39,8 +39,8 @@ def failing(number: int, error: BaseException) -> Iterator[None]:
     """The weight of this number is half written when it fails."""
     original, calls = patch.fold, itertools.count(1)
 
-    def fold(base, steps, out) -> None:
-        original(base, steps, out)
+    def fold(base, terms, out) -> None:
+        original(base, terms, out)
         if next(calls) == number:
             out[: out.shape[0] // 2 + 1] = 9
             raise error

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from lib_lora.adapters.adapter import read_adapter
 from lib_lora.describe.survey import survey
+from lib_lora.engine.active import Active
 from lib_lora.engine.plan import plan
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.keys import sort_keys
@@ -73,9 +74,9 @@ def lora(module: str, out: int, width: int) -> dict[str, torch.Tensor]:
 def test_a_folder_of_pefts_with_one_text_encoder_is_told_by_its_width(tmp_path, sizes, meant):
     tensors = lora(f"base_model.model.{FC1}", *sizes)
     save_file(tensors, tmp_path / "adapter_model.safetensors")
-    made = plan([(LoraTag("te"), read_adapter(tmp_path / "adapter_model.safetensors"))], index_checkpoint(XL))
+    made = plan([Active(LoraTag("te"), read_adapter(tmp_path / "adapter_model.safetensors"))], index_checkpoint(XL))
     assert made.reports[0].matched == 1
-    assert [meant in key for key in made.steps] == [True]
+    assert [meant in key for key in made.terms] == [True]
     component = survey({key: tuple(tensor.shape) for key, tensor in tensors.items()}).components
     assert component == (("text_encoder",) if sizes[1] == 768 else ("text_encoder_2",))
 
@@ -108,8 +109,8 @@ def test_diffusers_own_converter_of_dora_gives_what_its_own_names_give(tmp_path)
     for file in ("own", "kohya"):
         adapter = read_adapter(tmp_path / f"{file}.safetensors")
         assert (adapter.algorithms, adapter.refused) == (("DoRA",), ())
-        made = plan([(LoraTag(file), adapter)], index_diffusers({"unet": {f"{name}.weight": (32, 32)}}))
-        values.append(next(iter(made.steps.values()))[0].delta.value(weight))
+        made = plan([Active(LoraTag(file), adapter)], index_diffusers({"unet": {f"{name}.weight": (32, 32)}}))
+        values.append(next(iter(made.terms.values()))[0].delta.value(weight))
     assert torch.equal(*values)
 
 
@@ -145,6 +146,10 @@ def test_half_of_a_module_is_never_used(tmp_path, part, why):
 TEMPORAL = "temporal_transformer.transformer_blocks.0.attention_blocks"
 
 
+def active(path):
+    return Active(LoraTag(path.stem), read_adapter(path))
+
+
 def motion_lora(block: str) -> dict[str, torch.Tensor]:
     key = f"{block}.motion_modules.0.{TEMPORAL}.1.processor.to_out_lora"
     return {f"{key}.down.weight": torch.ones(2, 4), f"{key}.up.weight": torch.ones(4, 2)}
@@ -157,19 +162,19 @@ def motion_lora(block: str) -> dict[str, torch.Tensor]:
 def test_a_motion_lora_finds_the_motion_module_that_the_webuis_extension_put_in(tmp_path, block, injected):
     save_file(motion_lora(block), tmp_path / "pan.safetensors")
     key = f"{UNET_ROOT}.{injected}.{TEMPORAL}.1.to_out.0.weight"
-    made = plan([(LoraTag("pan"), read_adapter(tmp_path / "pan.safetensors"))], index_checkpoint({**SD1, key: (4, 4)}))
-    assert list(made.steps) == [key]
+    made = plan([active(tmp_path / "pan.safetensors")], index_checkpoint({**SD1, key: (4, 4)}))
+    assert list(made.terms) == [key]
 
 
 def test_a_motion_lora_finds_diffusers_motion_modules(tmp_path):
     save_file(motion_lora("up_blocks.1"), tmp_path / "pan.safetensors")
     name = "up_blocks.1.motion_modules.0.transformer_blocks.0.attn2.to_out.0.weight"
     index = index_diffusers({"unet": {name: (4, 4), "conv_in.weight": (4, 4, 3, 3)}})
-    assert list(plan([(LoraTag("pan"), read_adapter(tmp_path / "pan.safetensors"))], index).steps) == [f"unet.{name}"]
+    assert list(plan([active(tmp_path / "pan.safetensors")], index).terms) == [f"unet.{name}"]
 
 
 def test_without_a_motion_module_it_is_called_what_it_is(tmp_path):
     save_file(motion_lora("down_blocks.0"), tmp_path / "pan.safetensors")
-    report = plan([(LoraTag("pan"), read_adapter(tmp_path / "pan.safetensors"))], index_checkpoint(SD1)).reports[0]
+    report = plan([active(tmp_path / "pan.safetensors")], index_checkpoint(SD1)).reports[0]
     (sentence,) = report.sentences()
     assert sentence.startswith("pan is a motion LoRA of AnimateDiff: its 1 layers belong into a motion module, which")

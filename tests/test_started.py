@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from lib_lora.adapters.adapter import read_adapter
 from lib_lora.algorithms.base import Origin, PartsError
 from lib_lora.algorithms.read import read_module
+from lib_lora.engine.active import Active
 from lib_lora.engine.fold import fold
 from lib_lora.engine.plan import plan
 from lib_lora.errors import AdapterFileError
@@ -64,9 +65,9 @@ def test_the_result_is_pefts(tmp_path, start, options):
 
     adapter = read_adapter(tmp_path / "adapter_model.safetensors")
     index = index_checkpoint({f"{UNET_ROOT}.input_blocks.1.1.proj_in.weight": (64, 48)})
-    made = plan([(LoraTag("x", force=True), adapter)], index)
+    made = plan([Active(LoraTag("x", force=True), adapter)], index)
     found = torch.empty_like(before)
-    fold(before, next(iter(made.steps.values())), found)
+    fold(before, next(iter(made.terms.values())), found)
     assert (found - wanted).abs().max() < 1e-4 * (wanted - before).abs().max()
     assert bool(adapter.notes) == (start in ("pissa", "olora") and not converted)
 

@@ -12,8 +12,8 @@ import pytest
 from torch import nn
 
 from lib_lora.grammar.tag import read_prompt
-from lib_lora.webui.carried import carried_by_encoders
-from lib_lora.webui.host import WebUIHost, existing_session, session_of
+from lib_lora.webui.a1111.carried import carried_by_encoders
+from lib_lora.webui.a1111.host import WebUIHost, existing_session, session_of
 from tests.support import Folder, kohya_shapes, write_lora
 from tests.support_webui import tiny_sd_model
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
-from lib_lora.adapters.config import config_of, read_config
-from lib_lora.adapters.origin import Origins, stamps
+from lib_lora.adapters.config import read_config
+from lib_lora.adapters.origin import Origins
 from lib_lora.algorithms.base import Delta, Origin, PartsError
 from lib_lora.algorithms.read import read_module
 from lib_lora.algorithms.refused import ACCESSORIES
 from lib_lora.describe import families, foreign
 from lib_lora.errors import AdapterFileError
 from lib_lora.formats.containers import read_contents
-from lib_lora.formats.opening import strange
 from lib_lora.keys import sort_keys
 from lib_lora.keys.zeros import ALL_ZERO, changes_nothing
 
@@ -31,7 +27,6 @@ EMBEDDINGS = {  # end of the key -> the text encoder that it is for; "text" is a
     "clip_l_out": None, "clip_g_out": None,  # OneTrainer's output embeddings, which no program uses
 }  # fmt: skip
 PIECE = 1 << 20  # values
-ENOUGH = 1 << 30  # bytes of adapters that are kept without being asked for
 LIMIT = 1e9  # no adapter has larger values; with them a picture is black
 SAMPLE = 64  # values that tell of nearly every tensor that it is not all zeros
 WHOLE_NUMBERS = frozenset(
@@ -44,7 +39,7 @@ class Adapter:
     """Immutable, and bound to a model only by `plan`: it can be cached and used on several models."""
 
     path: Path
-    family: families.Family
+    narrowed: families.Narrowed  # what its tensors say about its base model
     metadata: Mapping[str, str] = field(repr=False)
     modules: Mapping[str, Mapping[str, Delta]] = field(repr=False)  # spelling -> {"weight": ..., "bias": ...}
     unknown: tuple[str, ...] = ()  # keys that no algorithm understands
@@ -52,6 +47,11 @@ class Adapter:
     notes: tuple[str, ...] = ()  # sentences: decisions that a user should know of
     # Bundled textual-inversion embeddings: the word in the prompt -> {"clip_l", "clip_g" or "text": (vectors, width)}
     embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
+
+    @property
+    def family(self) -> families.Family:
+        """By tensors and header alone; what stands beside the file may make it surer (`Entry.family`)."""
+        return families.conclude(self.narrowed, self.metadata)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -106,69 +106,8 @@ def read_adapter(path: Path) -> Adapter:
         raise AdapterFileError(f"{path.name} is {what}")
     if modules and not acts and not embeddings:
         notes.insert(0, ALL_ZERO)
-    family = families.detect(shapes, metadata)
-    return Adapter(path, family, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)
-
-
-@dataclass(frozen=True)
-class Cached:
-    """An adapter that was read before."""
-
-    adapter: Adapter
-    stamp: object  # of the file and of what stands beside it
-    size: int  # bytes in memory
-
-
-class AdapterCache:
-    """The adapters read last, keyed by path, modification time and size: a changed file is read again.
-
-    They are in memory, so that their files may be replaced, cut off or deleted while they are in use.
-
-    limit   that many are kept, as long as they are no more than ENOUGH
-    budget  bytes of memory in which more are kept: a change back to one of them reads no file
-
-    What somebody uses is found here however many others were read since. Safe to use from several threads.
-    """
-
-    def __init__(self, limit: int = 8, *, budget: int = 0) -> None:
-        self.limit = limit
-        self.budget = budget
-        self._read: OrderedDict[Path, Cached] = OrderedDict()
-        self._used: WeakValueDictionary[tuple[Path, object], Adapter] = WeakValueDictionary()
-        self._lock = threading.RLock()
-
-    def read(self, path: Path) -> Adapter:
-        """The adapter at `path`. Raises AdapterFileError."""
-        with self._lock:
-            try:
-                stamp = stamps((path, config_of(path)))
-                status = path.stat()
-            except OSError as error:
-                self._read.pop(path, None)
-                raise AdapterFileError(
-                    f"{path.name}: cannot be opened ({error.strerror}); is it still at {path}?"
-                ) from error
-            if kind := strange(status.st_mode):  # it would never end, or never begin
-                raise AdapterFileError(f"{path.name} cannot be read: it is {kind}, not a file")
-            known = self._read.get(path)
-            if known is None or known.stamp != stamp:
-                adapter = self._used.get((path, stamp)) or read_adapter(path)
-                self._used[path, stamp] = adapter
-                known = self._read[path] = Cached(adapter, stamp, status.st_size)
-            self._read.move_to_end(path)
-            self._shrink()
-            return known.adapter
-
-    def _shrink(self) -> None:
-        """Drop those not used for longest: all but `limit`, as far as they do not fit into the budget."""
-        held = sum(cached.size for cached in self._read.values())
-        while len(self._read) > 1 and held > self.budget and (len(self._read) > self.limit or held > ENOUGH):
-            _, dropped = self._read.popitem(last=False)
-            held -= dropped.size
-
-    def clear(self) -> None:
-        """Forget every file."""
-        self._read.clear()
+    narrowed = families.narrow(shapes)
+    return Adapter(path, narrowed, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)
 
 
 def _read(

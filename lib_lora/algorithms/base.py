@@ -116,7 +116,31 @@ class Product(NamedTuple):
 
 
 class Delta(ABC):
-    """What one module of an adapter adds to one weight or bias. Immutable; compared by identity."""
+    """What one module of an adapter adds to one weight or bias. Immutable; compared by identity.
+
+    Two methods are needed, and what reads the tensors:
+
+    >>> class Sharpen(Delta):
+    ...     algorithm, additive = "Sharpen", False  # it asks for the weight
+    ...
+    ...     def __init__(self, strength: float) -> None:
+    ...         self.strength = strength
+    ...
+    ...     @classmethod
+    ...     def from_parts(cls, parts: Parts) -> "Sharpen | None":
+    ...         return cls(parts.take_number("strength")) if "strength" in parts else None
+    ...
+    ...     def misfit(self, shape: Shape) -> str | None:
+    ...         return None if len(shape) > 1 else "made for matrices"
+    ...
+    ...     def value(self, weight: Tensor) -> Tensor:
+    ...         return self.strength * weight.sign()
+
+    >>> weight = torch.tensor([[2.0, -3.0]])
+    >>> Sharpen.from_parts(Parts({"strength": torch.tensor(0.5)})).add_to(weight, multiplier=2.0)
+    >>> weight
+    tensor([[ 3., -4.]])
+    """
 
     algorithm: ClassVar[str]  # "LoRA", "LoHa", ... as shown to users
     rank: int | None = None

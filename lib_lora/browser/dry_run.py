@@ -36,13 +36,12 @@ def _tried(shelf: Shelf, typed: Typed, *, with_help: bool) -> dict[str, Any]:
     if tag is None:
         return told | {"problem": str(typed.error)}
     told |= {"te": tag.te, "unet": tag.unet, "dyn": tag.dyn, "force": tag.force, "notes": list(tag.notes)}
-    library = shelf.library
     try:
-        entry = library.find(tag.name, with_help=with_help)
+        meaning = shelf.library.look_up(tag.name, with_help=with_help)
     except NotFoundError as error:
         return told | {"problem": str(error), "nearest": list(error.nearest)}
-    also = [other.name for other in library.ambiguous(tag.name) if other is not entry]
-    told["notes"] += [told_twice] if (told_twice := library.ambiguity(tag.name)) else []
+    entry, also = meaning.entry, [other.name for other in meaning.others]
+    told["notes"] += [meaning.ambiguity] if meaning.ambiguity else []
     return told | {"adapter": shelf.card(entry), "problem": _problem(shelf, tag, entry), "also": also}
 
 

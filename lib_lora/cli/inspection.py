@@ -16,8 +16,8 @@ from lib_lora.formats.hashes import hash_file, short_hash
 from lib_lora.formats.header import read_header
 from lib_lora.formats.kinds import TORCH, kind_of
 from lib_lora.formats.opening import strange
-from lib_lora.library.helpers import read_helpers
 from lib_lora.library.pickled import read_shapes
+from lib_lora.library.sidecars import read_sidecars
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -40,8 +40,8 @@ def inspect(path: Path) -> dict[str, Any]:
     if content.refused:
         raise AdapterFileError(f"{path.name} is {content.refused}")
     facts = read_facts(metadata, path.stem)
-    helpers = read_helpers(path, frozenset(os.listdir(path.parent)))
-    family = families.conclude(families.narrow(shapes), metadata, helpers.base_model or None)
+    sidecars = read_sidecars(path, frozenset(os.listdir(path.parent)))
+    helpers, family = sidecars.helpers, sidecars.family(families.narrow(shapes), metadata)
     hashes = hash_file(path)
     return {
         "name": path.stem,

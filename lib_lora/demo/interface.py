@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -15,6 +15,7 @@ from lib_lora.drawing.pipelines import MODEL, model_name
 from lib_lora.errors import LoraError
 from lib_lora.grammar.tag import LoraTag, read_prompt
 
+T = TypeVar("T")
 PROMPT = "#lora-prompt textarea"
 MAX_PICTURES = 8
 LIVE_SIDE = 256  # pixels; larger pictures are not redrawn while a slider moves, unless the user asks for it
@@ -132,7 +133,7 @@ def build_page(studio: Studio) -> gr.Blocks:
     return page
 
 
-def _drawer(studio: Studio, *, is_redraw: bool) -> Any:
+def _drawer(studio: Studio, *, is_redraw: bool) -> Callable[..., Iterator[tuple[Any, ...]]]:
     """What a click on Generate does. Outputs: gallery, report, last seed, cancel button."""
 
     def run(
@@ -198,5 +199,5 @@ def _examples(studio: Studio) -> list[str]:
     return [*(f"{subject} {tag}" for subject, tag in list(zip(subjects, tags, strict=True))[:5]), *ELSEWHERE]
 
 
-def _constant(value: Any) -> Any:
+def _constant(value: T) -> Callable[[], T]:
     return lambda: value

@@ -1,4 +1,8 @@
-"""Which base model an adapter (or a checkpoint) belongs to: tensor names and shapes, then metadata as a second opinion.
+"""Which base model an adapter (or a checkpoint) belongs to: its tensors; where they leave it open, what is said of it.
+
+The one rule, for whoever asks. Tensor names and shapes come first: nothing that is written anywhere makes layers fit a
+model of other widths. Among the families that they leave, the user's notes count before what Civitai says, and that
+before the header. `Sidecars.family` asks it of a file and what stands beside it, `detect` of a file alone.
 
 Every rule is a line of a table (`family_rules.py`). Rules are read in order: each narrows down the families that are
 left, and one that would leave none contradicts stronger evidence and does not count. What is left at the end is the
@@ -22,8 +26,8 @@ from lib_lora.describe.family_rules import (
     LABELS,
     MAX_GUESS,
     METADATA_CLUES,
-    METADATA_RULES,
     MLP,
+    NOTES,
     NUMBER,
     OTHER,
     OTHER_ROLES,
@@ -32,6 +36,7 @@ from lib_lora.describe.family_rules import (
     ROLES,
     SHAPE_RULES,
     SIBLINGS,
+    STATED_RULES,
     TELLING,
     TELLING_TAGS,
     TELLING_TITLE,
@@ -89,15 +94,18 @@ class Narrowed:
 
 
 def detect(
-    shapes: Mapping[str, Shape], metadata: Mapping[str, str] | None = None, civitai_base: str | None = None
+    shapes: Mapping[str, Shape],
+    metadata: Mapping[str, str] | None = None,
+    civitai_base: str | None = None,
+    noted: str = "",
 ) -> Family:
-    """The family of the adapter with these tensors, {name: shape}. `civitai_base`: "Pony", from a sidecar."""
-    return conclude(narrow(shapes), metadata or {}, civitai_base)
+    """The family of the adapter with these tensors, {name: shape}; the others as in `conclude`."""
+    return conclude(narrow(shapes), metadata or {}, civitai_base, noted)
 
 
 def detect_checkpoint(shapes: Mapping[str, Shape]) -> Family:
     """The family of a base model with these tensors, in CompVis / SGM or diffusers layout, also if it has only some."""
-    return conclude(narrow(shapes), {}, None)
+    return conclude(narrow(shapes), {})
 
 
 def compatible(family: str, checkpoint: str) -> bool | None:
@@ -123,9 +131,14 @@ def narrow(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Na
     return replace(found, by_name=by_name.families)
 
 
-def conclude(narrowed: Narrowed, metadata: Mapping[str, str], civitai_base: str | None) -> Family:
-    """Shape evidence, refined by the metadata."""
-    return _concluded(narrowed, tuple(_metadata_clues(metadata, civitai_base)))
+def conclude(
+    narrowed: Narrowed, metadata: Mapping[str, str], civitai_base: str | None = None, noted: str = ""
+) -> Family:
+    """The rule: of what the tensors leave, what the user's notes say, else Civitai, else the header.
+
+    `civitai_base`: "Pony", from a sidecar; `noted`: "SD1", "SD2" or "SDXL", anything else says nothing.
+    """
+    return _concluded(narrowed, tuple(_stated_clues(metadata, civitai_base, noted)))
 
 
 @lru_cache(maxsize=512)  # thousands of files have one of a few bases
@@ -137,7 +150,7 @@ def _concluded(narrowed: Narrowed, stated: tuple[str, ...]) -> Family:
     def found(pattern: str) -> bool:
         return any(_compiled(pattern).match(clue) for kind in clue_kinds(pattern) for clue in clues.get(kind, ()))
 
-    result = _with_metadata((rule for rule in METADATA_RULES if found(rule[0])), narrowed)
+    result = _with_statements((rule for rule in STATED_RULES if found(rule[0])), narrowed)
     if not result.families or len(result.families) >= len(LABELS) - 2:  # "not SD 2" alone says nothing
         return Family(UNKNOWN, evidence=("neither its tensors nor its metadata tell",))
     family = next(name for name in LABELS if name in result.families)
@@ -153,18 +166,6 @@ def _concluded(narrowed: Narrowed, stated: tuple[str, ...]) -> Family:
     return Family(family, None, evidence, result.families)
 
 
-def chosen(version: str, family: Family) -> Family:
-    """What the user wrote into the notes ("SD1", "SDXL") is believed; `family`, the file's own, where that is nothing.
-    """
-    families = CHOICES.get(version)
-    if families is None:
-        return family
-    possible = tuple(name for name in family.possible if name in families)
-    if possible:  # then the choice only makes it surer
-        return replace(family, id=family.id if family.id in possible else possible[0], possible=possible)
-    return Family(families[0], evidence=("the notes say so",), possible=families)
-
-
 def _apply(rules: Iterable[Rule], start: Narrowed) -> Narrowed:
     left, evidence = start.families, start.evidence
     for _, families, why in rules:
@@ -174,17 +175,20 @@ def _apply(rules: Iterable[Rule], start: Narrowed) -> Narrowed:
     return Narrowed(left, evidence)
 
 
-def _with_metadata(rules: Iterable[Rule], narrowed: Narrowed) -> Narrowed:
-    """What the metadata say, as far as the tensors allow it: the first that names a family decides among the others."""
+def _with_statements(rules: Iterable[Rule], narrowed: Narrowed) -> Narrowed:
+    """What is stated, as far as the tensors allow it: the first that names a family decides among the others."""
     left, evidence = narrowed.families, narrowed.evidence
     is_named = False
     for pattern, families, why in rules:
+        kind = pattern.partition("=")[0]
         both = tuple(name for name in left or families if name in families)
-        is_name = len(families) == 1 and not pattern.startswith("name=")
+        is_name = kind == NOTES or (len(families) == 1 and kind != "name")
         if not both and is_name and not is_named:
             both = tuple(name for name in families if _has_its_blocks(name, narrowed))
         if not both:
-            evidence = (*evidence, f"{why}, but its tensors do not fit that")
+            by_tensors = narrowed.families and not set(narrowed.families) & set(families)
+            against = "its tensors do not fit that" if by_tensors else "what counts more says otherwise"
+            evidence = (*evidence, f"{why}, but {against}")
         elif both != left:
             left, evidence = both, (*evidence, why)
         is_named = is_named or (is_name and bool(both))
@@ -275,7 +279,9 @@ def _input_width(parts: Mapping[str, Shape]) -> int | None:
     return None
 
 
-def _metadata_clues(metadata: Mapping[str, str], civitai_base: str | None) -> Iterator[str]:
+def _stated_clues(metadata: Mapping[str, str], civitai_base: str | None, noted: str) -> Iterator[str]:
+    if noted in CHOICES:
+        yield f"{NOTES}={noted}"
     for clue, key, lower in METADATA_CLUES:
         if value := metadata.get(key):
             value = " ".join(value.split())

@@ -11,10 +11,11 @@
     base=sd_v1                          metadata: METADATA_CLUES
     says=qwenimage                      the same of base model and architecture, letters and digits only
     civitai=Pony                        from a sidecar
+    notes=SDXL                          what the user chose
 
 A rule is (pattern, families that remain possible, why), strongest evidence first. Shape rules look for their pattern
-anywhere in a clue, metadata rules at its beginning. A width means something only inside of the blocks of the model that
-has it, and it never outvotes metadata that name another family which has the same blocks.
+anywhere in a clue, rules of what is stated at its beginning. A width means something only inside of the blocks of the
+model that has it, and it never outvotes metadata that name another family which has the same blocks.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ XL = ("sdxl", "sdxl-refiner")
 AT = r"(?:attentions_\d+|middle_block_1|(?:in|out)put_blocks_\d+_1)_transformer_blocks_"
 TE = r"(?:lora_te1?|text_encoder|clip_h_transformer|clip_[lh])_(?:text_model_)?encoder_layers_"
 BIG = ("sd3", "flux", "chroma", "hidream")
+NOTES = "notes"
 CHOICES = {"SD1": ("sd1",), "SD2": ("sd2",), "SDXL": XL}  # what the WebUI's editor writes into the notes -> families
 # Families of transformers that have blocks of one name.
 JOINED = ("flux", "sd3", "flux2", "chroma", "hunyuan-video", "hunyuan", "qwen", "mochi", OTHER)
@@ -210,7 +212,8 @@ SHAPE_RULES: tuple[Rule, ...] = (
     (r"proj_in 2-D$", ("sd2", *XL), "proj_in is not a convolution"),
 )  # fmt: skip
 
-METADATA_RULES: tuple[Rule, ...] = (
+STATED_RULES: tuple[Rule, ...] = (
+    *((rf"{NOTES}={choice}$", families, "the notes say so") for choice, families in CHOICES.items()),
     (r"civitai=SD 1", ("sd1",), "Civitai says so"),
     (r"civitai=SD 2", ("sd2",), "Civitai says so"),
     (r"civitai=(?:SDXL|Pony$|Illustrious|NoobAI|Playground)", ("sdxl",), "Civitai says so"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from lib_lora.errors import CheckpointError
+from lib_lora.errors import CheckpointError, first_line
 from lib_lora.keys.names import REFINER, SD1, SD2, SDXL_1, SDXL_2, Encoder
 
 UNET = "model.diffusion_model."
@@ -90,7 +90,7 @@ def read_hints(checkpoint: Path) -> Hints:
         text = path.read_text("utf-8")
         content = {} if "<<" in text else yaml.safe_load(text)  # merged keys can grow without end
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{path.name}: not a readable .yaml file ({str(error).splitlines()[0]})") from error
+        raise CheckpointError(f"{path.name}: not a readable .yaml file ({first_line(error)})") from error
     unet = _at(content, "model", "params", "unet_config", "params") or _at(
         content, "model", "params", "network_config", "params"
     )

@@ -23,6 +23,7 @@ from lib_lora.errors import LoraError
 from lib_lora.formats.text import encodable
 from lib_lora.formats.write import writing
 from lib_lora.hosts.diffusers import Attached
+from lib_lora.library import Entry
 from lib_lora.session.session import Report
 
 MAX_SEED = 2**32 - 1
@@ -146,8 +147,7 @@ def lora_hashes(attached: Attached) -> dict[str, str]:
     """{name as typed: the WebUI's short hash} of the active adapters."""
     found = {}
     for report in attached.report.applied:
-        shorthash = attached.library.find(report.name).shorthash
-        if shorthash:
+        if isinstance(report.entry, Entry) and (shorthash := report.entry.shorthash):
             found[report.name.replace(":", "").replace(",", "")] = shorthash
     return found
 

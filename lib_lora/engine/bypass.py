@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from lib_lora.engine.books import Rows
 from lib_lora.engine.fold import fold, low_rank_product
-from lib_lora.engine.plan import Step
+from lib_lora.engine.plan import Term
+from lib_lora.engine.records import TermsByRow
 from lib_lora.errors import PatchError
 from lib_lora.model.slots import Slot, is_plain
 
@@ -43,14 +43,14 @@ class Hooked:
     """One parameter whose layer adds something."""
 
     slot: Slot
-    rows: Rows
+    rows: TermsByRow
     hook: Callable[..., Any]
     handle: Any = None  # of the hook; None before it is there
 
     @property
-    def planned(self) -> tuple[Step, ...]:
+    def planned(self) -> tuple[Term, ...]:
         """See Record."""
-        return tuple(step for steps in self.rows for step in steps)
+        return tuple(term for terms in self.rows for term in terms)
 
     def undo(self) -> None:
         """See Record."""
@@ -101,7 +101,7 @@ class Bypass:
     def __init__(self, hooked: MutableMapping[str, Hooked]) -> None:
         self._hooked = hooked
 
-    def show(self, key: str, rows: Rows, slot: Slot) -> None:
+    def show(self, key: str, rows: TermsByRow, slot: Slot) -> None:
         """Make the layer of `slot` (a bias that it lacks: the layer of the weight) add `rows` from now on.
 
         Of several rows, the first is for every first of as many pictures in a batch, and so on. Nothing of `key` is
@@ -109,13 +109,13 @@ class Bypass:
         """
         if not can_bypass(slot):
             raise PatchError(_why_not(key, rows, slot))
-        additions = [_addition(slot, steps) if steps else None for steps in rows]
+        additions = [_addition(slot, terms) if terms else None for terms in rows]
 
         add = Adding(tuple(additions))
         hooked = self._hooked[key] = Hooked(slot, rows, add)
         hooked.handle = slot.module.register_forward_hook(add, with_kwargs=True)
 
-    def is_shown(self, key: str, rows: Rows, slot: Slot) -> bool:
+    def is_shown(self, key: str, rows: TermsByRow, slot: Slot) -> bool:
         """True if the layer adds just that, and really."""
         known = self._hooked.get(key)
         return known is not None and known.slot == slot and known.rows == rows and known.handle is not None
@@ -129,7 +129,7 @@ def forget_compiled() -> None:
         torch.compiler.reset()
 
 
-def _why_not(key: str, rows: Rows, slot: Slot) -> str:
+def _why_not(key: str, rows: TermsByRow, slot: Slot) -> str:
     kind = type(slot.module).__name__
     if len(rows) > 1:
         return f"{key} cannot be another one for each picture of a batch, in a {kind}"
@@ -165,11 +165,11 @@ class LowRank:
 class Whole:
     """Deltas of any kind: the difference that they make to the weight, built when it is needed."""
 
-    def __init__(self, slot: Slot, steps: Sequence[Step]) -> None:
-        self.slot, self.steps = slot, steps
-        for step in steps:
-            if not step.delta.additive:
-                _numbers(slot, step.source)  # raises now what it would raise in the middle of a picture
+    def __init__(self, slot: Slot, terms: Sequence[Term]) -> None:
+        self.slot, self.terms = slot, terms
+        for term in terms:
+            if not term.delta.additive:
+                _numbers(slot, term.source)  # raises now what it would raise in the middle of a picture
 
     def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
@@ -177,25 +177,25 @@ class Whole:
         return _through(layer)(layer, x, difference.to(x.dtype) if x.is_floating_point() else difference)
 
     def _difference(self, device: torch.device) -> Tensor:
-        if all(step.delta.additive for step in self.steps):
+        if all(term.delta.additive for term in self.terms):
             nothing = torch.zeros(self.slot.shape, dtype=torch.float32, device=device)
-            fold(nothing, self.steps, nothing)
+            fold(nothing, self.terms, nothing)
             return nothing
-        base = _numbers(self.slot, self.steps[0].source).to(device)
+        base = _numbers(self.slot, self.terms[0].source).to(device)
         changed = torch.empty_like(base)
-        fold(base, self.steps, changed)
+        fold(base, self.terms, changed)
         return changed.sub_(base)
 
 
 class Vector:
     """What is added to a bias, the layer's own or none."""
 
-    def __init__(self, slot: Slot, steps: Sequence[Step]) -> None:
-        is_sum = slot.attribute != "bias" or all(step.delta.additive for step in steps)
-        nothing = torch.zeros(steps[0].target.shape, dtype=torch.float32, device=slot.device)
-        base = nothing if is_sum else _numbers(slot, steps[0].source)
+    def __init__(self, slot: Slot, terms: Sequence[Term]) -> None:
+        is_sum = slot.attribute != "bias" or all(term.delta.additive for term in terms)
+        nothing = torch.zeros(terms[0].target.shape, dtype=torch.float32, device=slot.device)
+        base = nothing if is_sum else _numbers(slot, terms[0].source)
         changed = torch.empty_like(base)
-        fold(base, steps, changed)
+        fold(base, terms, changed)
         self.vector = changed - base
 
     def __call__(self, layer: nn.Module, x: Tensor) -> Tensor:
@@ -208,20 +208,19 @@ class Vector:
         return self.vector
 
 
-def _addition(slot: Slot, steps: tuple[Step, ...]) -> LowRank | Whole | Vector:
-    is_bias = slot.attribute == "bias" or steps[0].target.beside is not None
-    return Vector(slot, steps) if is_bias else _of_weight(slot, steps)
+def _addition(slot: Slot, terms: tuple[Term, ...]) -> LowRank | Whole | Vector:
+    is_bias = slot.attribute == "bias" or terms[0].target.new_bias_of is not None
+    return Vector(slot, terms) if is_bias else _of_weight(slot, terms)
 
 
-def _of_weight(slot: Slot, steps: tuple[Step, ...]) -> LowRank | Whole:
+def _of_weight(slot: Slot, terms: tuple[Term, ...]) -> LowRank | Whole:
     layer = slot.module
     is_simple = isinstance(layer, nn.Linear) or getattr(layer, "groups", 0) == 1
-    if is_simple and all(step.target.is_whole and step.meant.low_rank() is not None for step in steps):
-        product = low_rank_product(steps, torch.empty(0, dtype=torch.float32, device=slot.device))
+    if is_simple and all(term.target.is_whole and term.meant.low_rank() is not None for term in terms):
+        product = low_rank_product(terms, torch.empty(0, dtype=torch.float32, device=slot.device))
         assert product is not None
-        own = product.down.clone()  # not the map of a file that may be replaced meanwhile
-        return LowRank(product.up * product.scale, own.reshape(-1, *slot.shape[1:]))
-    return Whole(slot, steps)
+        return LowRank(product.up * product.scale, product.down.reshape(-1, *slot.shape[1:]))
+    return Whole(slot, terms)
 
 
 def _through(layer: nn.Module) -> Through:
@@ -241,5 +240,5 @@ def _numbers(slot: Slot, source: str) -> Tensor:
         return parameter.dequantize().detach().float().reshape(slot.shape)
     except (RuntimeError, AttributeError, NotImplementedError) as error:
         kind = type(parameter).__name__
-        told = f"{source}: needs the numbers of the base weights, and those are quantised ({kind})"
-        raise PatchError(f"{told}; use an adapter that is plain LoRA, or a checkpoint that is not", source) from error
+        needs = f"{source}: needs the numbers of the base weights, and those are quantised ({kind})"
+        raise PatchError(f"{needs}; use an adapter that is plain LoRA, or a checkpoint that is not", source) from error

@@ -68,8 +68,8 @@ def _switch() -> None:
     mkldnn: Any = torch.backends.mkldnn
     if IS_NEW:
         for where in (matmul, mkldnn.matmul):
-            if (found := where.fp32_precision) not in (FULL, INHERITED):
-                _before.append(_back(where, found))
+            if (precision := where.fp32_precision) not in (FULL, INHERITED):
+                _before.append(_back(where, precision))
                 where.fp32_precision = FULL
         return
     if (precision := torch.get_float32_matmul_precision()) != "highest":
@@ -80,10 +80,10 @@ def _switch() -> None:
         matmul.allow_tf32 = False
 
 
-def _back(where: Any, found: str) -> Callable[[], None]:
+def _back(where: Any, precision: str) -> Callable[[], None]:
     def back() -> None:
         where.fp32_precision = INHERITED
-        if where.fp32_precision != found:  # its own, not that of all
-            where.fp32_precision = found
+        if where.fp32_precision != precision:  # its own, not that of all
+            where.fp32_precision = precision
 
     return back

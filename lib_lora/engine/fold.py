@@ -1,7 +1,7 @@
-"""fold(base, steps, out): one base weight and everything that is added to it, in one pass, rounded once.
+"""fold(base, terms, out): one base weight and everything that is added to it, in one pass, rounded once.
 
 Low-rank deltas of all adapters are concatenated along the rank into one matrix product that reads the base and writes
-the result. Deltas that depend on the weight (`additive` is False) see what the steps before them left.
+the result. Deltas that depend on the weight (`additive` is False) see what the terms before them left.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from lib_lora.algorithms.base import Product, like, write_product
-from lib_lora.engine.plan import Step
-from lib_lora.errors import PatchError, is_out_of_memory
+from lib_lora.engine.plan import Term
+from lib_lora.errors import PatchError, first_line, is_out_of_memory
 from lib_lora.model.targets import Target
 
 
-def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
-    """Write `base` with `steps` applied into `out`: same shape, dtype and device; other memory, or `base` itself.
+def fold(base: Tensor, terms: Sequence[Term], out: Tensor) -> None:
+    """Write `base` with `terms` applied into `out`: same shape, dtype and device; other memory, or `base` itself.
 
     Computed in float32, or in float64 if the weight is; cast once at the end. Raises PatchError if an adapter's
     arithmetic fails.
     """
     is_wide = out.dtype in (torch.float32, torch.float64)
-    runs = list(_runs(steps))
+    runs = list(_runs(terms))
     if not is_wide and (product := _only_product(runs, out)) is not None:
         write_product(base, product, out)
         return
@@ -50,18 +50,18 @@ def fold(base: Tensor, steps: Sequence[Step], out: Tensor) -> None:
         view = target.view(wide)
         if product is not None:
             _add_product(product, view)
-        for step in run:
-            if step.meant.low_rank() is None:
-                with _blame(step):
-                    step.meant.add_to(view, step.multiplier)
+        for term in run:
+            if term.meant.low_rank() is None:
+                with _blame(term):
+                    term.meant.add_to(view, term.multiplier)
     if not is_wide:
         out.copy_(wide)
 
 
-def _only_product(runs: Sequence[tuple[Target, list[Step]]], out: Tensor) -> Product | None:
+def _only_product(runs: Sequence[tuple[Target, list[Term]]], out: Tensor) -> Product | None:
     """All that is to be added to `out`, in float32, if that is one product for the whole of it."""
     (target, run), *others = runs
-    is_one = not others and target.is_whole and all(step.meant.low_rank() is not None for step in run)
+    is_one = not others and target.is_whole and all(term.meant.low_rank() is not None for term in run)
     return low_rank_product(run, out.new_empty(0, dtype=torch.float32)) if is_one and out.is_contiguous() else None
 
 
@@ -73,37 +73,38 @@ def _add_product(product: Product, view: Tensor) -> None:
 
 
 @contextlib.contextmanager
-def _blame(step: Step) -> Iterator[None]:
+def _blame(term: Term) -> Iterator[None]:
     try:
         yield
     except Exception as error:
         if is_out_of_memory(error):
             raise  # nobody's fault
-        where = f"{step.delta.algorithm} failed on {step.target.key}"
-        raise PatchError(f"{step.source}: {where} ({str(error).splitlines()[0]})", step.source) from error
+        where = f"{term.delta.algorithm} failed on {term.target.key}"
+        raise PatchError(f"{term.source}: {where} ({first_line(error)})", term.source) from error
 
 
-def _runs(steps: Sequence[Step]) -> Iterator[tuple[Target, list[Step]]]:
-    """Steps of one target in a row: as many additive ones as possible, or one that is not."""
-    by_target: dict[Target, list[list[Step]]] = {}
-    for step in steps:
-        runs = by_target.setdefault(step.target, [])
-        if runs and step.delta.additive and runs[-1][0].delta.additive:
-            runs[-1].append(step)
+def _runs(terms: Sequence[Term]) -> Iterator[tuple[Target, list[Term]]]:
+    """Terms of one target in a row: as many additive ones as possible, or one that is not."""
+    by_target: dict[Target, list[list[Term]]] = {}
+    for term in terms:
+        runs = by_target.setdefault(term.target, [])
+        if runs and term.delta.additive and runs[-1][0].delta.additive:
+            runs[-1].append(term)
         else:
-            runs.append([step])
+            runs.append([term])
     return ((target, run) for target, runs in by_target.items() for run in runs)
 
 
-def low_rank_product(run: Sequence[Step], weight: Tensor) -> Product | None:
+def low_rank_product(run: Sequence[Term], weight: Tensor) -> Product | None:
     """All low-rank deltas of a run as one product, whose rank is the sum of theirs; None if there is none.
 
     In the dtype and on the device of `weight`. Its factors may be the adapter's own tensors: they are not written to.
     """
-    found = [(product, step.multiplier) for step in run if (product := step.meant.low_rank()) is not None]
-    if not found:
+    scaled = [(product, term.multiplier) for term in run if (product := term.meant.low_rank()) is not None]
+    if not scaled:
         return None
-    products, scales = [product for product, _ in found], [product.scale * multiplier for product, multiplier in found]
+    products = [product for product, _ in scaled]
+    scales = [product.scale * multiplier for product, multiplier in scaled]
     if len(products) == 1:
         return Product(like(products[0].up, weight), like(products[0].down, weight), scales[0])
     # Joined as they are stored, which takes fewer calls.

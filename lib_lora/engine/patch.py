@@ -17,14 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from lib_lora.engine.books import Made, NotUndoneError, Parts, Patched, Record, Records, Rows, books_of, sample, unwatch
+from lib_lora.engine.books import NotUndoneError, books_of, unwatch
 from lib_lora.engine.bypass import Bypass, Hooked, can_bypass, forget_compiled
 from lib_lora.engine.exact import exact_arithmetic
 from lib_lora.engine.fold import fold
-from lib_lora.engine.fresh import Fresh
 from lib_lora.engine.originals import Borrowed, CheckpointFile, Kept, Original, Outbox, Reread, is_shared
-from lib_lora.engine.plan import Plan, Step
-from lib_lora.errors import PatchError, is_out_of_memory
+from lib_lora.engine.plan import Plan, Term
+from lib_lora.engine.records import NewBias, Patched, Record, TermsByRow, sample
+from lib_lora.engine.roots import Records, Roots
+from lib_lora.errors import PatchError, first_line, is_out_of_memory
 from lib_lora.model.slots import Slot
 
 Keep = Literal["auto", "device", "cpu", "checkpoint"]
@@ -35,6 +36,9 @@ log = logging.getLogger("lib_lora")
 
 class Patcher:
     """What one model carries. `apply` is idempotent and does only what changed.
+
+    Of its own it has settings only. What a model carries stands in the books of its root modules, and each record knows
+    its way back: hosts that share a root module may have other settings, and what was said last is what it carries.
 
     `keep` says where originals are while their weights are patched: `device` (where they were: restored at once, for
     twice the memory of the touched weights), `cpu` (in main memory), `checkpoint` (nowhere: read again from the file
@@ -48,40 +52,48 @@ class Patcher:
         self.keep: Keep = keep
         self.find_checkpoint = find_checkpoint
         self.bypass_all = False
-        self._parts = Parts()
-        self._patched = Records(self._parts, Patched)
-        self._made = Records(self._parts, Made)
-        self._hooked = Records(self._parts, Hooked)
+        self._roots = Roots()
+        self._patched = Records(self._roots, Patched)
+        self._new_biases = Records(self._roots, NewBias)
+        self._hooked = Records(self._roots, Hooked)
         self._bypass = Bypass(self._hooked)
         self._outbox = Outbox()
-        self._fresh = Fresh()
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     @property
     def patched(self) -> frozenset[str]:
         """The parameters that are not their base weight."""
-        return frozenset(self._patched) | frozenset(self._made)
+        return frozenset(self._patched) | frozenset(self._new_biases)
 
     @property
     def bypassed(self) -> frozenset[str]:
         """The parameters that are their base weight, and whose layers add something to their outputs."""
         return frozenset(self._hooked)
 
-    def planned(self) -> dict[str, tuple[Step, ...]]:
-        """The steps of every patched or bypassed parameter, whichever host put them there."""
+    def planned(self) -> dict[str, tuple[Term, ...]]:
+        """The terms of every patched or bypassed parameter, whichever host put them there."""
         return {key: record.planned for key, record in self._all()}
 
     def held(self) -> contextlib.AbstractContextManager[None]:
-        """Nobody else changes what these parts carry meanwhile; needed for more than one call in a row."""
-        return self._parts.held()
+        """Nobody else changes what these root modules carry meanwhile; needed for more than one call in a row."""
+        return self._roots.held()
 
     def own(self, slots: Mapping[str, Slot]) -> dict[str, Slot]:
-        """`slots` of the model as it is now, without the biases that were made for an adapter. They are its parts."""
-        self._parts.see(slots.values())
-        made = {record.slot for record in self._made.values()}
-        return {key: slot for key, slot in slots.items() if slot not in made} if made else dict(slots)
+        """`slots` of the model as it is now, without the biases that were made for an adapter; it has their roots."""
+        self._roots.see(slots.values())
+        new = self._modules_with_new_bias()
+        return {key: slot for key, slot in slots.items() if slot.attribute != "bias" or slot.module not in new}
 
-    def apply(self, plan: Plan, slots: Mapping[str, Slot], *, rows: Mapping[str, Rows] | None = None) -> None:
+    def without_bias(self, slots: Mapping[str, Slot]) -> frozenset[str]:
+        """The weights among `slots` whose modules have no bias of their own, whoever has given them one meanwhile."""
+        new = self._modules_with_new_bias()
+        return frozenset(key for key, slot in slots.items()
+                         if slot.lacks_bias or (slot.attribute == "weight" and slot.module in new))  # fmt: skip
+
+    def _modules_with_new_bias(self) -> set[nn.Module]:
+        return {record.slot.module for record in self._new_biases.values()}
+
+    def apply(self, plan: Plan, slots: Mapping[str, Slot], *, rows: Mapping[str, TermsByRow] | None = None) -> None:
         """Make every parameter what `plan` says, starting from its base weight.
 
         `rows`: parameters that `plan` does not name, and that shall be another one for each picture of a batch. Raises
@@ -89,14 +101,15 @@ class Patcher:
         """
         rows = rows or {}
         with self.held():
+            self._roots.speak()
             hooked = self._hooks()
             try:
                 with exact_arithmetic():
-                    self._undo([key for key, _ in self._all() if key not in plan.steps and key not in rows])
-                    self._fresh.release()
+                    self._undo([key for key, _ in self._all() if key not in plan.terms and key not in rows])
+                    self._roots.release_memory()
                     for key, of_key in rows.items():
-                        first = next(steps[0] for steps in of_key if steps)
-                        self._show_beside(key, of_key, _beside(slots, key, first))
+                        first = next(terms[0] for terms in of_key if terms)
+                        self._add_to_output(key, of_key, _slot_of(slots, key, first))
                     self._merge(self._bypass_others(plan, slots), slots)
                 if hooked != self._hooks():
                     forget_compiled()
@@ -104,7 +117,7 @@ class Patcher:
                 self._take_back(error)
                 if not isinstance(error, NotUndoneError):
                     raise
-                if plan.steps or rows:  # else all is as it should be, at the second try
+                if plan.terms or rows:  # else all is as it should be, at the second try
                     raise PatchError(f"{_reason(error)}; the picture is made without any adapter") from error
 
     def _take_back(self, error: BaseException) -> None:
@@ -126,32 +139,33 @@ class Patcher:
         some, with all others in place.
         """
         with self.held():
+            self._roots.speak()
             hooked = self._hooks()
             try:
                 with exact_arithmetic():
                     self._undo([key for key, _ in self._all()])
             finally:
-                self._fresh.release()
+                self._roots.release_memory()
                 if hooked != self._hooks():
                     forget_compiled()
 
     def release(self) -> None:
         """Put every base weight back and leave the model: no hook stays. Raises PatchError as `restore` does."""
         self.restore()
-        for part in self._parts.all():
-            for module in part.modules():
+        for root in self._roots.all():
+            for module in root.modules():
                 unwatch(module)
 
     def _all(self) -> list[tuple[str, Record]]:
-        return [pair for books in self._parts.books() for pair in books.records.items()]
+        return [pair for books in self._roots.books() for pair in books.records.items()]
 
     def _hooks(self) -> set[int]:
         return {id(record.hook) for record in self._hooked.values()}
 
     def _undo(self, keys: list[str]) -> None:
-        """Undo these wherever they are. Raises like Books.undo, with all parts done."""
+        """Undo these wherever they are. Raises like Books.undo, with all of them done."""
         failed: BaseException | None = None
-        for books in self._parts.books():
+        for books in self._roots.books():
             try:
                 books.undo(key for key in keys if key in books.records)
             except BaseException as error:
@@ -160,35 +174,35 @@ class Patcher:
         if failed is not None:
             raise failed
 
-    def _bypass_others(self, plan: Plan, slots: Mapping[str, Slot]) -> dict[str, tuple[Step, ...]]:
+    def _bypass_others(self, plan: Plan, slots: Mapping[str, Slot]) -> dict[str, tuple[Term, ...]]:
         """Bypass what cannot or shall not be merged; returns the rest."""
         merged = {}
-        for key, steps in plan.steps.items():
-            slot = _beside(slots, key, steps[0])
+        for key, terms in plan.terms.items():
+            slot = _slot_of(slots, key, terms[0])
             is_bypassed = can_bypass(slot) and (self.bypass_all or not slot.can_hold_sums)
             # What cannot be bypassed, such as OpenCLIP's projections in fp8, is rounded once.
             if slot.may_be_written and not is_bypassed:
                 if key in self._hooked:
                     self._undo([key])
-                merged[key] = steps
+                merged[key] = terms
             else:
-                self._show_beside(key, (steps,), slot)
+                self._add_to_output(key, (terms,), slot)
         return merged
 
-    def _show_beside(self, key: str, rows: Rows, slot: Slot) -> None:
+    def _add_to_output(self, key: str, rows: TermsByRow, slot: Slot) -> None:
         if not self._bypass.is_shown(key, rows, slot):
             self._undo([key])
             self._bypass.show(key, rows, slot)
 
-    def _merge(self, merged: Mapping[str, tuple[Step, ...]], slots: Mapping[str, Slot]) -> None:
+    def _merge(self, merged: Mapping[str, tuple[Term, ...]], slots: Mapping[str, Slot]) -> None:
         new = [key for key in merged if key in slots and key not in self._patched]
         keep, checkpoint = self._policy([slots[key] for key in new]) if new else ("device", None)
         tied = _tied(slots.values(), self._patched.values()) if new else frozenset()
-        for key, steps in merged.items():
-            if steps[0].target.beside is not None:
-                self._make_bias(key, steps, slots[steps[0].target.beside])
+        for key, terms in merged.items():
+            if terms[0].target.new_bias_of is not None:
+                self._make_bias(key, terms, slots[terms[0].target.new_bias_of])
             else:
-                self._patch(key, steps, slots[key], keep, checkpoint, tied)
+                self._patch(key, terms, slots[key], keep, checkpoint, tied)
 
     def _policy(self, fresh: list[Slot]) -> tuple[Keep, CheckpointFile | None]:
         """Where the originals of these weights go, and the file if that is where they are."""
@@ -203,14 +217,14 @@ class Patcher:
         policy: Keep = "checkpoint" if checkpoint else "cpu" if device.type == "cuda" else "device"
         where = {"checkpoint": f"are read again from {checkpoint}", "cpu": "wait in main memory"}.get(policy)
         if where:
-            self._tell(f"little memory is left on {device} ({free / 2**30:.1f} GB): the untouched weights {where}")
+            self._log_once(f"little memory is left on {device} ({free / 2**30:.1f} GB): the untouched weights {where}")
         return policy, checkpoint
 
     def _checkpoint(self) -> CheckpointFile | None:
         try:
             return self.find_checkpoint()
         except OSError as error:
-            self._tell(f"the file of the model cannot be opened (it was: {error})")
+            self._log_once(f"the file of the model cannot be opened (it was: {error})")
             return None
 
     def _original(self, key: str, current: Tensor, keep: Keep, checkpoint: CheckpointFile | None) -> Original:
@@ -220,21 +234,21 @@ class Patcher:
             if reread is not None:
                 return reread
             why = f"{checkpoint} has other weights" if checkpoint else "the file of the model is not known"
-            self._tell(f"{why}: untouched weights are kept in memory ({key} first)")
+            self._log_once(f"{why}: untouched weights are kept in memory ({key} first)")
             keep = "cpu" if current.is_cuda and (_free_memory(current.device) or 0) < ROOM else "device"
         return self._outbox.copy(current) if keep == "cpu" else Kept(current)
 
-    def _tell(self, sentence: str) -> None:
+    def _log_once(self, sentence: str) -> None:
         kind = sentence.partition("(")[0]
-        if kind not in self._told:
-            self._told.add(kind)
+        if kind not in self._logged:
+            self._logged.add(kind)
             log.warning("Lora: %s", sentence)
 
     def _patch(
-        self, key: str, steps: tuple[Step, ...], slot: Slot, keep: Keep, checkpoint: CheckpointFile | None,
+        self, key: str, terms: tuple[Term, ...], slot: Slot, keep: Keep, checkpoint: CheckpointFile | None,
         tied: frozenset[int],
     ) -> None:  # fmt: skip
-        current = slot.parameter.data
+        current, books = slot.parameter.data, books_of(slot.root_module)
         known = self._patched.get(key)
         if known is not None and not (known.slot == slot and known.is_here(current)):
             self._undo([key])  # another layer has its name now, or somebody has put another weight there
@@ -245,18 +259,18 @@ class Patcher:
                         else self._original(key, current, keep, checkpoint))  # fmt: skip
             known = Patched(slot, original, None, StorageWeakRef(current.untyped_storage()), sample(current))
             is_written_over = isinstance(original, Reread) and not is_shared(slot.parameter)
-            base, out = current, current if is_written_over else self._fresh.like(current)
+            base, out = current, current if is_written_over else books.memory.like(current)
         else:
-            is_right = known.steps == steps and known.is_exact(current)
+            is_right = known.terms == terms and known.is_exact(current)
             known.memory = StorageWeakRef(current.untyped_storage())  # the host may have moved it
             if is_right:
                 return
-            known.steps = None
+            known.terms = None
             base, out = known.original.base(current), current
         # Entered before anything is written: from here on it can be undone.
         self._patched[key] = known
-        books_of(slot.part).watch(key, slot.module)
-        fold(slot.base(base), steps, out)
+        books.watch(key, slot.module)
+        fold(slot.base(base), terms, out)
         written = sample(out)
         if out is not current:
             known.memory, known.sample = StorageWeakRef(out.untyped_storage()), written
@@ -264,31 +278,31 @@ class Patcher:
                 slot.module._parameters[slot.attribute] = nn.Parameter(out, requires_grad=False)
             else:
                 slot.parameter.data = out
-        known.steps, known.sample = steps, written
+        known.terms, known.sample = terms, written
 
-    def _make_bias(self, key: str, steps: tuple[Step, ...], weight: Slot) -> None:
+    def _make_bias(self, key: str, terms: tuple[Term, ...], weight: Slot) -> None:
         """Give the module of `weight` a bias, which starts from zero."""
         module, current = weight.module, weight.parameter
         slot = Slot(module, "bias", root=weight.root)
-        known = self._made.get(key)
+        known = self._new_biases.get(key)
         if known is not None and known.slot == slot and module.bias is not None:
-            if known.steps == steps and known.like == current.dtype:
+            if known.terms == terms and known.like == current.dtype:
                 return
         elif known is not None:
             self._undo([key])
-        base = torch.zeros(steps[0].target.shape, dtype=current.dtype, device=current.device)
+        base = torch.zeros(terms[0].target.shape, dtype=current.dtype, device=current.device)
         out = torch.empty_like(base)
-        fold(base, steps, out)
+        fold(base, terms, out)
         bias = nn.Parameter(out, requires_grad=False)
-        made = self._made[key] = Made(slot, None, current.dtype, bias)
-        books_of(slot.part).watch(key, module)
+        record = self._new_biases[key] = NewBias(slot, None, current.dtype, bias)
+        books_of(slot.root_module).watch(key, module)
         module.bias = bias
-        made.steps = steps
+        record.terms = terms
 
 
-def _beside(slots: Mapping[str, Slot], key: str, step: Step) -> Slot:
+def _slot_of(slots: Mapping[str, Slot], key: str, term: Term) -> Slot:
     """Of `key`; of the weight if that is a bias which the model does not have."""
-    return slots[step.target.beside or key]
+    return slots[term.target.new_bias_of or key]
 
 
 def _tied(slots: Iterable[Slot], patched: Iterable[Patched]) -> frozenset[int]:
@@ -317,4 +331,4 @@ def _explain(error: Exception) -> str:
 
 def _reason(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error, NotUndoneError) and error.__cause__ else error
-    return (str(cause).splitlines() or [type(cause).__name__])[0]
+    return first_line(cause)

@@ -21,8 +21,8 @@ from lib_lora.hosts.embeddings import PromptWords
 from lib_lora.library import Library
 from lib_lora.model.slots import Slot, slots_of
 from lib_lora.model.targets import TargetIndex, index_diffusers
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Report, Session
+from lib_lora.session.torch_host import TorchHost
 
 OTHER_PROMPTS = {  # of a call of the pipeline, and what a sentence calls them
     "prompt_2": "prompt_2", "prompt_3": "prompt_3", "negative_prompt": "the negative prompt",
@@ -43,7 +43,7 @@ class DiffusersHost(TorchHost):
 
     def targets(self) -> TargetIndex:
         """See Host."""
-        if not self.words.shown or self._own_slots() != self._slots:
+        if not self.words.shown or self._bound is None or self._own_slots() != self._bound.slots:
             self.words.remove()  # the index shall not see a longer matrix, of this pipeline or of one that shares it
         return super().targets()
 
@@ -64,7 +64,7 @@ class DiffusersHost(TorchHost):
         """`apply` on the matrices as the pipeline knows them, then the longer ones of the adapters' words."""
         same = self.words.shown.keys() == embeddings.keys() and all(
             self.words.shown[word] is parts for word, parts in embeddings.items())  # fmt: skip
-        keys = {*self.patcher.patched, *(key for plan in plans for key in plan.steps)}
+        keys = {*self.patcher.patched, *(key for plan in plans for key in plan.terms)}
         if same and not any("token_embedding" in key for key in keys):
             apply()
             return
@@ -82,16 +82,16 @@ class DiffusersHost(TorchHost):
             raise
 
     def _slots_of_pipe(self) -> Mapping[str, Slot]:
-        return {key: slot for name, part in self._parts() for key, slot in slots_of(part, f"{name}.").items()}
+        return {key: slot for name, part in self._components() for key, slot in slots_of(part, f"{name}.").items()}
 
-    def _parts(self) -> list[tuple[str, nn.Module]]:
+    def _components(self) -> list[tuple[str, nn.Module]]:
         parts = [(name, getattr(self.pipe, name, None)) for name in COMPONENTS]
         return [(name, part) for name, part in parts if isinstance(part, nn.Module)]
 
     def _find_checkpoint(self) -> CheckpointFile | None:
         """The files in the folders that `from_pretrained` read."""
         places: dict[str, list[tuple[Path, str]]] = {}
-        for name, part in self._parts():
+        for name, part in self._components():
             folder = getattr(part.config, "_name_or_path", "") or getattr(part, "name_or_path", "")
             files = sorted(Path(folder).glob("*.safetensors")) if folder else []
             for key in slots_of(part):
@@ -174,21 +174,21 @@ def _without_tags(
     pipe: Any, args: Sequence[Any], options: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any], list[str]]:
     """What `pipe` is called with besides its prompt, without the tags in it, and a sentence for each of those."""
-    told: list[str] = []
+    sentences: list[str] = []
 
     def cut(name: str, value: Any) -> Any:
         if name not in OTHER_PROMPTS or not isinstance(value, str | list | tuple):
             return value
         if not isinstance(value, str):
             return [cut(name, each) for each in value]
-        text, sentences = cut_out(value, OTHER_PROMPTS[name])
-        told.extend(sentences)
-        return " ".join(text.split()) if sentences else value
+        text, left_out = cut_out(value, OTHER_PROMPTS[name])
+        sentences.extend(left_out)
+        return " ".join(text.split()) if left_out else value
 
     names = list(inspect.signature(pipe.__call__).parameters)[1:]  # without the prompt
     positional = [cut(name, value) for name, value in zip(names, args, strict=False)]
     named = {name: cut(name, value) for name, value in options.items()}
-    return [*positional, *args[len(names) :]], named, list(dict.fromkeys(told))
+    return [*positional, *args[len(names) :]], named, list(dict.fromkeys(sentences))
 
 
 def _index(shapes: Mapping[str, tuple[int, ...]]) -> TargetIndex:

@@ -136,8 +136,8 @@ def _by_encoder(parts: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[
         "text_encoder": ("clip_l", "text"),
         "text_encoder_2": ("clip_g",) if len(widths) > 1 else ("clip_g", "text"),
     }
-    found = {encoder: next((parts[name] for name in names[encoder] if name in parts), None) for encoder in widths}
-    vectors = {encoder: tensor for encoder, tensor in found.items() if tensor is not None}
+    by_encoder = {encoder: next((parts[name] for name in names[encoder] if name in parts), None) for encoder in widths}
+    vectors = {encoder: tensor for encoder, tensor in by_encoder.items() if tensor is not None}
     fits = vectors.keys() == widths.keys() and all(vectors[name].shape[1] == width for name, width in widths.items())
     return vectors if fits and len({tensor.shape[0] for tensor in vectors.values()}) == 1 else None
 

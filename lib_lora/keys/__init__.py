@@ -2,7 +2,14 @@
 
 Kohya keys replace "." by "_" and the modules' own names contain "_", so a key cannot be split back. Instead the model's
 modules are enumerated, `spellings` writes down every spelling of each, and reading a file is one dictionary look-up a
-module. Adding a spelling = one function in the file of its tool + one line in `SPELLINGS`.
+module. Adding a spelling = one function in the file of its tool + one line in `SPELLINGS`:
+
+>>> def spell(module: ModuleName) -> Iterator[str]:
+...     if module.encoder is None:
+...         yield f"my_unet/{module.native}"
+
+>>> list(spell(ModuleName("conv_in", "input_blocks.0.0")))
+['my_unet/input_blocks.0.0']
 """
 
 from __future__ import annotations

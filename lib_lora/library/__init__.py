@@ -10,7 +10,7 @@ keeper     what is asked of single entries       marks      all favourites and t
 hashing    all hashes, in the background         duplicates what is there twice
 readable   headers as they are shown and sent    ahead      headers, read before their turn
 rescue     what is saved of a damaged index      place      where the index of a user's own folders is
-pickled    names and shapes of .pt files, without torch and without running them
+sidecars   all that stands beside a file         pickled    names and shapes of .pt files, without torch
 """
 
 from __future__ import annotations

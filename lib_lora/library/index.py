@@ -20,7 +20,7 @@ from lib_lora.library.database import Database
 from lib_lora.library.duplicates import is_same_content
 from lib_lora.library.entry import Entry
 from lib_lora.library.keeper import Keeper, is_current
-from lib_lora.library.lookup import Lookup
+from lib_lora.library.lookup import Lookup, Meaning
 from lib_lora.library.mark import Change, clean_tags
 from lib_lora.library.scan import Progress, RefreshResult, Scanner
 
@@ -76,46 +76,22 @@ class Library:
 
         Scans again if the file has changed or vanished, or if nothing fits and there may be something new.
         Raises NotFoundError with the nearest names (not without `with_help`). Of several files of one name it is the
-        first: see `ambiguity`.
+        first: see `look_up`.
         """
-        asked = time.monotonic()
-        state = self._state()
-        fits = state.fits(name, self.known_hashes)
-        if (not is_current(fits[0])) if fits else self._may_be_new(asked):
-            state = self._newer(asked)
-            fits = state.fits(name, self.known_hashes)
-        if fits:
-            return fits[0]
-        if rivals := state.rivals(name):
-            raise AmbiguousNameError(name, [state.path_of(entry) for entry in rivals])
-        raise NotFoundError(name, state.nearest(name) if with_help else ())
+        return self._fitting(name, with_help)[1][0]
 
-    def ambiguity(self, name: str) -> str | None:
-        """A sentence if `find` had to choose between different files: which it took, and how to name each of them.
+    def look_up(self, name: str, *, with_help: bool = True) -> Meaning:
+        """`find`, with what else the name could mean: one answer from one state of the folders.
 
         Files with the same content are no choice. Looks at some kilobytes of files of equal size.
         """
-        state = self._state()
-        fits = state.fits(name, self.known_hashes)
-        alike = state.alike(name, fits)
-        others = [each for each in alike if not is_same_content(fits[0], each, self.known_hashes)]
-        if not others:
-            return None
-        named = [f"<lora:{state.path_of(each)}:1>" for each in (fits[0], *others[:MOST_NAMED])]
-        more = f" (and {len(others) - MOST_NAMED} more)" if len(others) > MOST_NAMED else ""
-        taken = f"{fits[0].name}{fits[0].extension}"
-        found = f"{name}: {len(others) + 1} different files have this name, and {taken} was taken"
-        return f"{found}; write {' or '.join(named)}{more} to choose"
+        state, fits = self._fitting(name, with_help)
+        return Meaning(fits[0], tuple(fits[1:]), self._ambiguity(name, state, fits))
 
     def means(self, name: str, entry: Entry) -> bool:
         """Whether `find` takes `entry` for this name, as far as is known without looking at the disk."""
         fits = self._state().fits(name, self.known_hashes)
         return bool(fits) and fits[0].id == entry.id
-
-    def ambiguous(self, name: str) -> list[Entry]:
-        """All entries that fit `name` equally well if there are several, the one that `find` takes first; else none."""
-        fits = self.meanings(name)
-        return fits if len(fits) > 1 else []
 
     def meanings(self, name: str) -> list[Entry]:
         """All entries that fit `name` equally well, as far as is known without looking at the disk."""
@@ -125,6 +101,31 @@ class Library:
     def problems(self) -> tuple[str, ...]:
         """Sentences about the index: that it was damaged, or cannot be used. `refresh` tells them too."""
         return self._database.problems
+
+    def _fitting(self, name: str, with_help: bool) -> tuple[Lookup, list[Entry]]:
+        """`(a state of the library, the entries that `name` means there, the best first)`. Raises NotFoundError."""
+        asked = time.monotonic()
+        state = self._state()
+        fits = state.fits(name, self.known_hashes)
+        if (not is_current(fits[0])) if fits else self._may_be_new(asked):
+            state = self._newer(asked)
+            fits = state.fits(name, self.known_hashes)
+        if fits:
+            return state, fits
+        if rivals := state.rivals(name):
+            raise AmbiguousNameError(name, [state.path_of(entry) for entry in rivals])
+        raise NotFoundError(name, state.nearest(name) if with_help else ())
+
+    def _ambiguity(self, name: str, state: Lookup, fits: Sequence[Entry]) -> str | None:
+        alike = state.alike(name, fits)
+        others = [each for each in alike if not is_same_content(fits[0], each, self.known_hashes)]
+        if not others:
+            return None
+        named = [f"<lora:{state.path_of(each)}:1>" for each in (fits[0], *others[:MOST_NAMED])]
+        more = f" (and {len(others) - MOST_NAMED} more)" if len(others) > MOST_NAMED else ""
+        taken = f"{fits[0].name}{fits[0].extension}"
+        found = f"{name}: {len(others) + 1} different files have this name, and {taken} was taken"
+        return f"{found}; write {' or '.join(named)}{more} to choose"
 
     # scanning
 

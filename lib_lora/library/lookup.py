@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +32,15 @@ KINDS: tuple[Callable[[Entry], str], ...] = (  # how a file can be named, the su
 PLAIN = KINDS[1:4]
 MOST = 200  # letters of a name that are compared
 CANDIDATES = 20  # names that are compared letter by letter
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a typed name means."""
+
+    entry: Entry
+    others: tuple[Entry, ...] = ()  # that fit the name equally well
+    ambiguity: str | None = None  # a sentence if those differ: which was taken, and how to name each of them
 
 
 class Lookup:

@@ -29,10 +29,11 @@ from lib_lora.formats.text import encodable, printable
 from lib_lora.grammar.trigger_words import spoken
 from lib_lora.library.entry import Details, Entry, Store
 from lib_lora.library.files import Found
-from lib_lora.library.helpers import Helpers, preview, read_helpers
+from lib_lora.library.helpers import Helpers, preview
 from lib_lora.library.pickled import read_shapes
 from lib_lora.library.readable import readable
-from lib_lora.library.sidecar import Notes, SidecarError, read_notes
+from lib_lora.library.sidecar import Notes
+from lib_lora.library.sidecars import read_sidecars
 
 HEADED = ".safetensors"
 NO_FAMILY = families.Family("unknown")
@@ -107,13 +108,8 @@ def _encodable(texts: Texts) -> Texts:
 
 def _read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
     beside = frozenset(name for name, _ in found.beside)
-    notes, unread = Notes(), []
-    try:
-        notes = read_notes(found.path) if f"{found.path.stem}.json" in beside else notes
-    except SidecarError as error:
-        unread.append(str(error))
-    helpers = read_helpers(found.path, beside, notes.everything)
-    warnings = [*found.strange, *helpers.problems, *unread]
+    sidecars = read_sidecars(found.path, beside)
+    notes, helpers, warnings = sidecars.notes, sidecars.helpers, [*found.strange, *sidecars.problems]
     metadata: Mapping[str, str] = {}
     metadata_json, content, narrowed, broken, is_lasting = "{}", Survey(), families.Narrowed((), ()), "", True
     try:
@@ -126,9 +122,7 @@ def _read_texts(found: Found, raw: RawHeader | None, learnt: Learnt) -> Texts:
     except Exception as error:  # see `read_texts`; its notes and its preview are shown all the same
         broken = _not_understood(found, error)
     facts = read_facts(metadata, found.path.stem)
-    family = families.conclude(narrowed, metadata, helpers.base_model or None)
-    family = families.chosen(notes.sd_version, family)
-    entry = _entry(found, beside, facts, helpers, notes, content, family)
+    entry = _entry(found, beside, facts, helpers, notes, content, sidecars.family(narrowed, metadata))
     entry["stated_hashes"] = (*stated_hashes(metadata), *helpers.hashes)
     entry |= {"warnings": warnings, "broken": broken or None}
     details = _details(facts, helpers, notes, content)

@@ -14,7 +14,7 @@ from lib_lora.library import rescue
 from lib_lora.library.reading import Texts
 from lib_lora.library.rescue import FAULTS, MarkRow
 
-VERSION = 5  # of the texts in `files` and `texts`: another one means reading the files again
+VERSION = 6  # of the texts in `files` and `texts`: another one means reading the files again
 TIMEOUT = 10  # seconds that another program may hold the index
 TABLES = """
 CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL,

@@ -24,7 +24,7 @@ class Slot:
     copy: Tensor | None = field(default=None, compare=False, repr=False)  # whose data take its place in each call
 
     @property
-    def part(self) -> nn.Module:
+    def root_module(self) -> nn.Module:
         """The UNet or text encoder that it belongs to; a module that stands alone is its own."""
         return self.module if self.root is None else self.root
 

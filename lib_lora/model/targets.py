@@ -41,7 +41,7 @@ class Target:
     piece: tuple[int, int, int] | None = (
         None  # begin, end, total: rows of the delta, where the module is several parameters
     )
-    beside: str | None = (
+    new_bias_of: str | None = (
         None  # the weight's key, where this is a bias that the model does not have: it is made, and unmade
     )
 
@@ -107,17 +107,17 @@ class TargetIndex:
 
     def with_new_biases(self, weights: Collection[str]) -> TargetIndex:
         """The same, with a bias as target for each of `weights` (their keys) that has none; its host can make one."""
-        made: dict[int, Mapping[str, Target]] = {}
+        completed: dict[int, Mapping[str, Target]] = {}
 
         def complete(targets: Mapping[str, Target]) -> Mapping[str, Target]:
             weight = targets.get("weight")
             if weight is None or "bias" in targets or not weight.is_whole or weight.key not in weights:
                 return targets
-            if id(targets) not in made:
+            if id(targets) not in completed:
                 key = f"{weight.key.removesuffix('weight')}bias"
-                bias = Target(key, weight.component, weight.shape[:1], piece=weight.piece, beside=weight.key)
-                made[id(targets)] = {**targets, "bias": bias}
-            return made[id(targets)]
+                bias = Target(key, weight.component, weight.shape[:1], piece=weight.piece, new_bias_of=weight.key)
+                completed[id(targets)] = {**targets, "bias": bias}
+            return completed[id(targets)]
 
         return replace(
             self,

@@ -1,20 +1,37 @@
-"""Host: whatever carries adapters. Two methods; `TorchHost` gives both to anything made of torch modules."""
+"""Host: whatever carries adapters. Two methods; `TorchHost` has both, for anything made of torch modules."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from lib_lora.engine.originals import CheckpointFile
-from lib_lora.engine.patch import Patcher
-from lib_lora.engine.plan import Plan, split
-from lib_lora.model.slots import Slot
+from lib_lora.engine.plan import Plan
 from lib_lora.model.targets import TargetIndex
 
 
 class Host(Protocol):
-    """A model as the Session sees it."""
+    """A model as the Session sees it: two methods. Here it is the tensors of a checkpoint in a dict.
+
+    >>> class Weights:
+    ...     def __init__(self, base: dict[str, Tensor]) -> None:
+    ...         self.base, self.now = base, dict(base)
+    ...
+    ...     def targets(self) -> TargetIndex:
+    ...         return index_checkpoint({key: tuple(tensor.shape) for key, tensor in self.base.items()})
+    ...
+    ...     def apply(self, plan: Plan) -> None:
+    ...         self.now = dict(self.base)
+    ...         for key, terms in plan.terms.items():
+    ...             self.now[key] = torch.empty_like(self.base[key])
+    ...             fold(self.base[key], terms, self.now[key])
+
+    >>> host = Weights(load_file("model.safetensors"))
+    >>> session = Session(host, Library([Path("loras")]))
+    >>> session.activate(read_prompt("a castle <lora:ink:0.5>").tags).sentences()
+    []
+    >>> [key for key in host.base if not torch.equal(host.now[key], host.base[key])]
+    ['model.diffusion_model.input_blocks.1.1.proj_in.weight']
+    """
 
     def targets(self) -> TargetIndex:
         """What can be patched, as the model is now."""
@@ -35,61 +52,3 @@ class BatchHost(Host, Protocol):
         Raises PatchError, with every base weight back in place.
         """
         ...
-
-
-class TorchHost:
-    """A host whose parameters are those of torch modules.
-
-    `find_slots` lists the parameters that may be targets, each time anew; `make_index` turns their shapes into a
-    TargetIndex and runs again only when a module has been exchanged for another. `find_checkpoint` tells the file that
-    the weights were loaded from, for originals that are not kept.
-    """
-
-    def __init__(
-        self,
-        find_slots: Callable[[], Mapping[str, Slot]],
-        make_index: Callable[[Mapping[str, tuple[int, ...]]], TargetIndex],
-        find_checkpoint: Callable[[], CheckpointFile | None] = lambda: None,
-    ) -> None:
-        self._find_slots = find_slots
-        self._make_index = make_index
-        self._slots: Mapping[str, Slot] = {}
-        self._index: TargetIndex | None = None
-        self.patcher = Patcher(find_checkpoint=find_checkpoint)
-
-    def held(self) -> contextlib.AbstractContextManager[None]:
-        """Nobody else changes what the model carries meanwhile, whoever shares it: for a call of `targets` and `apply`
-        in a row, or until the picture is made."""
-        if self._index is None:
-            self.targets()  # of which parts it is
-        return self.patcher.held()
-
-    def targets(self) -> TargetIndex:
-        """See Host."""
-        slots = self._own_slots()
-        if self._index is None or slots != self._slots:
-            index = self._make_index({key: slot.shape for key, slot in slots.items()})
-            self._index = index.with_new_biases({key for key, slot in slots.items() if slot.lacks_bias})
-        self._slots = slots
-        return self._index
-
-    def _own_slots(self) -> dict[str, Slot]:
-        """Those of the model itself, without biases that were made for an adapter."""
-        return self.patcher.own(self._find_slots())
-
-    def apply(self, plan: Plan) -> None:
-        """See Host."""
-        self.patcher.apply(plan, self._slots)
-
-    def apply_each(self, plans: Sequence[Plan], *, pictures: int = 1) -> None:
-        """See BatchHost.
-
-        What all plans have in common is merged into the weights, the rest stands beside them. A batch that the UNet
-        gets holds all pictures in order, once or several times over; one that a text encoder gets holds the prompts.
-        """
-        common, rows = split(plans, pictures)
-        self.patcher.apply(common, self._slots, rows=rows)
-
-    def detach(self) -> None:
-        """The base weights, and no hook left."""
-        self.patcher.release()

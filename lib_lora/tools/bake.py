@@ -16,17 +16,19 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from lib_lora.adapters.adapter import AdapterCache
+from lib_lora.adapters.cache import AdapterCache
 from lib_lora.describe import families
 from lib_lora.engine.fold import fold
-from lib_lora.engine.plan import AdapterReport, Plan, Step
-from lib_lora.errors import AdapterFileError, CheckpointError, LoraError, PatchError
+from lib_lora.engine.plan import Plan, Term
+from lib_lora.engine.report import AdapterReport
+from lib_lora.errors import AdapterFileError, CheckpointError, LoraError, PatchError, first_line
 from lib_lora.formats.header import Header, TensorInfo, read_header
 from lib_lora.formats.opening import open_file, strange
 from lib_lora.formats.write import writing
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.model.targets import TargetIndex, index_checkpoint
-from lib_lora.session.session import Finder, Report, Session
+from lib_lora.session.finder import Finder
+from lib_lora.session.session import Report, Session
 
 BLOCK = 1 << 22  # bytes copied at a time
 SUFFIX = ".safetensors"
@@ -105,7 +107,7 @@ def merge(
         raise CheckpointError(f"{out.name}: another program wrote it meanwhile; nothing was written over it") from error
     except OSError as error:
         raise CheckpointError(f"{error.filename or out.name}: {error.strerror or error}") from error
-    return Merged(out, report, len(plan.steps), len(header.tensors))
+    return Merged(out, report, len(plan.terms), len(header.tensors))
 
 
 def _read_base(base: Path) -> Header:
@@ -148,18 +150,20 @@ def _decide(
 ) -> tuple[Report, Plan]:
     host = CheckpointHost(index_checkpoint(header.shapes))
     session = Session(host, finder, cache=AdapterCache(limit=max(1, len(tags))))
-    report = session.activate(tags, errors)
-    partial = {each.name: each for each in report.adapters if _is_partial_match(each, session.cache, host.index)}
+    answers = session.look_up(tags)
+    report = session.activate(tags, errors, answers=answers)
+    partial = {each.name: each for each in report.adapters if _is_partial_match(each, host.index)}
     if partial:
-        report = session.activate([_forced(tag, partial.get(tag.name)) for tag in tags], errors)
+        forced = [_forced(tag, partial.get(tag.name)) for tag in tags]
+        report = session.activate(forced, errors, answers=answers)
     return report, host.plan
 
 
-def _is_partial_match(report: AdapterReport, cache: AdapterCache, index: TargetIndex) -> bool:
+def _is_partial_match(report: AdapterReport, index: TargetIndex) -> bool:
     """Refused only because most of its layers are not in the file, which in a partial checkpoint is as it should be."""
-    if report.applied or not report.matched or report.misfits or report.path is None:
+    if report.applied or not report.matched or report.misfits or report.family is None:
         return False
-    family = cache.read(Path(report.path)).family
+    family = report.family
     return not (family.sure and index.family.sure) or families.compatible(family.id, index.family.id) is True
 
 
@@ -168,7 +172,7 @@ def _forced(tag: LoraTag, report: AdapterReport | None) -> LoraTag:
 
 
 def _check_types(header: Header, plan: Plan, name: str) -> None:
-    for key in plan.steps:
+    for key in plan.terms:
         if header.tensors[key].dtype not in DTYPES:
             raise CheckpointError(
                 f"{name}: {key} is stored as {header.tensors[key].dtype}; use a checkpoint that is not quantised"
@@ -177,25 +181,25 @@ def _check_types(header: Header, plan: Plan, name: str) -> None:
 
 def _write(source: BinaryIO, target: BinaryIO, header: Header, plan: Plan, progress: Progress | None) -> None:
     total = os.fstat(source.fileno()).st_size
-    for place, end, tensor, steps in _pieces(header, plan.steps, total):
+    for place, end, tensor, terms in _pieces(header, plan.terms, total):
         if tensor is None:
             target.write(_read(source, end - place))
         else:
-            target.write(_patched(_read(source, end - place), tensor, steps))
+            target.write(_patched(_read(source, end - place), tensor, terms))
         if progress is not None:
             progress(end, total)
 
 
 def _pieces(
-    header: Header, steps: Mapping[str, tuple[Step, ...]], total: int
-) -> Iterator[tuple[int, int, TensorInfo | None, tuple[Step, ...]]]:
-    """(begin, end, tensor, its steps) of the whole file, in order; the tensor is None for what is copied as it is."""
+    header: Header, terms: Mapping[str, tuple[Term, ...]], total: int
+) -> Iterator[tuple[int, int, TensorInfo | None, tuple[Term, ...]]]:
+    """(begin, end, tensor, its terms) of the whole file, in order; the tensor is None for what is copied as it is."""
     place = 0
-    for key in sorted(steps, key=lambda key: header.tensors[key].begin):
+    for key in sorted(terms, key=lambda key: header.tensors[key].begin):
         tensor = header.tensors[key]
         begin, end = header.data_start + tensor.begin, header.data_start + tensor.end
         yield from ((at, min(at + BLOCK, begin), None, ()) for at in range(place, begin, BLOCK))
-        yield begin, end, tensor, steps[key]
+        yield begin, end, tensor, terms[key]
         place = end
     yield from ((at, min(at + BLOCK, total), None, ()) for at in range(place, total, BLOCK))
 
@@ -208,19 +212,19 @@ def _read(source: BinaryIO, count: int) -> bytearray:
 
 
 @torch.no_grad()
-def _patched(content: bytearray, info: TensorInfo, steps: Sequence[Step]) -> memoryview:
-    """The bytes of one tensor with `steps` applied."""
+def _patched(content: bytearray, info: TensorInfo, terms: Sequence[Term]) -> memoryview:
+    """The bytes of one tensor with `terms` applied."""
     dtype = DTYPES[info.dtype]
     base = torch.frombuffer(content, dtype=dtype).reshape(info.shape)
     out = torch.empty_like(base)
     try:
-        fold(base, steps, out)
+        fold(base, terms, out)
     except RuntimeError as error:
         raise PatchError(
-            f"{steps[0].source}: cannot be applied to {steps[0].target.key} ({str(error).splitlines()[0]})"
+            f"{terms[0].source}: cannot be applied to {terms[0].target.key} ({first_line(error)})"
         ) from error
     if not _is_finite(out) and _is_finite(base):
-        raise PatchError(f"{steps[-1].target.key}: the result does not fit into {info.dtype}; use smaller weights")
+        raise PatchError(f"{terms[-1].target.key}: the result does not fit into {info.dtype}; use smaller weights")
     return out.reshape(-1).view(torch.uint8).numpy().data
 
 

@@ -1,1 +1,1 @@
-"""The only room that knows the AUTOMATIC1111 WebUI. `register.register()` is the way in; importing does nothing."""
+"""The only rooms that know the AUTOMATIC1111 WebUI. `register.register()` is the way in; importing does nothing."""

@@ -14,8 +14,8 @@ from lib_lora.browser import routes
 from lib_lora.browser.answers import JSONResponse
 from lib_lora.describe.families import Family
 from lib_lora.webui import version
-from lib_lora.webui.cards import State
-from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui.cards.state import State
+from lib_lora.webui.names.catalogue import Catalogue
 
 LORAS = "/sdapi/v1/loras"
 REFRESH = "/sdapi/v1/refresh-loras"
@@ -69,12 +69,13 @@ def _packed(content: bytes, request: Request) -> Response:
     return Response(packed, headers=headers, media_type="application/json")
 
 
-def _login_of(app: Any) -> Callable[[Request], None]:
+def _login_of(app: FastAPI) -> Callable[[Request], None]:
     """Where the page asks for a name and a password, the listing is for those who gave them."""
+    page: Any = app  # Gradio's app has `auth` and `tokens`
 
     def require(request: Request) -> None:
         tokens = [value for name, value in request.cookies.items() if name.startswith("access-token")]
-        if app.auth is not None and not any(token in app.tokens for token in tokens):
+        if page.auth is not None and not any(token in page.tokens for token in tokens):
             raise HTTPException(401, "log in first")
 
     return require

@@ -13,6 +13,8 @@ from typing import Any
 
 from modules import extensions, extra_networks, patches
 
+from lib_lora.webui.names.protocols import ExtraNetworkData, Network
+
 PATCHED = (extra_networks, "lookup_extra_networks")
 NAME, ALIAS = "lora", "lyco"
 OLD = "loractl"  # the extension of that name calls <lora:...> so as well; its prompts are read without it too
@@ -21,7 +23,7 @@ OLD = "loractl"  # the extension of that name calls <lora:...> so as well; its p
 class Claim:
     """Stands in front of the WebUI's look-up, which both `activate` and `deactivate` begin with."""
 
-    def __init__(self, network: extra_networks.ExtraNetwork) -> None:
+    def __init__(self, network: Network) -> None:
         self._network = network
         self._known: set[str] = set()  # who was spoken of
         self._untold: list[str] = []
@@ -30,7 +32,7 @@ class Claim:
         """Through the WebUI's own register of patches."""
         original = getattr(*PATCHED)
 
-        def lookup_extra_networks(extra_network_data: Any) -> Any:
+        def lookup_extra_networks(extra_network_data: ExtraNetworkData) -> Any:
             self.renew()
             return original(extra_network_data)
 
@@ -72,7 +74,7 @@ class Claim:
                 "has no effect. To use that instead, disable lib_lora in the tab Extensions")
 
 
-def who(network: Any) -> str:
+def who(network: Network) -> str:
     """The extension that a network is of: the name of its folder, else of its module."""
     name = type(network).__module__
     file = getattr(sys.modules.get(name), "__file__", None)

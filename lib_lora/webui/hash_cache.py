@@ -17,7 +17,8 @@ from modules import cache
 
 from lib_lora.formats.hashes import stored_hash
 from lib_lora.library import Entry
-from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui.names.catalogue import Catalogue
+from lib_lora.webui.names.protocols import CacheGroup
 
 GROUPS = {True: "hashes-addnet", False: "hashes"}  # is it a .safetensors file? -> the name of the group
 WHOLE = 64  # digits
@@ -56,8 +57,8 @@ class HashCache:
                         print(f"lib_lora: the WebUI's cache of hashes cannot be filled: {error}")
                     self._failed = True
 
-    def _put_into(self, group: Any, entries: Iterable[Entry]) -> None:
-        fresh = {}
+    def _put_into(self, group: CacheGroup, entries: Iterable[Entry]) -> None:
+        fresh: dict[str, dict[str, Any]] = {}
         for entry in entries:
             if (value := self._hash(entry, group)) and self._put.get(entry.location) != (value, entry.mtime_ns):
                 mtime = _mtime(entry)
@@ -67,7 +68,7 @@ class HashCache:
         if fresh:
             _write(group, fresh)
 
-    def _hash(self, entry: Entry, group: Any) -> str:
+    def _hash(self, entry: Entry, group: CacheGroup) -> str:
         known = self._catalogue.library.known_hashes(entry)
         if known:
             return known.tensors if _is_safetensors(entry) else known.sha256
@@ -93,7 +94,7 @@ def _mtime(entry: Entry) -> float | None:
     return stat.st_mtime if stat.st_mtime_ns == entry.mtime_ns else None
 
 
-def _write(group: Any, items: dict[str, dict[str, Any]]) -> None:
+def _write(group: CacheGroup, items: dict[str, dict[str, Any]]) -> None:
     """In one step where the cache is a database; what stands there already stays."""
     with group.transact() if hasattr(group, "transact") else nullcontext():
         for title, item in items.items():

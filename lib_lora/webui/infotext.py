@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from threading import Thread
 from typing import Any
 
 from modules import scripts
 
-from lib_lora.errors import NotFoundError
 from lib_lora.grammar.scan import renamed
-from lib_lora.grammar.tag import LoraTag
+from lib_lora.library import Entry, Library
+from lib_lora.session.finder import Answer
 from lib_lora.session.session import Report
-from lib_lora.webui import settings
-from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui.names import settings
+from lib_lora.webui.names.catalogue import Catalogue
+from lib_lora.webui.names.protocols import Processing
 
 HASHES = "Lora hashes"
 PROBLEMS = "Lora problems"
@@ -25,25 +26,23 @@ HASH = re.compile(r"[0-9a-f]{8,64}")
 PROMPTS = ("Prompt", "Hires prompt")
 
 
-def write(p: Any, report: Report, sentences: Iterable[str], catalogue: Catalogue) -> None:
+def write(p: Processing, report: Report, sentences: Iterable[str]) -> None:
     """Put hashes and problems where the WebUI reads them. The hires pass adds to what the first pass wrote."""
     if not getattr(p, "is_hr_pass", False) or not hasattr(p, "lora_hashes"):
         p.lora_hashes, p.lora_problems = {}, {}
     if settings.get("lora_add_hashes_to_infotext"):
-        p.lora_hashes.update(_hashes(report, catalogue))
+        p.lora_hashes.update(_hashes(report))
     p.lora_problems.update((_one_line(sentence), None) for sentence in sentences)
     _put(p, HASHES, ", ".join(f"{name}: {short}" for name, short in p.lora_hashes.items()))
     _put(p, PROBLEMS, "; ".join(p.lora_problems))
 
 
 @contextmanager
-def hashing(tags: Iterable[LoraTag], catalogue: Catalogue) -> Iterator[None]:
+def hashing(answers: Iterable[Answer], library: Library) -> Iterator[None]:
     """While something else is done, the hashes that `write` will need: each is a pass over a file, once in its life."""
-    unknown = []
-    for tag in tags if settings.get("lora_add_hashes_to_infotext") else ():
-        with suppress(NotFoundError):
-            entry = catalogue.find(tag.name)
-            unknown += [entry] if catalogue.library.known_hashes(entry) is None else []
+    is_wanted = settings.get("lora_add_hashes_to_infotext")
+    entries = [answer.entry for answer in answers if isinstance(answer.entry, Entry)] if is_wanted else []
+    unknown = [entry for entry in entries if library.known_hashes(entry) is None]
     thread = Thread(target=lambda: [entry.shorthash for entry in unknown])
     if unknown:
         thread.start()
@@ -54,20 +53,16 @@ def hashing(tags: Iterable[LoraTag], catalogue: Catalogue) -> Iterator[None]:
             thread.join()
 
 
-def _put(p: Any, label: str, text: str) -> None:
+def _put(p: Processing, label: str, text: str) -> None:
     if text:
         p.extra_generation_params[label] = text
     else:
         p.extra_generation_params.pop(label, None)
 
 
-def _hashes(report: Report, catalogue: Catalogue) -> Iterable[tuple[str, str]]:
+def _hashes(report: Report) -> Iterable[tuple[str, str]]:
     for adapter in report.applied:
-        try:
-            short = catalogue.find(adapter.name).shorthash
-        except NotFoundError:  # it vanished between then and now
-            continue
-        if short:
+        if isinstance(adapter.entry, Entry) and (short := adapter.entry.shorthash):
             yield adapter.name.translate(SEPARATORS), short
 
 

@@ -6,20 +6,21 @@ built-in is disabled the two modules do not exist, and we bring them.
 
 from __future__ import annotations
 
-import enum
 import json
 import re
 import sys
 from collections.abc import Iterable
 from functools import cached_property
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.library.entry import Entry
 from lib_lora.session.session import Report
-from lib_lora.webui.catalogue import RESERVED, Catalogue
-from lib_lora.webui.layers import AlreadyUndone, Layers
+from lib_lora.webui.a1111.layers import AlreadyUndone, Layers
+from lib_lora.webui.names.catalogue import RESERVED, Catalogue
+from lib_lora.webui.names.protocols import Networks
+from lib_lora.webui.names.sd_version import SdVersion
 
 LISTS: dict[str, type] = {
     "available_networks": dict, "available_network_aliases": dict, "available_network_hash_lookup": dict,
@@ -30,22 +31,6 @@ IN_LORA = {  # name in `lora` -> name in `networks`
     "available_lora_hash_lookup": "available_network_hash_lookup",
     "forbidden_lora_aliases": "forbidden_network_aliases", "loaded_loras": "loaded_networks",
 }  # fmt: skip
-
-
-class SdVersion(enum.Enum):
-    """The base models that the WebUI's pages tell apart."""
-
-    Unknown = 1
-    SD1 = 2
-    SD2 = 3
-    SDXL = 4
-
-    @classmethod
-    def of(cls, entry: Entry) -> SdVersion:
-        return FAMILIES.get(entry.family.id, cls.Unknown)
-
-
-FAMILIES = {"sd1": SdVersion.SD1, "sd2": SdVersion.SD2, "sdxl": SdVersion.SDXL, "sdxl-refiner": SdVersion.SDXL}
 
 
 class NetworkOnDisk:
@@ -102,20 +87,21 @@ class Legacy:
         self._catalogue = catalogue
         self._brought: list[str] = []
         self._replaced: list[tuple[ModuleType, str, Any]] = []
-        self.networks: Any = None
+        self.networks = cast(Networks, ModuleType("networks"))  # empty until `install`
 
     def install(self) -> None:
         """Take the modules over, or bring them."""
-        self.networks = self._module("networks", {name: kind() for name, kind in LISTS.items()})
-        aliases = {name: getattr(self.networks, other) for name, other in IN_LORA.items()}
+        module = self._module("networks", {name: kind() for name, kind in LISTS.items()})
+        self.networks = cast(Networks, module)
+        aliases = {name: getattr(module, other) for name, other in IN_LORA.items()}
         lora = self._module("lora", aliases)
-        self._replace(self.networks, "list_available_networks", self._catalogue.refresh)
-        self._replace(self.networks, "update_available_networks_by_names", lambda _names: self._catalogue.refresh())
+        self._replace(module, "list_available_networks", self._catalogue.refresh)
+        self._replace(module, "update_available_networks_by_names", lambda _names: self._catalogue.refresh())
         self._replace(lora, "list_available_loras", self._catalogue.refresh)
-        if getattr(self.networks, "originals", None) is None:  # the built-in's file without its start
-            self._replace(self.networks, "originals", AlreadyUndone())
+        if getattr(module, "originals", None) is None:  # the built-in's file without its start
+            self._replace(module, "originals", AlreadyUndone())
         for name, function in Layers().functions().items():
-            self._replace(self.networks, name, function)
+            self._replace(module, name, function)
         self._catalogue.on_change.append(self.show_available)
 
     def remove(self, *, for_good: bool) -> None:
@@ -141,10 +127,10 @@ class Legacy:
 
     def show_loaded(self, report: Report) -> None:
         """Fill the list of active adapters."""
-        found = [(adapter, self._catalogue.get(adapter.name)) for adapter in report.applied]
+        found = [(adapter.tag, adapter.entry) for adapter in report.applied]
         self.networks.loaded_networks[:] = [
-            LoadedNetwork(adapter.tag, NetworkOnDisk(self._catalogue.name(entry), entry, self._catalogue))
-            for adapter, entry in found if entry is not None
+            LoadedNetwork(tag, NetworkOnDisk(self._catalogue.name(entry), entry, self._catalogue))
+            for tag, entry in found if isinstance(entry, Entry)
         ]
 
     def _module(self, name: str, content: dict[str, Any]) -> ModuleType:
@@ -160,22 +146,6 @@ class Legacy:
     def _replace(self, module: ModuleType, name: str, value: Any) -> None:
         self._replaced.append((module, name, getattr(module, name, None)))
         setattr(module, name, value)
-
-
-def name_layers(sd_model: Any) -> None:
-    """`sd_model.network_layer_mapping` and each module's `network_layer_name`, as other extensions expect them."""
-    embedders = getattr(getattr(sd_model, "conditioner", None), "embedders", None)
-    if embedders is not None:
-        roots = [(f"{number}_", each.wrapped) for number, each in enumerate(embedders) if hasattr(each, "wrapped")]
-    else:
-        encoder = getattr(sd_model, "cond_stage_model", None)
-        roots = [("", getattr(encoder, "wrapped", encoder))] if encoder is not None else []
-    mapping = {}
-    for prefix, root in [*roots, ("", sd_model.model)]:
-        for path, module in root.named_modules():
-            module.network_layer_name = prefix + path.replace(".", "_")
-            mapping[module.network_layer_name] = module
-    sd_model.network_layer_mapping = mapping
 
 
 def _short_hashes(disk: NetworkOnDisk) -> Iterable[str]:

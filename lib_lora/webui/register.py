@@ -6,27 +6,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from modules import patches, script_callbacks, sd_models, shared, ui_extra_networks
+from modules import script_callbacks, shared, ui_extra_networks
 from torch import nn
 
 from lib_lora import __version__
-from lib_lora.describe.families import Family
-from lib_lora.webui import api, legacy, takeover, typed, version
-from lib_lora.webui.catalogue import Catalogue
+from lib_lora.webui import api, legacy, typed, version
+from lib_lora.webui.a1111 import checkpoints, layers, takeover
+from lib_lora.webui.a1111.checkpoints import loaded_family, loaded_models
+from lib_lora.webui.a1111.encoding import Conditioning
+from lib_lora.webui.a1111.host import release, session_of
+from lib_lora.webui.cards.extra_page import LoraPage
 from lib_lora.webui.claim import Claim
-from lib_lora.webui.conditioning import Conditioning
 from lib_lora.webui.hash_cache import HashCache
-from lib_lora.webui.host import existing_session, release, session_of
 from lib_lora.webui.infotext import Paste
+from lib_lora.webui.names.catalogue import Catalogue
+from lib_lora.webui.names.settings import Options
 from lib_lora.webui.network import LoraNetwork
-from lib_lora.webui.page import LoraPage
-from lib_lora.webui.settings import Options
 from lib_lora.webui.tab import make_tab
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,8 +86,7 @@ class Room:
             undo.callback(typed.remove)
             self.claim.install()
             undo.callback(self.claim.remove)
-            following = self._following(sd_models.reload_model_weights)
-            patches.patch(__name__, sd_models, "reload_model_weights", following)
+            checkpoints.watch_exchange(self.network.follow, lambda: self.network.wanted)
             undo.pop_all()
         paste = Paste(self.catalogue)
         script_callbacks.on_script_unloaded(unregister)
@@ -102,7 +101,7 @@ class Room:
 
     def leave(self) -> None:
         """Undo `enter`, so that the WebUI can load scripts again."""
-        patches.undo(__name__, sd_models, "reload_model_weights")
+        checkpoints.stop_watching()
         self.claim.remove()
         typed.remove()
         self.conditioning.remove()
@@ -125,7 +124,8 @@ class Room:
         self.claim.renew()
         count = len(self.catalogue.by_name)
         print(f"lib_lora {__version__}: {count} adapter{'s' * (count != 1)} in {self.catalogue.library.folders[0]}")
-        routes = [route.path for route in app.routes if getattr(route, "path", None) in api.ROUTES]
+        paths = (getattr(route, "path", "") for route in app.routes)
+        routes = [path for path in paths if path in api.ROUTES]
         for problem in takeover.problems(self.page, self.network, routes):
             print(f"lib_lora: {problem}; another extension is in the way")
 
@@ -135,35 +135,7 @@ class Room:
         They are listed now, so that the first picture with a tag need not wait for that.
         """
         session_of(sd_model, self.catalogue, self.network.cache).host.targets()
-        legacy.name_layers(sd_model)
-
-    def _following(self, reload: Callable[..., Any]) -> Callable[..., Any]:
-        """`sd_models.reload_model_weights`, after which the refiner carries what the base model carried."""
-
-        def reload_and_follow(*args: Any, **options: Any) -> Any:
-            before = sd_models.model_data.sd_model
-            info = getattr(before, "sd_checkpoint_info", None)
-            wanted = self.network.wanted
-            model = reload(*args, **options)
-            if model is not None and (model is not before or model.sd_checkpoint_info is not info):
-                self.network.follow(model, wanted)
-            return model
-
-        return reload_and_follow
-
-
-def loaded_models() -> list[nn.Module]:
-    """Every checkpoint that the WebUI keeps in memory."""
-    data = sd_models.model_data
-    found = {id(model): model for model in (*data.loaded_sd_models, data.sd_model) if model is not None}
-    return list(found.values())
-
-
-def loaded_family() -> Family | None:
-    """The family of the checkpoint that is loaded now; loads none."""
-    model = sd_models.model_data.sd_model
-    session = existing_session(model) if model is not None else None
-    return session.host.family if session is not None else None
+        layers.name_layers(sd_model)
 
 
 def is_enabled() -> bool:

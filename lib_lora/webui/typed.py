@@ -15,6 +15,7 @@ from modules import extra_networks, patches
 from lib_lora.errors import TagError
 from lib_lora.grammar.scan import split_body, without
 from lib_lora.grammar.tag import LoraTag, Typed, read_tag, typed_tags
+from lib_lora.webui.names.protocols import Params, Processing
 
 PATCHED = (extra_networks, "parse_prompt")
 NEGATIVE = ("negative_prompts", "hr_negative_prompts")  # of the pictures that are made at once
@@ -47,7 +48,7 @@ def remove() -> None:
     patches.undo(__name__, *PATCHED)
 
 
-def read_params(params_list: Iterable[Any]) -> tuple[list[LoraTag], list[TagError]]:
+def read_params(params_list: Iterable[Params]) -> tuple[list[LoraTag], list[TagError]]:
     """The tags, and those that cannot be read. The WebUI has split them at every ':'."""
     tags: list[LoraTag] = []
     errors: list[TagError] = []
@@ -61,7 +62,7 @@ def read_params(params_list: Iterable[Any]) -> tuple[list[LoraTag], list[TagErro
     return tags, errors
 
 
-def cut_negative(p: Any) -> None:
+def cut_negative(p: Processing) -> None:
     """Tags of negative prompts have no effect: what is encoded is without them."""
     for name in NEGATIVE:
         if prompts := getattr(p, name, None):

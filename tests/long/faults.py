@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import copy
 import logging
+import os
 import random
 import sys
 import tempfile
@@ -30,22 +31,22 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lib_lora
-from lib_lora.adapters.adapter import AdapterCache
+from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine.books import Books
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import DiffusersHost
-from lib_lora.session.host import TorchHost
 from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
 from tests.support import NAMES, Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, write_lora
 from tests.test_embeddings import pipeline
 
 ROOT = Path(lib_lora.__file__).parent
 ENGINE = frozenset(
     str(ROOT / f"{name}.py")
-    for name in ("engine/books", "engine/patch", "engine/bypass", "engine/originals", "engine/fold", "engine/fresh",
-                 "engine/exact", "model/slots", "session/host", "session/session", "hosts/embeddings",
-                 "hosts/diffusers")
+    for name in ("engine/books", "engine/records", "engine/roots", "engine/patch", "engine/bypass", "engine/originals",
+                 "engine/fold", "engine/memory", "engine/exact", "model/slots", "session/torch_host",
+                 "session/session", "hosts/embeddings", "hosts/diffusers")
 )  # fmt: skip
 ERRORS: tuple[Callable[[], BaseException], ...] = (
     KeyboardInterrupt,
@@ -54,6 +55,7 @@ ERRORS: tuple[Callable[[], BaseException], ...] = (
     lambda: ValueError("nobody has thought of this"),
 )
 STORY = ("<lora:a:1>", "<lora:a:0.3><lora:b:1>", "<lora:c:1>", "")
+assert all(map(os.path.isfile, ENGINE)), "where the engine is now"
 
 
 @dataclass

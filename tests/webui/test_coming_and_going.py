@@ -13,6 +13,7 @@ from tests.webui.instance import WebUI, difference
 PROMPT = "a red circle, a cat"
 TAGGED = f"{PROMPT} <lora:sd1:0.8>"
 OURS = "lib_lora.webui.network"
+PAGES = ["lib_lora.webui.cards.extra_page"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_reloaded_it_is_there_once(own):
     for options in ({}, {"enable_reloading_ui_scripts": True}):
         own.reload(**options)
     seen = own.request("/probe")
-    assert (seen["registry"], seen["pages"], seen["torch is patched"]) == (OURS, ["lib_lora.webui.page"], False)
+    assert (seen["registry"], seen["pages"], seen["torch is patched"]) == (OURS, PAGES, False)
     assert difference(own.draw(TAGGED).picture, before) == 0
     assert "is in the way" not in own.log.read_text()
 

@@ -151,7 +151,7 @@ def test_other_extensions_find_what_they_read(webui):
     assert seen["same objects"] is True
     assert seen["torch is patched"] is False
     assert seen["registry"] == "lib_lora.webui.network"
-    assert seen["pages"] == ["lib_lora.webui.page"]
+    assert seen["pages"] == ["lib_lora.webui.cards.extra_page"]
     assert seen["layers"] > 300
     assert seen["caches"] == [2, 2, 2, 2]  # their other places are for others
 

@@ -33,6 +33,7 @@ NEIGHBOURS = {
     "Regional Prompter": "sd-webui-regional-prompter",
 }
 OURS = "lib_lora.webui.network"
+PAGES = ["lib_lora.webui.cards.extra_page"]
 PROMPT = "a red circle, a cat"
 TAG = "<lora:sd1:0.8>"
 TOLD = "sd-webui-loractl wants to handle <lora:...> too"
@@ -92,7 +93,7 @@ def test_beside_each_alone_the_pictures_are_ours(name, checkpoints, adapters, tm
             for prompt, picture in expected.items():
                 assert difference(webui.draw(prompt).picture, picture) == 0
         seen = webui.request("/probe")
-        assert (seen["registry"], seen["pages"], seen["torch is patched"]) == (OURS, ["lib_lora.webui.page"], False)
+        assert (seen["registry"], seen["pages"], seen["torch is patched"]) == (OURS, PAGES, False)
         log = webui.log.read_text()
         assert "is in the way" not in log
         assert log.count(TOLD) == (name == "loractl")

@@ -149,7 +149,7 @@ def test_reload_ui_leaves_one_of_everything(webui, page):
     assert "already applied" not in log
     seen = webui.request("/probe")
     assert seen["torch is patched"] is False
-    assert seen["pages"] == ["lib_lora.webui.page"]
+    assert seen["pages"] == ["lib_lora.webui.cards.extra_page"]
     assert {"sd1", "second"} <= {each["name"] for each in webui.request("/sdapi/v1/loras")}
     fresh = page.context.new_page()  # the old one is reloading itself, at a time of its own
     open_page(fresh, webui)

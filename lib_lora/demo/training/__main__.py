@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from transformers import CLIPTokenizer
 
 from lib_lora.demo.training import adapters, autoencoder, captions, check, export, polish, tokenizer, unet
 from lib_lora.demo.training.adapter_files import write_adapter
@@ -61,7 +62,7 @@ COMMANDS = {
 }
 
 
-def own_tokenizer(options: argparse.Namespace) -> tokenizer.CLIPTokenizer:
+def own_tokenizer(options: argparse.Namespace) -> CLIPTokenizer:
     """Written anew each time: it is made of the captions' words and nothing else."""
     folder = options.model / "tokenizer"
     tokenizer.write_tokenizer(folder, captions.words())

@@ -9,7 +9,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -20,6 +20,9 @@ from lib_lora.demo.training.effects import EFFECTS
 from lib_lora.demo.training.latents import latents_of
 from lib_lora.demo.training.pictures import draw
 from lib_lora.demo.training.unet import DRAW_AT, TextToLatents, tokenize, velocity_loss
+
+if TYPE_CHECKING:
+    from lycoris.kohya import LycorisNetworkKohya
 
 WEAKEST, STRONGEST = -1.0, 1.5  # the strengths that are trained
 TRANSFORMERS = ["Transformer2DModel"]
@@ -130,7 +133,7 @@ ADAPTERS: dict[str, AdapterRecipe] = {
 }
 
 
-def new_network(recipe: AdapterRecipe, pipeline: StableDiffusionPipeline) -> nn.Module:
+def new_network(recipe: AdapterRecipe, pipeline: StableDiffusionPipeline) -> LycorisNetworkKohya:
     """A LyCORIS network on the pipeline's modules, not yet applied."""
     from lycoris.kohya import LycorisNetworkKohya
 

@@ -71,7 +71,7 @@ def new_autoencoder() -> AutoencoderKL:
 def _carry(conv: nn.Conv2d, kernel: Tensor) -> None:
     """Channel i goes to channel i through `kernel`; later residual branches write their findings into the others."""
     conv.weight.zero_()
-    conv.bias.zero_()
+    _bias(conv).zero_()
     for i in range(min(conv.weight.shape[:2])):
         conv.weight[i, i] = kernel
 
@@ -82,13 +82,13 @@ def _spread(conv: nn.Conv2d, scale: Tensor, shift: Tensor, faint: float = 1.0) -
     The other channels begin as random filters of the input, times `faint`.
     """
     conv.weight.mul_(faint)
-    conv.bias.zero_()
+    _bias(conv).zero_()
     conv.weight[:CARRIED] = 0
     for i in range(3):
         for row, sign in ((2 * i, 1), (2 * i + 1, -1)):
             conv.weight[row, i, 1, 1] = sign * scale[i]
-            conv.bias[row] = sign * shift[i]
-    conv.bias[CARRIED - 2], conv.bias[CARRIED - 1] = CONSTANT, -CONSTANT
+            _bias(conv)[row] = sign * shift[i]
+    _bias(conv)[CARRIED - 2], _bias(conv)[CARRIED - 1] = CONSTANT, -CONSTANT
 
 
 def _gather(conv: nn.Conv2d, group: int, scale: Tensor, shift: Tensor) -> None:
@@ -98,7 +98,13 @@ def _gather(conv: nn.Conv2d, group: int, scale: Tensor, shift: Tensor) -> None:
     for i in range(3):
         for column, sign in ((2 * i, 1), (2 * i + 1, -1)):
             conv.weight[i, column, 1, 1] = sign * norm_scale * scale[i]
-        conv.bias[i] = shift[i]
+        _bias(conv)[i] = shift[i]
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    """Each convolution of an autoencoder has one."""
+    assert conv.bias is not None
+    return conv.bias
 
 
 def _start_encoder(vae: AutoencoderKL) -> None:

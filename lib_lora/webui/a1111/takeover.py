@@ -16,7 +16,8 @@ import torch
 from modules import extensions, extra_networks, script_callbacks, ui_extra_networks
 from torch import nn
 
-from lib_lora.webui.layers import AlreadyUndone
+from lib_lora.webui.a1111.layers import AlreadyUndone
+from lib_lora.webui.names.protocols import Callback, Network, Networks
 
 BUILT_IN = "lora"  # its folder's name in lower case
 
@@ -25,9 +26,9 @@ class Takeover:
     """`install` when our script is loaded, before the WebUI calls anybody; `remove` puts the callbacks back."""
 
     def __init__(self) -> None:
-        self._aside: list[tuple[list[Any], int, Any]] = []  # (list of callbacks, place, callback)
-        self._networks: Any = None  # the built-in's module whose patches were undone
-        self._patches: Any = None  # its class of them
+        self._aside: list[tuple[list[Callback], int, Callback]] = []  # (list of callbacks, place, callback)
+        self._networks: Networks  # the built-in's module whose patches were undone
+        self._patches: type | None = None  # its class of them
 
     def install(self, models: Iterable[nn.Module]) -> None:
         """Set the built-in aside if it is loaded. `models`: loaded checkpoints, which may carry adapters of its."""
@@ -37,7 +38,7 @@ class Takeover:
                 if root in Path(callback.script).resolve().parents:
                     self._aside.append((callbacks, place, callbacks.pop(place)))
         script_callbacks.ordered_callbacks_map.clear()
-        networks = sys.modules.get("networks")
+        networks: Any = sys.modules.get("networks")
         if hasattr(getattr(networks, "originals", None), "undo"):
             networks.originals.undo()
             self._networks, self._patches = networks, type(networks.originals)
@@ -59,7 +60,7 @@ class Takeover:
         script_callbacks.ordered_callbacks_map.clear()
 
 
-def _put_back_what_it_changed(model: nn.Module, networks: Any) -> None:
+def _put_back_what_it_changed(model: nn.Module, networks: Networks) -> None:
     """The built-in leaves adapters in the weights when it is unloaded; it keeps the originals at the modules."""
     kept = ("network_weights_backup", "network_bias_backup")
     with torch.no_grad():
@@ -75,7 +76,7 @@ def built_in_folder() -> Path | None:
     return next((Path(path).resolve() for path in found), None)
 
 
-def problems(page: Any, network: Any, routes: list[str]) -> list[str]:
+def problems(page: ui_extra_networks.ExtraNetworksPage, network: Network, routes: list[str]) -> list[str]:
     """What is not as it should be once the WebUI runs: somebody else may have registered the same names."""
     pages = [each for each in ui_extra_networks.extra_pages if each.name == page.name]
     told = []

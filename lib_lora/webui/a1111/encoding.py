@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from modules import extra_networks, patches, processing, sd_hijack, shared
 
-from lib_lora.webui.carried import carried_by_encoders
+from lib_lora.webui.a1111.carried import carried_by_encoders
+from lib_lora.webui.names.protocols import EmbeddingTable, ExtraNetworkData, Hijack, Network, Processing
 
 PATCHED = (processing.StableDiffusionProcessing, "get_conds_with_caching")
 OLDER = 4  # encodings kept beside the WebUI's own, for each of its caches; one is about a megabyte
@@ -27,6 +28,10 @@ OPTIONS = (  # that decide how a prompt is encoded, and are missing in the WebUI
     "textual_inversion_add_hashes_to_infotext",
 )  # fmt: skip
 TI_HASHES = "TI hashes"
+
+Cache = list[Any]  # [key, encoded prompt, ...]; the key is None while it is empty
+Prompts = Sequence[str]  # for SDXL they have `width` and `height`
+Encoder = Callable[..., Any]  # the WebUI's function for prompts, or for negative ones
 
 
 @dataclass
@@ -46,15 +51,15 @@ class Circumstances:
     words: tuple[Any, ...]  # every embedding that a prompt can name
     options: tuple[Any, ...]
     size: tuple[Any, ...]  # for SDXL a part of the prompt
-    function: Callable[..., Any]
+    function: Encoder
     said: Said = field(default_factory=Said, compare=False)
-    older: deque[list[Any]] | None = field(default=None, compare=False, repr=False)  # see `find`
+    older: deque[Cache] | None = field(default=None, compare=False, repr=False)  # see `find`
 
 
 class Conditioning:
     """Stands between the WebUI and its caches of encoded prompts."""
 
-    def __init__(self, network: extra_networks.ExtraNetwork) -> None:
+    def __init__(self, network: Network) -> None:
         self._network = network  # whose tags need not stand in the key
 
     def install(self) -> None:
@@ -62,7 +67,8 @@ class Conditioning:
         original = getattr(*PATCHED)
 
         def get_conds_with_caching(
-            p: Any, function: Any, prompts: Any, steps: int, caches: Any, typed: Any, hires_steps: int | None = None
+            p: Processing, function: Encoder, prompts: Prompts, steps: int, caches: list[Cache],
+            typed: ExtraNetworkData | None, hires_steps: int | None = None,
         ) -> Any:
             now = self._circumstances(function, prompts, typed)
             return find(caches, now, lambda all_caches: original(
@@ -74,7 +80,7 @@ class Conditioning:
         """What was encoded until now is not found any more: the WebUI's own key is another."""
         patches.undo(__name__, *PATCHED)
 
-    def _circumstances(self, function: Any, prompts: Any, typed: Any) -> Circumstances:
+    def _circumstances(self, function: Encoder, prompts: Prompts, typed: ExtraNetworkData | None) -> Circumstances:
         return Circumstances(
             {kind: params for kind, params in (typed or {}).items() if not self._is_ours(kind)},
             carried_by_encoders(shared.sd_model),
@@ -89,7 +95,7 @@ class Conditioning:
         return (registered or extra_networks.extra_network_aliases.get(kind)) is self._network
 
 
-def find(caches: list[Any], now: Circumstances, encode: Callable[[list[Any]], Any]) -> Any:
+def find(caches: list[Cache], now: Circumstances, encode: Callable[[list[Cache]], Any]) -> Any:
     """`encode` with older encodings to choose from beside `caches`, lists of a key and an encoded prompt.
 
     Older ones hang on what is ours in the first cache's key: whoever puts a new list there, or empties it, drops them.
@@ -97,7 +103,7 @@ def find(caches: list[Any], now: Circumstances, encode: Callable[[list[Any]], An
     cache = caches[0]
     previous = list(cache[:2])
     holder = _ours(previous[0])
-    older = (holder and holder.older) or deque(maxlen=OLDER)
+    older: deque[Cache] = (holder and holder.older) or deque(maxlen=OLDER)
     with _overheard() as said:
         encoded = encode([*caches, *older])
     if holder is not None:
@@ -121,12 +127,12 @@ def find(caches: list[Any], now: Circumstances, encode: Callable[[list[Any]], An
     return encoded
 
 
-def _ours(key: Any) -> Circumstances | None:
+def _ours(key: tuple[Any, ...] | None) -> Circumstances | None:
     """What stands for the tags in a key of the WebUI's."""
     return next((each for each in key or () if isinstance(each, Circumstances)), None)
 
 
-def _words(table: Any) -> Iterator[Hashable]:
+def _words(table: EmbeddingTable) -> Iterator[Hashable]:
     for embedding in table.word_embeddings.values():
         yield weakref.ref(embedding), embedding.shorthash
 
@@ -134,7 +140,8 @@ def _words(table: Any) -> Iterator[Hashable]:
 @contextmanager
 def _overheard() -> Iterator[Said]:
     """What is said while a prompt is encoded is kept with it; the WebUI itself says it only the first time."""
-    hijack, said = sd_hijack.model_hijack, Said()
+    hijack: Hijack = sd_hijack.model_hijack
+    said = Said()
     before = hijack.extra_generation_params, hijack.comments
     hijack.extra_generation_params, hijack.comments = said.parameters, said.comments
     try:

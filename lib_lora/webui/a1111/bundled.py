@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from modules import sd_hijack
 from modules.textual_inversion import textual_inversion
 from torch import Tensor
 
-from lib_lora.webui import settings
+from lib_lora.webui.names import settings
+from lib_lora.webui.names.protocols import Embedding, EmbeddingTable, SdModel
 
 SDXL = ("clip_l", "clip_g")
 
@@ -31,17 +31,17 @@ class BundledWords:
     """The words that we have put into the table."""
 
     def __init__(self) -> None:
-        self._shown: dict[str, tuple[Mapping[str, Tensor], Any]] = {}  # word -> (its parts, the WebUI's object)
+        self._shown: dict[str, tuple[Mapping[str, Tensor], Embedding]] = {}  # word -> (its parts, the WebUI's object)
 
-    def show(self, sd_model: Any, words: Mapping[str, Word]) -> list[str]:
+    def show(self, sd_model: SdModel, words: Mapping[str, Word]) -> list[str]:
         """Make the prompt know these words and no others of ours. Returns sentences about those that it cannot know."""
-        table = sd_hijack.model_hijack.embedding_db
+        table: EmbeddingTable = sd_hijack.model_hijack.embedding_db
         for word in [word for word in self._shown if word not in words]:
             self._remove(table, sd_model, word)
         problems = [self._add(table, sd_model, word, source) for word, source in words.items()]
         return [problem for problem in problems if problem]
 
-    def _add(self, table: Any, sd_model: Any, word: str, source: Word) -> str | None:
+    def _add(self, table: EmbeddingTable, sd_model: SdModel, word: str, source: Word) -> str | None:
         parts, embedding = self._shown.get(word, (None, None))
         current = table.word_embeddings.get(word)
         if current is not None and current is not embedding:
@@ -57,13 +57,13 @@ class BundledWords:
         self._shown[word] = (source.parts, embedding)
         return None
 
-    def _remove(self, table: Any, sd_model: Any, word: str) -> None:
+    def _remove(self, table: EmbeddingTable, sd_model: SdModel, word: str) -> None:
         _, embedding = self._shown.pop(word, (None, None))
         if embedding is not None and table.word_embeddings.get(word) is embedding:
             table.register_embedding_by_name(None, sd_model, word)
 
 
-def _embedding(word: str, source: Word, *, is_sdxl: bool) -> Any:
+def _embedding(word: str, source: Word, *, is_sdxl: bool) -> Embedding | None:
     """What the WebUI makes of it; None if these are not this model's text encoders."""
     parts = source.parts
     if is_sdxl:
@@ -75,6 +75,6 @@ def _embedding(word: str, source: Word, *, is_sdxl: bool) -> Any:
         if vectors is None or "clip_g" in parts:
             return None
         data = {"*": vectors}
-    embedding = textual_inversion.create_embedding_from_data(data, word, filename=source.path)
+    embedding: Embedding = textual_inversion.create_embedding_from_data(data, word, filename=source.path)
     embedding.filename = f"{source.path}/{word}"
     return embedding

@@ -9,16 +9,19 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from torch import nn
 
+from lib_lora.adapters.cache import AdapterCache
 from lib_lora.describe.families import Family
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.model.slots import Slot, slots_of
 from lib_lora.model.targets import index_checkpoint
-from lib_lora.session.host import TorchHost
-from lib_lora.session.session import Finder, Session
+from lib_lora.session.finder import Finder
+from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
+from lib_lora.webui.names.protocols import SdModel
 
 ATTRIBUTE = "lib_lora_session"  # of the model
 WRAPPER = "wrapped"
@@ -37,10 +40,10 @@ class WebUIHost(TorchHost):
     @property
     def family(self) -> Family:
         """Of the model as it was last looked at: cheap, for those who ask often."""
-        return (self._index or self.targets()).family
+        return self.bound.index.family
 
     def _find(self) -> Mapping[str, Slot]:
-        model: Any = self._model()
+        model = cast(SdModel, self._model())
         slots = slots_of(model.model.diffusion_model, "model.diffusion_model.", finer=FINER)
         root = next((name for name in ENCODERS if isinstance(getattr(model, name, None), nn.Module)), None)
         if root is not None:
@@ -58,17 +61,23 @@ class WebUIHost(TorchHost):
         return CheckpointFile({key: [(path, key), (path, name)] for key, name in older.items()})
 
 
-def session_of(sd_model: nn.Module, finder: Finder, cache: Any = None) -> Session:
+class WebUISession(Session):
+    """The session of a checkpoint."""
+
+    host: WebUIHost
+
+
+def session_of(sd_model: nn.Module, finder: Finder, cache: AdapterCache | None = None) -> WebUISession:
     """The session of this model, made at the first call."""
     session = existing_session(sd_model)
     if session is None:
         host = WebUIHost(sd_model)
-        session = Session(host, finder, cache=cache)
+        session = WebUISession(host, finder, cache=cache)
         setattr(sd_model, ATTRIBUTE, session)
     return session
 
 
-def existing_session(sd_model: nn.Module) -> Session | None:
+def existing_session(sd_model: nn.Module) -> WebUISession | None:
     """The session of this model if it has one."""
     return getattr(sd_model, ATTRIBUTE, None)
 

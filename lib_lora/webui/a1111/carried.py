@@ -6,13 +6,15 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
-from lib_lora.engine.plan import Step
-from lib_lora.webui.host import existing_session
+from torch import nn
+
+from lib_lora.engine.plan import Term
+from lib_lora.webui.a1111.host import existing_session
 
 UNET = "unet"
 
 
-def carried_by_encoders(sd_model: Any) -> Mapping[str, tuple[Any, ...]]:
+def carried_by_encoders(sd_model: nn.Module | None) -> Mapping[str, tuple[Any, ...]]:
     """{parameter: what is added to it} of the text encoders. It keeps no adapter in memory.
 
     A delta is compared by identity, and one that is gone equals no other: a file read again is another adapter.
@@ -23,11 +25,11 @@ def carried_by_encoders(sd_model: Any) -> Mapping[str, tuple[Any, ...]]:
     patcher = session.host.patcher
     bypassed = patcher.bypassed  # beside the weight instead of in it, they round otherwise
     return {
-        key: (key in bypassed, *map(_added, steps))
-        for key, steps in patcher.planned().items()
-        if steps[0].target.component != UNET
+        key: (key in bypassed, *map(_added, terms))
+        for key, terms in patcher.planned().items()
+        if terms[0].target.component != UNET
     }
 
 
-def _added(step: Step) -> tuple[Any, ...]:
-    return step.target, step.multiplier, step.dyn, weakref.ref(step.delta)
+def _added(term: Term) -> tuple[Any, ...]:
+    return term.target, term.multiplier, term.dyn, weakref.ref(term.delta)

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gradio as gr
 from modules import sysinfo, ui_extra_networks_user_metadata
@@ -17,9 +17,9 @@ from lib_lora.errors import LoraError
 from lib_lora.grammar.trigger_words import escaped
 from lib_lora.library.entry import Entry
 from lib_lora.library.sidecar import Notes, SidecarError, read_notes, save_notes
-
-if TYPE_CHECKING:
-    from lib_lora.webui.page import LoraPage
+from lib_lora.webui.names.catalogue import Catalogue
+from lib_lora.webui.names.protocols import Lister
+from lib_lora.webui.names.sd_version import shown_version
 
 VERSIONS = ["SD1", "SD2", "SDXL", "Unknown"]
 SHOWN_TAGS = 24
@@ -27,10 +27,18 @@ SHOWN_TAGS = 24
 Tags = Sequence[tuple[str, int]]
 
 
+class EditedPage(Protocol):
+    """What the window needs of the page whose adapters it edits."""
+
+    name: str
+    lister: Lister
+    catalogue: Catalogue
+
+
 class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
     """Shows what is known of a file, and edits what the user says about it."""
 
-    page: LoraPage
+    page: EditedPage
 
     def create_editor(self) -> None:
         """The elements, top to bottom."""
@@ -79,7 +87,7 @@ class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
             f'<table class="file-metadata">{rows}</table>',
             self.get_card_html(name),
             notes.notes,
-            self.page.version(entry, notes),
+            shown_version(entry, notes),
             gr.HighlightedText.update(
                 value=[(tag, str(count)) for tag, count in tags[:SHOWN_TAGS]], visible=bool(tags)),
             notes.activation_text,
@@ -99,7 +107,7 @@ class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
             before = read_notes(entry.path)
             if state != _state(entry, before):
                 raise SidecarError(f"the notes on {name} are not those that this window was opened with: open it again")
-            if version == self.page.version(entry, before):  # shown, not chosen
+            if version == shown_version(entry, before):  # shown, not chosen
                 version = before.sd_version
             if description == entry.details.description:
                 description = before.description
@@ -112,13 +120,13 @@ class LoraEditor(ui_extra_networks_user_metadata.UserMetadataEditor):
         self.page.catalogue.refresh()
         return ""
 
-    def save_preview(self, index: Any, gallery: Any, name: str) -> tuple[str, str]:
+    def save_preview(self, index: int, gallery: list[Any], name: str) -> tuple[str, str]:
         """The button "Replace preview": the library sees the new picture too."""
         shown = super().save_preview(index, gallery, name)
         self.page.catalogue.refresh()
         return shown
 
-    def _on_save(self, edited: list[Any]) -> None:
+    def _on_save(self, edited: list[gr.components.Component]) -> None:
         """As the WebUI does it, but the window stays open if saving fails."""
         card = f"{json.dumps(self.page.name)}, {json.dumps(self.tabname)}"
         close = f"function(name){{ closePopup(); extraNetworksRefreshSingleCard({card}, name); }}"

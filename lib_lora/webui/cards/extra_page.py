@@ -6,7 +6,7 @@ import html
 import json
 import os
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from modules import shared, ui_extra_networks
@@ -14,10 +14,12 @@ from modules import shared, ui_extra_networks
 from lib_lora.grammar.trigger_words import spoken
 from lib_lora.library.entry import Entry
 from lib_lora.library.sidecar import PREVIEWS, Notes, SidecarError, notes_path, read_notes
-from lib_lora.webui import cards
-from lib_lora.webui.catalogue import Catalogue
-from lib_lora.webui.editor import LoraEditor
-from lib_lora.webui.legacy import SdVersion
+from lib_lora.webui.cards import card
+from lib_lora.webui.cards.editor import LoraEditor
+from lib_lora.webui.cards.metadata import Metadata
+from lib_lora.webui.names.catalogue import Catalogue
+from lib_lora.webui.names.protocols import Card
+from lib_lora.webui.names.sd_version import shown_version
 
 COVER = "ssmd_cover_images"
 
@@ -28,13 +30,13 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
     def __init__(self, catalogue: Catalogue) -> None:
         super().__init__("Lora")
         self.catalogue = catalogue
-        self._kept: dict[int, tuple[Any, dict[str, Any]]] = {}  # {id: (what it was made of, card)}
+        self._kept: dict[int, tuple[tuple[Any, ...], Card]] = {}  # {id: (what it was made of, card)}
 
     def refresh(self) -> None:
         """The button on the page."""
         self.catalogue.refresh()
 
-    def list_items(self) -> Iterator[dict[str, Any]]:
+    def list_items(self) -> Iterator[Card]:
         """All cards, as of the last scan; those that do not fit the checkpoint are dimmed or hidden in the browser."""
         listed = list(self.catalogue.by_name.items())
         for index, (name, entry) in enumerate(listed):
@@ -46,7 +48,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         if len(self._kept) > len(listed):
             self._kept = {entry.id: self._kept[entry.id] for _, entry in listed if entry.id in self._kept}
 
-    def create_item(self, name: str, index: int | None = None, enable_filter: bool = True) -> dict[str, Any] | None:
+    def create_item(self, name: str, index: int | None = None, enable_filter: bool = True) -> Card | None:
         """The card of one adapter as it is on disk now; None if there is no such adapter. None is filtered out."""
         entry = self.catalogue.get(name)
         if entry is None:
@@ -56,12 +58,12 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         item = self._item(entry, name, self._picture(str(entry.path.with_suffix(""))))
         return {**item, "sort_keys": {"default": index, **item["sort_keys"]}}
 
-    def _made_of(self, entry: Entry, name: str) -> Any:
+    def _made_of(self, entry: Entry, name: str) -> tuple[Any, ...]:
         """A card stays as long as this does: a scan makes a new entry where a file changed, or what lies beside it."""
         known, names = self.catalogue.known_hash(entry), self.catalogue.names(entry)
         return entry, name, self.catalogue.prompt_name(entry), names, known, shared.opts.samples_format
 
-    def _item(self, entry: Entry, name: str, picture: str | None) -> dict[str, Any]:
+    def _item(self, entry: Entry, name: str, picture: str | None) -> Card:
         path = str(entry.path.with_suffix(""))
         notes = self.notes(entry)
         prompt = [json_text(f"<lora:{self.catalogue.prompt_name(entry)}:"), _weight(entry, notes), '">"']
@@ -80,14 +82,14 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
             "local_preview": picture or f"{path}.{shared.opts.samples_format}",
             "metadata": Metadata(entry, is_empty=header in ("", "{}")),
             "sort_keys": self.get_sort_keys(entry.location),
-            "sd_version": self.version(entry, notes),
+            "sd_version": shown_version(entry, notes),
             "prompt": " + ".join(prompt),
             "negative_prompt": json_text(f"({negative}:1)" if negative else ""),
             "user_metadata": notes.own,
-            **cards.marks(entry, self.catalogue.names(entry), known[:12]),
+            **card.marks(entry, self.catalogue.names(entry), known[:12]),
         }
 
-    def create_item_html(self, tabname: str, item: dict[str, Any], template: str | None = None) -> Any:
+    def create_item_html(self, tabname: str, item: Card, template: str | None = None) -> str | dict[str, Any]:
         """With badge and star. Without a template it is a dictionary: the parts of a line in the tree."""
         args = super().create_item_html(tabname, item)
         if not isinstance(args, dict):  # hidden by the user's settings
@@ -97,11 +99,11 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
             return args
         if "lora_card" in item:
             entry = self.catalogue.by_name.get(item["name"])
-            args = cards.dressed(args, item, is_favorite=bool(entry and entry.favorite))
-            template = cards.with_slot(template)
+            args = card.dressed(args, item, is_favorite=bool(entry and entry.favorite))
+            template = card.with_slot(template)
         return template.format(**args)
 
-    def create_tree_file_item_html(self, tabname: str, file_path: str, item: dict[str, Any]) -> str:
+    def create_tree_file_item_html(self, tabname: str, file_path: str, item: Card) -> str:
         """The WebUI writes names into the tree as they are; a name with markup is text."""
         if not self.create_item_html(tabname, item):
             return ""
@@ -137,11 +139,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         except SidecarError:
             return Notes()
 
-    def version(self, entry: Entry, notes: Notes) -> str:
-        """"SD1", "SD2", "SDXL" or "Unknown": as the user says, else as the file says."""
-        return notes.sd_version if notes.sd_version in SdVersion.__members__ else SdVersion.of(entry).name
-
-    def read_user_metadata(self, item: dict[str, Any], use_cache: bool = True) -> None:
+    def read_user_metadata(self, item: Card, use_cache: bool = True) -> None:
         """The WebUI asks for this again when one card is drawn anew."""
         entry = self.catalogue.get(item["name"])
         notes = self.notes(entry, fresh=not use_cache) if entry else Notes()
@@ -173,29 +171,6 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
         if entry.alias != entry.stem:
             yield entry.alias
         yield entry.family.label
-
-
-class Metadata(Mapping[str, Any]):
-    """The header's metadata of a card, read when somebody looks at it."""
-
-    def __init__(self, entry: Entry, *, is_empty: bool) -> None:
-        self._entry = entry
-        self._is_empty = is_empty
-
-    def _read(self) -> dict[str, Any]:
-        return json.loads(self._entry.readable_json)
-
-    def __bool__(self) -> bool:
-        return not self._is_empty
-
-    def __getitem__(self, key: str) -> Any:
-        return self._read()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._read())
 
 
 def json_text(text: str) -> str:

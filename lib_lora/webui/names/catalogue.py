@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from modules import paths, shared
 from modules.cache import cache_dir
@@ -14,7 +13,8 @@ from modules.cache import cache_dir
 from lib_lora.errors import LoraError, NotFoundError
 from lib_lora.grammar.tag import is_typable
 from lib_lora.library import Entry, Library
-from lib_lora.webui import settings
+from lib_lora.library.lookup import Meaning
+from lib_lora.webui.names import settings
 
 RESERVED = frozenset({"none", "addams"})  # names with a meaning of their own for the built-in extension
 
@@ -53,9 +53,9 @@ class Catalogue:
         """See `Library.find`."""
         return self.library.find(name)
 
-    def ambiguity(self, name: str) -> str | None:
-        """See `Library.ambiguity`."""
-        return self.library.ambiguity(name)
+    def look_up(self, name: str) -> Meaning:
+        """See `Library.look_up`."""
+        return self.library.look_up(name)
 
     def get(self, name: str) -> Entry | None:
         """The entry with this short name, or what else the name means; None if there is none."""
@@ -116,7 +116,7 @@ def _open_library() -> Library:
         return Library(folders())
 
 
-def _plain_aliases(entries: list[Entry]) -> Any:
+def _plain_aliases(entries: Sequence[Entry]) -> Iterator[int]:
     aliases = Counter(entry.alias.casefold() for entry in entries)
     files = Counter(name for entry in entries for name in {entry.stem.casefold(), entry.name.casefold()})
     for entry in entries:

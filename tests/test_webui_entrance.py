@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lib_lora.webui import version
-from lib_lora.webui.door import stranger
+from lib_lora.webui.entrance import stranger
 
 ROOT = Path(__file__).parents[1]
 HOSTS = {"Forge": ("modules_forge", "backend/patcher"), "Forge Neo": ("modules_forge", "backend/patcher"),
@@ -36,7 +36,7 @@ def test_in_another_host_it_says_one_sentence_and_registers_nothing(host, tmp_pa
     (tmp_path / "modules" / "script_callbacks.py").write_text("raise SystemExit('somebody registers')")
     done = load(tmp_path, times=2)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['lib_lora.webui.door']"
+    assert done.stdout.strip() == "['lib_lora.webui.entrance']"
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("lib_lora: this is not AUTOMATIC1111's")
     assert "does nothing here" in done.stderr
@@ -65,7 +65,7 @@ def files(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["javascript/lora_strip.js", "lib_lora/grammar/tag.py", "lib_lora/webui/cards.py",
+@pytest.mark.parametrize("name", ["javascript/lora_strip.js", "lib_lora/grammar/tag.py", "lib_lora/webui/cards/card.py",
                                   "style.css", "scripts/lora_adapters.py", "javascript/lora_new.js"])  # fmt: skip
 def test_a_file_that_was_changed_or_came_is_noticed(files, name):
     before = version.fingerprint(files)

@@ -7,9 +7,12 @@ Here they do what is left to do: nothing beside the layer's own work.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from torch import nn
+
+from lib_lora.webui.names.protocols import SdModel
 
 KINDS = ("Linear", "Conv2d", "GroupNorm", "LayerNorm", "MultiheadAttention")
 REGIONS = (
@@ -36,7 +39,7 @@ class Layers:
     def __init__(self) -> None:
         self._is_told = False
 
-    def functions(self) -> dict[str, Any]:
+    def functions(self) -> dict[str, Callable[..., Any]]:
         return {
             "network_apply_weights": self._apply,
             "network_restore_weights_from_backup": _nothing,
@@ -50,10 +53,27 @@ class Layers:
             self._is_told = True
             print(REGIONS, file=sys.stderr)
 
-    def _forward(self, layer: nn.Module, value: Any, original: Any) -> Any:
+    def _forward(self, layer: nn.Module, value: Any, original: Callable[..., Any]) -> Any:
         self._apply(layer)
         return original(layer, value)
 
 
 def _nothing(_layer: nn.Module) -> None:
     pass
+
+
+def name_layers(sd_model: nn.Module) -> None:
+    """`sd_model.network_layer_mapping` and each module's `network_layer_name`, as other extensions expect them."""
+    embedders = getattr(getattr(sd_model, "conditioner", None), "embedders", None)
+    if embedders is not None:
+        roots = [(f"{number}_", each.wrapped) for number, each in enumerate(embedders) if hasattr(each, "wrapped")]
+    else:
+        encoder = getattr(sd_model, "cond_stage_model", None)
+        roots = [("", getattr(encoder, "wrapped", encoder))] if encoder is not None else []
+    model = cast(SdModel, sd_model)
+    mapping = {}
+    for prefix, root in [*roots, ("", model.model)]:
+        for path, module in root.named_modules():
+            module.network_layer_name = prefix + path.replace(".", "_")
+            mapping[module.network_layer_name] = module
+    model.network_layer_mapping = mapping

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import gradio as gr
 from modules import shared
+
+from lib_lora.webui.names.protocols import Option
 
 SECTION = ("extra_networks", "Extra Networks")
 COMPATIBILITY = ("compatibility", "Compatibility")
@@ -35,11 +38,11 @@ def get(name: str) -> Any:
 class Options:
     """Registers what is missing, points what is there at our list of adapters, and takes both back."""
 
-    def __init__(self, choices: Any, refresh: Any) -> None:
-        self._choices = choices  # () -> names for the drop-down list
+    def __init__(self, choices: Callable[[], Iterable[str]], refresh: Callable[[], None]) -> None:
+        self._choices = choices  # names for the drop-down list
         self._refresh = refresh
         self._added: list[str] = []
-        self._changed: list[tuple[Any, str, Any]] = []  # (option, attribute, value before)
+        self._changed: list[tuple[Option, str, Any]] = []  # (option, attribute, value before)
 
     def install(self) -> None:
         """Before the WebUI builds its settings page and its API models."""
@@ -62,14 +65,14 @@ class Options:
             setattr(option, attribute, value)
         self._added, self._changed = [], []
 
-    def _point(self, option: Any, attribute: str, value: Any) -> None:
+    def _point(self, option: Option, attribute: str, value: Any) -> None:
         self._changed.append((option, attribute, getattr(option, attribute)))
         setattr(option, attribute, value)
 
     def _drop_down(self) -> dict[str, Any]:
         return {"choices": ["None", *self._choices()]}
 
-    def _missing(self, known: Any) -> dict[str, Any]:
+    def _missing(self, known: Container[str]) -> dict[str, Option]:
         info = shared.OptionInfo
         options = {
             "sd_lora": info("None", "Add network to prompt", gr.Dropdown, self._drop_down, refresh=self._refresh),

@@ -35,7 +35,7 @@ class Piece:
         return self.user() is not None
 
 
-class Fresh:
+class Memory:
     """Hands out uninitialised memory, and knows what it handed out before."""
 
     def __init__(self) -> None:

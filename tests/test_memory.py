@@ -8,8 +8,8 @@ import weakref
 import pytest
 import torch
 
-from lib_lora.engine import fresh
-from lib_lora.engine.fresh import ENOUGH, Fresh
+from lib_lora.engine import memory as memory_of_weights
+from lib_lora.engine.memory import ENOUGH, Memory
 
 LARGE = (ENOUGH, 3)
 SHAPES = [(3,), (1024, 1100), (1024, 1100), (64, 64, 32, 33), (0, 4), LARGE]
@@ -21,7 +21,7 @@ def large(value: float = 0.0) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_pieces_hold_what_is_written_and_do_not_overlap(dtype):
-    memory = Fresh()
+    memory = Memory()
     wanted = [torch.full(shape, float(number), dtype=dtype) for number, shape in enumerate(SHAPES)]
     pieces = [memory.like(each) for each in wanted]
     for piece, each in zip(pieces, wanted, strict=True):
@@ -35,12 +35,12 @@ def test_pieces_hold_what_is_written_and_do_not_overlap(dtype):
 
 def test_strides_that_are_not_contiguous_are_kept():
     weight = torch.empty(640, 640, 3, 3).contiguous(memory_format=torch.channels_last)
-    assert Fresh().like(weight).stride() == weight.stride()
+    assert Memory().like(weight).stride() == weight.stride()
 
 
-@pytest.mark.skipif(fresh.MAY_BE_TAKEN is None, reason="this system does not take memory back later")
+@pytest.mark.skipif(memory_of_weights.MAY_BE_TAKEN is None, reason="this system does not take memory back later")
 def test_memory_is_handed_out_again_only_when_nobody_holds_it():
-    memory = Fresh()
+    memory = Memory()
     one = memory.like(large())
     address, alias = one.data_ptr(), one.view(-1)[5:]
     assert address % 64 == 0
@@ -60,9 +60,9 @@ def test_memory_is_handed_out_again_only_when_nobody_holds_it():
     assert other.data_ptr() != again.data_ptr()
 
 
-@pytest.mark.skipif(fresh.MAY_BE_TAKEN is None, reason="this system does not take memory back later")
+@pytest.mark.skipif(memory_of_weights.MAY_BE_TAKEN is None, reason="this system does not take memory back later")
 def test_memory_outlives_its_maker_and_goes_with_its_last_tensor():
-    memory = Fresh()
+    memory = Memory()
     one, two = memory.like(large()), memory.like(large())
     one.fill_(1)
     gone = weakref.ref(memory._pieces[one.nbytes][1].memory)
@@ -76,7 +76,7 @@ def test_where_the_system_gives_none_torch_is_asked(monkeypatch):
     def refuse(*_, **__):
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(fresh.mmap, "mmap", refuse)
-    assert Fresh().like(large()).shape == LARGE
-    monkeypatch.setattr(fresh, "MAY_BE_TAKEN", None)
-    assert Fresh().like(large()).shape == LARGE
+    monkeypatch.setattr(memory_of_weights.mmap, "mmap", refuse)
+    assert Memory().like(large()).shape == LARGE
+    monkeypatch.setattr(memory_of_weights, "MAY_BE_TAKEN", None)
+    assert Memory().like(large()).shape == LARGE

@@ -1,0 +1,1 @@
+"""What the WebUI calls things: its options, and its names for adapters and base models."""
