@@ -74,6 +74,8 @@ class Patcher:
         """`slots` of the model as it is now, without the biases that were made for an adapter; it has their roots."""
         self._roots.see(slots.values())
         new = self._modules_with_new_bias()
+        if not new:
+            return dict(slots)
         return {key: slot for key, slot in slots.items() if slot.attribute != "bias" or slot.module not in new}
 
     def without_bias(self, slots: Mapping[str, Slot]) -> frozenset[str]:
