@@ -7,31 +7,24 @@ of three policies (`originals.py`); weights that cannot hold a sum stay as they 
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
 
-import psutil
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from lib_lora.engine.books import NotUndoneError, books_of, unwatch
 from lib_lora.engine.bypass import Bypass, Hooked, can_bypass, forget_compiled
 from lib_lora.engine.exact import exact_arithmetic
 from lib_lora.engine.fold import fold
-from lib_lora.engine.originals import Borrowed, CheckpointFile, Kept, Original, Outbox, Reread, is_shared
+from lib_lora.engine.keeping import Keep, Places
+from lib_lora.engine.originals import Borrowed, CheckpointFile, Original, Reread, is_shared
 from lib_lora.engine.plan import Plan, Term
 from lib_lora.engine.records import NewBias, Patched, Record, TermsByRow, sample
 from lib_lora.engine.roots import Records, Roots
 from lib_lora.errors import PatchError, first_line, is_out_of_memory
 from lib_lora.model.slots import Slot
-
-Keep = Literal["auto", "device", "cpu", "checkpoint"]
-ROOM = 2 << 30  # bytes that must be left for sampling where originals are kept
-
-log = logging.getLogger("lib_lora")
 
 
 class Patcher:
@@ -57,8 +50,7 @@ class Patcher:
         self._new_biases = Records(self._roots, NewBias)
         self._hooked = Records(self._roots, Hooked)
         self._bypass = Bypass(self._hooked)
-        self._outbox = Outbox()
-        self._logged: set[str] = set()
+        self._places = Places()
 
     @property
     def patched(self) -> frozenset[str]:
@@ -82,6 +74,8 @@ class Patcher:
         """`slots` of the model as it is now, without the biases that were made for an adapter; it has their roots."""
         self._roots.see(slots.values())
         new = self._modules_with_new_bias()
+        if not new:
+            return dict(slots)
         return {key: slot for key, slot in slots.items() if slot.attribute != "bias" or slot.module not in new}
 
     def without_bias(self, slots: Mapping[str, Slot]) -> frozenset[str]:
@@ -196,67 +190,30 @@ class Patcher:
 
     def _merge(self, merged: Mapping[str, tuple[Term, ...]], slots: Mapping[str, Slot]) -> None:
         new = [key for key in merged if key in slots and key not in self._patched]
-        keep, checkpoint = self._policy([slots[key] for key in new]) if new else ("device", None)
+        place = self._places.choose(self.keep, self.find_checkpoint, [slots[key] for key in new])
         tied = _tied(slots.values(), self._patched.values()) if new else frozenset()
+
+        def put_aside(key: str, slot: Slot) -> Original:
+            if id(slot.parameter) in tied:
+                return Borrowed(slot.module, slot.attribute, slot.parameter)
+            return place.put(key, slot.parameter.data)
+
         for key, terms in merged.items():
             if terms[0].target.new_bias_of is not None:
                 self._make_bias(key, terms, slots[terms[0].target.new_bias_of])
             else:
-                self._patch(key, terms, slots[key], keep, checkpoint, tied)
-
-    def _policy(self, fresh: list[Slot]) -> tuple[Keep, CheckpointFile | None]:
-        """Where the originals of these weights go, and the file if that is where they are."""
-        if self.keep != "auto":
-            return self.keep, self._checkpoint() if self.keep == "checkpoint" else None
-        device = fresh[0].parameter.device
-        needed = sum(slot.parameter.nbytes for slot in fresh if slot.parameter.device == device)
-        free = _free_memory(device)
-        if free is None or free >= ROOM + needed:
-            return "device", None
-        checkpoint = self._checkpoint()
-        policy: Keep = "checkpoint" if checkpoint else "cpu" if device.type == "cuda" else "device"
-        where = {"checkpoint": f"are read again from {checkpoint}", "cpu": "wait in main memory"}.get(policy)
-        if where:
-            self._log_once(f"little memory is left on {device} ({free / 2**30:.1f} GB): the untouched weights {where}")
-        return policy, checkpoint
-
-    def _checkpoint(self) -> CheckpointFile | None:
-        try:
-            return self.find_checkpoint()
-        except OSError as error:
-            self._log_once(f"the file of the model cannot be opened (it was: {error})")
-            return None
-
-    def _original(self, key: str, current: Tensor, keep: Keep, checkpoint: CheckpointFile | None) -> Original:
-        """`current` put where `keep` says."""
-        if keep == "checkpoint":
-            reread = checkpoint.find(key, current) if checkpoint else None
-            if reread is not None:
-                return reread
-            why = f"{checkpoint} has other weights" if checkpoint else "the file of the model is not known"
-            self._log_once(f"{why}: untouched weights are kept in memory ({key} first)")
-            keep = "cpu" if current.is_cuda and (_free_memory(current.device) or 0) < ROOM else "device"
-        return self._outbox.copy(current) if keep == "cpu" else Kept(current)
-
-    def _log_once(self, sentence: str) -> None:
-        kind = sentence.partition("(")[0]
-        if kind not in self._logged:
-            self._logged.add(kind)
-            log.warning("Lora: %s", sentence)
+                self._patch(key, terms, slots[key], put_aside)
 
     def _patch(
-        self, key: str, terms: tuple[Term, ...], slot: Slot, keep: Keep, checkpoint: CheckpointFile | None,
-        tied: frozenset[int],
-    ) -> None:  # fmt: skip
+        self, key: str, terms: tuple[Term, ...], slot: Slot, put_aside: Callable[[str, Slot], Original]
+    ) -> None:
         current, books = slot.parameter.data, books_of(slot.root_module)
         known = self._patched.get(key)
         if known is not None and not (known.slot == slot and known.is_here(current)):
             self._undo([key])  # another layer has its name now, or somebody has put another weight there
             known = None
         if known is None:
-            is_tied = id(slot.parameter) in tied
-            original = (Borrowed(slot.module, slot.attribute, slot.parameter) if is_tied
-                        else self._original(key, current, keep, checkpoint))  # fmt: skip
+            original = put_aside(key, slot)
             known = Patched(slot, original, None, StorageWeakRef(current.untyped_storage()), sample(current))
             is_written_over = isinstance(original, Reread) and not is_shared(slot.parameter)
             base, out = current, current if is_written_over else books.memory.like(current)
@@ -312,21 +269,11 @@ def _tied(slots: Iterable[Slot], patched: Iterable[Patched]) -> frozenset[int]:
     return frozenset(parameter for parameter, count in owners.items() if count > 1)
 
 
-def _free_memory(device: torch.device) -> int | None:
-    """Bytes that are free there, or would be if asked for; None where nobody can tell."""
-    if device.type == "cpu":
-        return int(psutil.virtual_memory().available)
-    if device.type != "cuda":
-        return None
-    free, _ = torch.cuda.mem_get_info(device)
-    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
-
-
 def _explain(error: Exception) -> str:
     if is_out_of_memory(error):
         return "not enough memory to apply the adapters"
-    told = _reason(error)
-    return told if isinstance(error, PatchError) else f"the adapters could not be applied ({told})"
+    reason = _reason(error)
+    return reason if isinstance(error, PatchError) else f"the adapters could not be applied ({reason})"
 
 
 def _reason(error: BaseException) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lib_lora.engine.keeping import Keep
 from lib_lora.engine.originals import CheckpointFile
-from lib_lora.engine.patch import Keep
 from lib_lora.engine.plan import Plan, split
 from lib_lora.errors import PatchError
 from lib_lora.formats.text import encodable

@@ -45,7 +45,7 @@ ROOT = Path(lib_lora.__file__).parent
 ENGINE = frozenset(
     str(ROOT / f"{name}.py")
     for name in ("engine/books", "engine/records", "engine/roots", "engine/patch", "engine/bypass", "engine/originals",
-                 "engine/fold", "engine/memory", "engine/exact", "model/slots", "session/torch_host",
+                 "engine/keeping", "engine/fold", "engine/memory", "engine/exact", "model/slots", "session/torch_host",
                  "session/session", "hosts/embeddings", "hosts/diffusers")
 )  # fmt: skip
 ERRORS: tuple[Callable[[], BaseException], ...] = (
