@@ -57,17 +57,19 @@ class Reader(ast.NodeVisitor):
         """Write down what an expression asks for, without methods of Python's own kinds; False if it asks nothing."""
         if not (name := self.dotted(node)):
             return False
-        *path, last = name.split(".")
-        if last in PLAIN and path:
-            name, use = ".".join(path), "patched" if last in CHANGES else "read"
+        owner, _, last = name.rpartition(".")
         if last in ("__init__", "__path__"):
-            name = ".".join(path)
+            name = owner
+        elif last in PLAIN and owner and owner != self.base and not is_module(owner):
+            name, use = owner, "patched" if last in CHANGES else "read"
         if last != "__init__" and (use != "read" or last == "__path__" or not is_module(name)):
             self.found.add((name, use))
         return True
 
     def visit_Import(self, node: ast.Import) -> None:
-        self.names |= {each.asname or each.name: each.name for each in node.names if each.name in FOREIGN}
+        for each in node.names:
+            if (root := each.name.partition(".")[0]) in FOREIGN:
+                self.names[each.asname or root] = each.name if each.asname else root
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         if node.module and node.module.split(".")[0] in FOREIGN:

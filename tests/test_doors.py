@@ -3,6 +3,7 @@ that is not asked. Whether a WebUI has it all: tests/webui/test_doors.py."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections import Counter
@@ -12,7 +13,7 @@ import pytest
 
 from lib_lora.webui import doors
 from lib_lora.webui.names import protocols
-from tests.support_doors import asked
+from tests.support_doors import Reader, asked
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {name: "\n".join(path.read_text("utf-8") for path in sorted((ROOT / name).rglob(pattern)))
@@ -54,3 +55,27 @@ def test_what_is_asked_of_templates_and_scripts_is_asked_there():
 def members_of(protocol: type) -> set[str]:
     methods = {name for name, value in vars(protocol).items() if inspect.isfunction(value) and not name.startswith("_")}
     return methods | set(protocol.__annotations__)
+
+
+WAYS = {  # a way to ask -> what is seen of it
+    "from modules import shared\nshared.opts.width": {("modules.shared.opts.width", "read")},
+    "from modules import shared\nopts = shared.opts\ngetattr(opts, 'width', 8)": {
+        ("modules.shared.opts", "read"), ("modules.shared.opts.width", "read")},
+    "from modules.shared import state\nstate.interrupt()": {("modules.shared.state.interrupt", "called")},
+    "import modules.shared as s\ns.opts.data['a'] = 1": {("modules.shared.opts.data", "patched")},
+    "from modules import scripts\nscripts.on_save(print)": {("modules.scripts.on_save", "registered")},
+    "from modules import scripts\nclass Ours(scripts.Script):\n def run(self): self.title()": {
+        ("modules.scripts.Script", "derived"), ("modules.scripts.Script.run", "overridden"),
+        ("modules.scripts.Script.title", "called")},
+    "from modules import scripts\nPATCHED = scripts, 'load'": {("modules.scripts.load", "patched")},
+    "import sys\nsys.modules['networks'].loaded_networks.clear()": {("networks.loaded_networks", "patched")},
+    "from modules import scripts\nfor each in scripts.lists.values(): each.append(1)": {
+        ("modules.scripts.lists", "patched"), ("modules.scripts.lists", "read")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", WAYS)
+def test_no_way_to_ask_is_overlooked(source):
+    reader = Reader()
+    reader.visit(ast.parse(source))
+    assert reader.found == WAYS[source]
