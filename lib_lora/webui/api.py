@@ -38,7 +38,7 @@ def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], Fami
 
     @app.get(CARDS, dependencies=login)
     def get_cards() -> Response:
-        return JSONResponse(state.told(checkpoint(), catalogue.library))
+        return JSONResponse(state.answer(checkpoint(), catalogue.library))
 
     @app.get(PAGE, dependencies=login)
     def get_page() -> dict[str, bool]:

@@ -22,8 +22,8 @@ SLOT = "{lora_facts}"
 TITLE = re.compile(r'title="([^"]*)"')
 
 
-def marks(entry: Entry, names: Iterable[str], shorthash: str) -> dict[str, str]:
-    """What an item has for `dressed`."""
+def fields(entry: Entry, names: Iterable[str], shorthash: str) -> dict[str, str]:
+    """What a card's item has beside the WebUI's own fields, for `dressed`."""
     family = entry.family
     facts = {
         "id": entry.id,
@@ -35,8 +35,8 @@ def marks(entry: Entry, names: Iterable[str], shorthash: str) -> dict[str, str]:
         "possible": list(family.possible),
         "broken": entry.broken or "",
     }
-    told = html.escape(json.dumps(facts, ensure_ascii=False), quote=False).replace("'", "&#x27;")
-    return {"lora_card": f"tabindex=\"0\" data-lora-card='{told}'", "lora_badge": _badge(facts)}
+    written = html.escape(json.dumps(facts, ensure_ascii=False), quote=False).replace("'", "&#x27;")
+    return {"lora_card": f"tabindex=\"0\" data-lora-card='{written}'", "lora_badge": _badge(facts)}
 
 
 def dressed(args: dict[str, Any], item: Card, *, is_favorite: bool) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class LoraPage(ui_extra_networks.ExtraNetworksPage):
             "prompt": " + ".join(prompt),
             "negative_prompt": json_text(f"({negative}:1)" if negative else ""),
             "user_metadata": notes.own,
-            **card.marks(entry, self.catalogue.names(entry), known[:12]),
+            **card.fields(entry, self.catalogue.names(entry), known[:12]),
         }
 
     def create_item_html(self, tabname: str, item: Card, template: str | None = None) -> str | dict[str, Any]:

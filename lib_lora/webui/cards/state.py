@@ -22,7 +22,7 @@ class State:
         self._last: Family | None = None
         self._favorites: tuple[object, list[int]] = (None, [])  # (version of the library, ids)
 
-    def told(self, family: Family | None, library: Library) -> dict[str, Any]:
+    def answer(self, family: Family | None, library: Library) -> dict[str, Any]:
         """`family` None: no checkpoint is loaded, or one is just being exchanged."""
         if self._last and family and family.id == REFINER and shared.state.job_count > 0:
             family = self._last  # the refiner has its turn in a picture; the base model will be back
