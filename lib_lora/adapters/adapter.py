@@ -66,11 +66,12 @@ def read_adapter(path: Path) -> Adapter:
     contents = read_contents(path)
     tensors, metadata = contents.tensors, contents.metadata
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if what := foreign.why_none(shapes, usable=True):
+        raise AdapterFileError(f"{path.name} is {what}")
     grouped = group(shapes)
-    content = survey(shapes, grouped=grouped)
-    if content.refused:
-        raise AdapterFileError(f"{path.name} is {content.refused}")
-    is_checked = content.modules > 0 and all(is_finite(block, LIMIT) for block in contents.blocks)
+    understood = {name: table.TABLE.understand(name, parts) for name, parts in grouped.modules.items()}
+    is_adapter = any(each.algorithm for each in understood.values())  # else its values are not worth a look
+    is_checked = is_adapter and all(is_finite(block, LIMIT) for block in contents.blocks)
     try:
         origins = Origins(metadata, read_config(path))
     except ValueError as error:
@@ -82,12 +83,11 @@ def read_adapter(path: Path) -> Adapter:
     notes: list[str] = []
     acts = False
     for name, parts in grouped.keys.items():
-        understood = table.TABLE.understand(name, grouped.modules[name])
         found = {part: tensors[key] for part, key in parts.items()}
         try:
-            if understood.algorithm is not None:
+            if understood[name].algorithm is not None:
                 _require_numbers(found, is_checked)
-            deltas, left_over, said = read_understood(understood, found, origins.of(name))
+            deltas, left_over, said = read_understood(understood[name], found, origins.of(name))
         except PartsError as error:
             refused.append(f"{name}: {error}")
             continue
@@ -98,8 +98,8 @@ def read_adapter(path: Path) -> Adapter:
         unknown += [parts[part] for part in left_over]
     embeddings = _read_embeddings(tensors, refused)
     if not modules and not embeddings:
-        first = next(iter(refused), None), next(iter(unknown), None)
-        what = foreign.why_none(shapes, usable=False, refused=first[0], unknown=first[1])
+        what = survey(shapes, grouped=grouped).refused  # as the list says it; else it was refused for its values
+        what = what or foreign.why_none(shapes, usable=False, refused=next(iter(refused), None))
         raise AdapterFileError(f"{path.name} is {what}")
     if modules and not acts and not embeddings:
         notes.insert(0, ALL_ZERO)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]  # {part: shape} of one module
 Measure = Callable[[Shapes], "int | None"]  # None where the parts do not tell
+When = Callable[[str, Shapes], bool]
 
 
 def nothing(shapes: Shapes) -> None:
@@ -32,7 +33,7 @@ class Algorithm:
     home: str  # "loha.Loha": the file in this room and the class in it
     needs: tuple[tuple[str, ...], ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)  # {as files spell it, without the module: canonical name}
-    when: Callable[[str, Shapes], bool] = always  # of the module's name and shapes, which have all parts of one set
+    when: When = always  # of the module's name and shapes, which have all parts of one set; asked of weights only
     named: frozenset[str] = frozenset()  # beginnings of spellings behind which PEFT may put the adapter's name
     rank: Measure = nothing
     inputs: Measure = nothing  # input features of the module's weight

@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
 
-from lib_lora.algorithms.facts import Algorithm, Refused, Shapes, longer, product, same, shorter, size
+from lib_lora.algorithms.facts import Algorithm, Refused, Shapes, When, always, longer, product, same, shorter, size
 from lib_lora.algorithms.refused import REFUSED
 
 COMMON = same("weight", "alpha", "scale", "scalar")  # of many algorithms; alone they say nothing
@@ -105,7 +104,8 @@ BIASES: tuple[Algorithm, ...] = (
 )  # fmt: skip
 
 
-class Understood(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Understood:
     """What a module is, from the names and shapes of its parts."""
 
     weight: Algorithm | None = None
@@ -113,12 +113,12 @@ class Understood(NamedTuple):
     around: tuple[Algorithm, ...] = ()  # the weight's wrappers
     refused: str = ""  # a sentence: why it cannot be used. Empty for COMMON parts alone, which are nothing at all
 
-    @property
+    @cached_property
     def algorithm(self) -> Algorithm | None:
         """The one that has named the module."""
         return self.weight or self.bias
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """ ("LoHa", "DoRA"); none if the module cannot be used."""
         if self.algorithm is None:
@@ -178,14 +178,10 @@ class Table:
 
     def understand(self, module: str, shapes: Shapes) -> Understood:
         """What the module of this name is, and if it is nothing, why: the one place that decides."""
-        may_be = _candidates(self, frozenset(shapes))
-        if may_be.refused:
-            return Understood(refused=may_be.refused)
-        weight = next((each for each in may_be.weights if each.when(module, shapes)), None)
-        bias = next((each for each in may_be.biases if each.when(module, shapes)), None)
-        if weight is None and bias is None:
-            return Understood(refused="" if shapes.keys() <= ACCESSORIES else incomplete(shapes))
-        return Understood(weight, bias, () if weight is None else may_be.wrappers)
+        for when, understood in _possible(self, frozenset(shapes)):
+            if when(module, shapes):
+                return understood
+        raise AssertionError("the last one is always possible")
 
     def inputs(self, shapes: Shapes) -> int | None:
         """Input features of a module's weight, also of an incomplete module; None where its parts do not tell."""
@@ -203,8 +199,8 @@ class Table:
         """One list from the labels of many modules: the most frequent first, at the end what is around some of them."""
         counts: Counter[str] = Counter()
         around: dict[str, None] = {}
-        for first, *others in modules:
-            counts[first] += 1
+        for (first, *others), count in Counter(modules).items():
+            counts[first] += count
             around.update(dict.fromkeys(others))
         for row in self.algorithms:
             if row.label in counts:
@@ -212,23 +208,19 @@ class Table:
         return (*(label for label, _ in counts.most_common()), *around)
 
 
-class _Candidates(NamedTuple):
-    weights: tuple[Algorithm, ...] = ()
-    biases: tuple[Algorithm, ...] = ()
-    wrappers: tuple[Algorithm, ...] = ()
-    refused: str = ""
-
-
 @lru_cache(maxsize=1024)  # thousands of modules have one of a few sets of parts
-def _candidates(table: Table, parts: frozenset[str]) -> _Candidates:
-    """What a module with these parts may be, whatever their shapes."""
+def _possible(table: Table, parts: frozenset[str]) -> tuple[tuple[When, Understood], ...]:
+    """What a module with these parts may be, and when it is; the last one always."""
     if why := next((row.why for row in table.refused if not parts.isdisjoint(row.parts)), ""):
-        return _Candidates(refused=why)
+        return ((always, Understood(refused=why)),)
 
     def having(rows: tuple[Algorithm, ...]) -> tuple[Algorithm, ...]:
         return tuple(row for row in rows if any(parts.issuperset(needed) for needed in row.needs))
 
-    return _Candidates(having(table.algorithms), having(table.biases), having(table.wrappers))
+    bias, around = next(iter(having(table.biases)), None), having(table.wrappers)
+    found = [(row.when, Understood(row, bias, around)) for row in having(table.algorithms)]
+    why = "" if bias or parts <= ACCESSORIES else incomplete(parts)
+    return (*found, (always, Understood(bias=bias, refused=why)))
 
 
 def incomplete(parts: Collection[str]) -> str:

@@ -88,9 +88,10 @@ def survey(shapes: Mapping[str, Shape], *, grouped: Grouped | None = None) -> Su
 
 def group(shapes: Mapping[str, Shape]) -> Grouped:
     """Sort the tensors of an adapter, {name: shape}, by module."""
-    keys, unknown = sort_keys(key for key in shapes if not is_bundled(key))
+    bundled = list(filter(is_bundled, shapes))
+    keys, unknown = sort_keys(shapes if not bundled else (key for key in shapes if not is_bundled(key)))
     embeddings: dict[str, None] = {}
-    for key in filter(is_bundled, shapes):
+    for key in bundled:
         word, end = split_bundled(key) or ("", "")
         if not end:
             unknown.append(key)

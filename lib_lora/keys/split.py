@@ -7,7 +7,7 @@ may put its adapter's name inside (`lora_A.default.weight`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -37,8 +37,9 @@ def sort_keys(keys: Iterable[str]) -> Sorted:
     """
     modules: dict[str, dict[str, str]] = {}
     unknown: list[str] = []
+    split = _splitter(table.TABLE)
     for key in keys:
-        found = split_key(key)
+        found = split(key)
         if found is None or found[1] in modules.get(found[0], ()):
             unknown.append(key)
         else:
@@ -72,17 +73,23 @@ def _joined_bias(key: str, modules: dict[str, dict[str, str]]) -> bool:
 
 def split_key(key: str) -> tuple[str, str] | None:
     """`("module", "part")` of a tensor's key, or None if no known part ends it."""
-    return _split_key(table.TABLE, key)
+    return _splitter(table.TABLE)(key)
 
 
-@lru_cache(maxsize=8192)  # the adapters of one trainer have the same keys
-def _split_key(known: Table, key: str) -> tuple[str, str] | None:
-    words = key.split(".")
-    if unnamed := _without_adapter(known, words):
-        found = _split(known, unnamed)
-        if found and found[1] != "weight":
-            return found
-    return _split(known, words) or _split_old_processor(words)
+@lru_cache(maxsize=2)
+def _splitter(known: Table) -> Callable[[str], tuple[str, str] | None]:
+    """`split_key` by one table."""
+
+    @lru_cache(maxsize=8192)  # the adapters of one trainer have the same keys
+    def split(key: str) -> tuple[str, str] | None:
+        words = key.split(".")
+        if unnamed := _without_adapter(known, words):
+            found = _split(known, unnamed)
+            if found and found[1] != "weight":
+                return found
+        return _split(known, words) or _split_old_processor(words)
+
+    return split
 
 
 def _without_adapter(known: Table, words: list[str]) -> list[str] | None:
