@@ -116,10 +116,7 @@ def spelling_rows() -> Iterator[tuple[str, ...]]:
 
 
 def refused_rows() -> Iterator[tuple[str, ...]]:
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for part, reason in REFUSED.items():
-        reasons[reason].append(f"`{part}`")
-    yield from ((", ".join(parts), reason) for reason, parts in reasons.items())
+    yield from ((", ".join(f"`{part}`" for part in row.parts), row.why) for row in REFUSED)
 
 
 def foreign_rows() -> Iterator[tuple[str, ...]]:

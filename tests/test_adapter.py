@@ -53,7 +53,7 @@ def test_an_adapter_tells_its_algorithms_ranks_and_what_was_not_understood(tmp_p
         "lora_unet_c.diff": torch.zeros(2, 2),
     }
     adapter = read_adapter(write(tmp_path / "a.safetensors", tensors, ss_output_name="x"))
-    assert adapter.algorithms == ("Full", "LoRA")
+    assert adapter.algorithms == ("LoRA", "Full")
     assert adapter.ranks == (1,)
     assert adapter.unknown == (f"{MODULE}.whatever",)
     assert adapter.metadata == {"ss_output_name": "x"}

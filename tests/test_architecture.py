@@ -22,7 +22,8 @@ DOOR = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}  # stand before the ho
 UNLISTED = {"demo/training/"}  # whose files a README of their own names
 
 TORCH_FREE = (  # rooms that start without torch and numpy, and single files of the others
-    "errors.py", "grammar/", "keys/", "describe/", "library/", "browser/", "algorithms/refused.py",
+    "errors.py", "grammar/", "keys/", "describe/", "library/", "browser/", "algorithms/facts.py",
+    "algorithms/refused.py", "algorithms/table.py",
     "formats/hashes.py", "formats/header.py", "formats/json_text.py", "formats/kinds.py", "formats/opening.py",
     "formats/pickles.py", "formats/text.py", "formats/torch_file.py", "formats/write.py",
 )  # fmt: skip

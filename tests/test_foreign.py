@@ -5,20 +5,21 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lib_lora.adapters.adapter import read_adapter
 from lib_lora.cli.inspection import inspect
-from lib_lora.describe.survey import survey
 from lib_lora.errors import LoraError
-from lib_lora.formats.header import read_header
-from lib_lora.library import Library
+from lib_lora.library import Entry, Library
+from tests.hostile_files import SECRET, write_hostile_files
 from tests.support import SHARED
+from tests.support_golden import OWN
 
 BLOCK = "down_blocks.0.attentions.0.transformer_blocks.0"
 TENSORS = {  # what it is called -> names of some of its tensors
@@ -53,6 +54,8 @@ TENSORS = {  # what it is called -> names of some of its tensors
     "a ControlNet; use it": ["input_hint_block.0.weight", "zero_convs.0.0.weight"],
     "no adapter that is known here": ["something"],
     "no adapter that is known here: not an adapter": ["layers.0.weight"],
+    "no adapter that is known here: not an adapter, or of": ["bundle_emb.word.clip_g_out"],
+    "no adapter that is known here: not an adapter, or of an unknown kind": ["bundle_emb.word.clip_x"],
     "an adapter with no usable module": ["unet.x.vera_lambda_b"],
     "an adapter with no usable module: unet.x: incomplete": ["unet.x.lora_A.weight"],
 }  # fmt: skip
@@ -105,30 +108,82 @@ def test_a_pickle_in_circles_ends(tmp_path):
     assert [name for name, _ in named(circle, torch.Tensor)] == ["a"]
 
 
-SAME = {"LoCon": "LoRA", "diag-OFT": "OFT", "OFTv2": "OFT v2"}  # names that tell more than the drawing needs
+ONLY_BY_VALUES = (  # what makes a file, or a module, unusable and is not in the names of its tensors, with an example
+    "holds values that are not finite numbers",  # NaN, infinity
+    "which would only make black pictures",  # numbers that are too large: of a tensor, or of its scale
+    "quantised adapters are not supported",  # whole numbers
+    "most of its magnitudes are negative",  # of DoRA
+    "has entries outside of the weight",  # a sparse residual
+    "its factors have ranks",  # and other shapes that contradict each other
+    "which its file leaves out", "that the file leaves out", "of a quantised model",  # how training started: metadata
+)  # fmt: skip
 
 
-def drawn_by(name: str) -> set[str]:
-    """ "DoRA (LoHa)" -> {"DoRA", "LoHa"}."""
-    if not name.startswith("DoRA"):
-        return {name}
-    return {"DoRA", name.removeprefix("DoRA").strip(" ()") or "LoRA"}
+def is_by_values(sentence: str) -> bool:
+    return any(kind in sentence for kind in ONLY_BY_VALUES)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the golden data")
-def test_the_list_and_the_drawing_agree_on_every_golden_file():
-    files = sorted((SHARED / "golden/dev").rglob("*.safetensors"))
-    for path in files:
-        told = survey(read_header(path).shapes)
-        if told.refused:
-            with pytest.raises(LoraError, match=re.escape(f"{path.name} is {told.refused}")):
-                read_adapter(path)
-            continue
-        adapter = read_adapter(path)
-        assert told.modules == len(adapter.modules), path.name
-        listed = {SAME.get(name, name) for name in told.algorithms}
-        assert listed == set().union(*map(drawn_by, adapter.algorithms)), path.name
-    assert len(files) > 50
+def result(look: Callable[[Path], Any], path: Path) -> Any:
+    """What it gives, or the sentence why not."""
+    try:
+        return look(path)
+    except LoraError as error:
+        return str(error)
+
+
+def agree(path: Path, entry: Entry) -> None:
+    """The list, `info` and the engine: the same names of the same modules, or the same sentence why there are none."""
+    told, adapter = result(inspect, path), result(read_adapter, path)
+    if entry.broken or isinstance(adapter, str):
+        assert told == entry.broken or (entry.broken is None and isinstance(told, dict)), path
+        assert adapter == entry.broken or (entry.broken is None and is_by_values(adapter)), path
+        return
+    assert entry.algorithms == adapter.algorithms, path
+    refused = [each for each in adapter.refused if not is_by_values(each)]
+    assert entry.modules == len(adapter.modules) + len(adapter.refused) - len(refused), path
+    assert told["algorithms"] == list(adapter.algorithms), path
+    assert sorted(told["embeddings"]) == sorted(adapter.embeddings), path
+    for sentence in refused:  # of a module beside others that can be used
+        module, _, _ = sentence.partition(": ")
+        assert any(each.startswith(f"{module} (") for each in told["unknown"]), path
+
+
+@pytest.mark.parametrize("folder", [SHARED / "golden", OWN], ids=["given", "own"])
+def test_the_list_and_the_drawing_agree_on_every_golden_file(folder):
+    entries = Library([folder]).entries()
+    for entry in entries:
+        agree(entry.path, entry)
+    assert len(entries) > 50 or not folder.exists()
+
+
+def test_the_list_and_the_drawing_agree_on_every_hostile_file(tmp_path):
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "passwd").write_text(SECRET)
+    (tmp_path / "loras").mkdir()
+    write_hostile_files(tmp_path / "loras")
+    entries = Library([tmp_path / "loras"]).entries()
+    for entry in entries:
+        agree(entry.path, entry)
+    assert len(entries) > 30
+    assert sum(entry.broken is not None for entry in entries) > 9
+
+
+def test_why_a_module_is_refused_does_not_depend_on_its_values(tmp_path):
+    """Parts that are refused by name are so first, whatever numbers they hold."""
+    save_file({
+        f"{Q}.up.lora_up.weight": torch.full((8, 2), float("nan")),
+        f"{Q}.vera.vera_lambda_b": torch.ones(8, dtype=torch.int8),
+        f"{Q}.flux.reshape_weight": torch.ones(2, dtype=torch.int32),
+    }, tmp_path / "x.safetensors")  # fmt: skip
+    (sentence,) = said(tmp_path / "x.safetensors")
+    assert sentence.endswith(f"no usable module: {Q}.up: incomplete: up alone is not enough")
+    lora = {f"{Q}.{part}": tensor for part, tensor in ACTING["LoRA"].items()}
+    save_file({**lora, **load_file(tmp_path / "x.safetensors")}, tmp_path / "x.safetensors")
+    assert sorted(read_adapter(tmp_path / "x.safetensors").refused) == [
+        f"{Q}.flux: it needs a weight of another shape (a Flux control LoRA), which is not supported",
+        f"{Q}.up: incomplete: up alone is not enough",
+        f"{Q}.vera: trained with PEFT's VeRA, which is not supported",
+    ]
 
 
 # values: nothing but zeros, and what is no number

@@ -42,15 +42,16 @@ OWN_CASES = sorted(path.name.removesuffix(".expected.safetensors") for path in O
 def test_there_are_golden_files_of_every_algorithm():
     algorithms = {name for case in OWN_CASES for name in read_adapter(own_file(case)).algorithms}
     assert algorithms >= {
+        "LoCon",
         "LoRA",
         "LoHa",
         "LoKr",
         "Full",
         "IA3",
         "GLoRA",
-        "OFT",
+        "diag-OFT",
         "BOFT",
-        "OFT v2",
+        "OFTv2",
         "T-LoRA",
         "Norm",
         "DoRA",

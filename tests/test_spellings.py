@@ -108,7 +108,7 @@ def test_diffusers_own_converter_of_dora_gives_what_its_own_names_give(tmp_path)
     values = []
     for file in ("own", "kohya"):
         adapter = read_adapter(tmp_path / f"{file}.safetensors")
-        assert (adapter.algorithms, adapter.refused) == (("DoRA",), ())
+        assert (adapter.algorithms, adapter.refused) == (("LoRA", "DoRA"), ())
         made = plan([Active(LoraTag(file), adapter)], index_diffusers({"unet": {f"{name}.weight": (32, 32)}}))
         values.append(next(iter(made.terms.values()))[0].delta.value(weight))
     assert torch.equal(*values)
@@ -120,7 +120,7 @@ def test_every_name_of_a_magnitude_makes_a_dora(tmp_path, part):
     shape = (32, 1) if part == "dora_scale" else (32,)
     tensors = {**lora("unet.mid_block.x", 32, 16), f"unet.mid_block.x.{part}": torch.ones(shape)}
     save_file(tensors, tmp_path / "x.safetensors")
-    assert read_adapter(tmp_path / "x.safetensors").algorithms == ("DoRA",)
+    assert read_adapter(tmp_path / "x.safetensors").algorithms == ("LoRA", "DoRA")
 
 
 @pytest.mark.parametrize("key", ["x.lora_A.default.weight", "x.lora_B.default_0.weight", "x.hada_w1_a.default",

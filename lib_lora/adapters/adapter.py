@@ -12,26 +12,19 @@ from torch import Tensor
 
 from lib_lora.adapters.config import read_config
 from lib_lora.adapters.origin import Origins
-from lib_lora.algorithms.base import Delta, Origin, PartsError
-from lib_lora.algorithms.read import read_module
-from lib_lora.algorithms.refused import ACCESSORIES
+from lib_lora.algorithms import table
+from lib_lora.algorithms.base import Delta, PartsError
+from lib_lora.algorithms.read import read_understood
 from lib_lora.describe import families, foreign
+from lib_lora.describe.survey import group, survey
 from lib_lora.errors import AdapterFileError
 from lib_lora.formats.containers import read_contents
-from lib_lora.keys import sort_keys
+from lib_lora.keys.bundled import ENDS, is_bundled, split_bundled
 from lib_lora.keys.zeros import ALL_ZERO, changes_nothing
 
-BUNDLE = "bundle_emb."
-EMBEDDINGS = {  # end of the key -> the text encoder that it is for; "text" is a model's only one
-    "string_to_param.*": "text", "emb_params": "text", "clip_l": "clip_l", "clip_g": "clip_g",
-    "clip_l_out": None, "clip_g_out": None,  # OneTrainer's output embeddings, which no program uses
-}  # fmt: skip
 PIECE = 1 << 20  # values
 LIMIT = 1e9  # no adapter has larger values; with them a picture is black
 SAMPLE = 64  # values that tell of nearly every tensor that it is not all zeros
-WHOLE_NUMBERS = frozenset(
-    {"alpha", "scale", "scalar", "on_input", "scaled_oft", "bias_indices", "bias_size", "reshape_weight"}
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +48,8 @@ class Adapter:
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """The algorithms' names, each once."""
-        return tuple(sorted({delta.algorithm for deltas in self.modules.values() for delta in deltas.values()}))
+        """The algorithms' names as the list of files has them: the most frequent first."""
+        return table.TABLE.summary((found.get("weight") or found["bias"]).labels for found in self.modules.values())
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -75,22 +68,26 @@ def read_adapter(path: Path) -> Adapter:
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     if what := foreign.why_none(shapes, usable=True):
         raise AdapterFileError(f"{path.name} is {what}")
-    keys, unknown = sort_keys(key for key in tensors if not key.startswith(BUNDLE))
-    is_model = all(parts.keys() <= ACCESSORIES for parts in keys.values())  # then it is not worth reading
-    is_checked = not is_model and all(is_finite(block, LIMIT) for block in contents.blocks)
+    grouped = group(shapes)
+    understood = {name: table.TABLE.understand(name, parts) for name, parts in grouped.modules.items()}
+    is_adapter = any(each.algorithm for each in understood.values())  # else its values are not worth a look
+    is_checked = is_adapter and all(is_finite(block, LIMIT) for block in contents.blocks)
     try:
         origins = Origins(metadata, read_config(path))
     except ValueError as error:
         raise AdapterFileError(f"{path.name}: {error}; it was not loaded") from error
 
     modules: dict[str, Mapping[str, Delta]] = {}
+    unknown = list(grouped.unknown)
     refused: list[str] = []
     notes: list[str] = []
     acts = False
-    for name, parts in keys.items():
+    for name, parts in grouped.keys.items():
+        found = {part: tensors[key] for part, key in parts.items()}
         try:
-            found = {part: tensors[key] for part, key in parts.items()}
-            deltas, left_over, said = _read(found, origins.of(name), is_checked)
+            if understood[name].algorithm is not None:
+                _require_numbers(found, is_checked)
+            deltas, left_over, said = read_understood(understood[name], found, origins.of(name))
         except PartsError as error:
             refused.append(f"{name}: {error}")
             continue
@@ -99,10 +96,10 @@ def read_adapter(path: Path) -> Adapter:
             modules[name] = deltas
             notes += [f"{name}: {note}" for note in said]
         unknown += [parts[part] for part in left_over]
-    embeddings = _read_embeddings(tensors, unknown, refused)
+    embeddings = _read_embeddings(tensors, refused)
     if not modules and not embeddings:
-        first = next(iter(refused), None), next(iter(unknown), None)
-        what = foreign.why_none(shapes, usable=False, refused=first[0], unknown=first[1])
+        what = survey(shapes, grouped=grouped).refused  # as the list says it; else it was refused for its values
+        what = what or foreign.why_none(shapes, usable=False, refused=next(iter(refused), None))
         raise AdapterFileError(f"{path.name} is {what}")
     if modules and not acts and not embeddings:
         notes.insert(0, ALL_ZERO)
@@ -110,21 +107,19 @@ def read_adapter(path: Path) -> Adapter:
     return Adapter(path, narrowed, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)
 
 
-def _read(
-    parts: dict[str, Tensor], origin: Origin, is_checked: bool
-) -> tuple[dict[str, Delta], list[str], list[str]]:
-    """`read_module`, with every value looked at unless that `is_checked`. Raises PartsError."""
-    if parts.keys() <= ACCESSORIES:
-        return {}, sorted(parts), []
+def _require_numbers(parts: Mapping[str, Tensor], is_checked: bool) -> None:
+    """Raises PartsError for a module of a kind of numbers that is none of an adapter, or of odd values.
+
+    Every value is looked at unless that `is_checked`.
+    """
     for part, tensor in parts.items():
-        if not tensor.is_floating_point() and (part not in WHOLE_NUMBERS or tensor.is_complex()):
+        if not tensor.is_floating_point() and (part not in table.TABLE.whole or tensor.is_complex()):
             kind = str(tensor.dtype).removeprefix("torch.")
             raise PartsError(f"{part} holds {kind} numbers: quantised adapters are not supported")
         if not is_checked and not is_finite(tensor):
             raise PartsError(f"{part} holds values that are not finite numbers")
         if not is_checked and not is_finite(tensor, LIMIT):
             raise PartsError(f"{part} holds values above {LIMIT:.0e}, which would only make black pictures")
-    return read_module(parts, origin)
 
 
 def is_zero(tensor: Tensor) -> bool:
@@ -146,20 +141,14 @@ def is_finite(tensor: Tensor, limit: float = math.inf) -> bool:
     return math.isfinite(largest) and largest <= limit
 
 
-def _read_embeddings(
-    tensors: Mapping[str, Tensor], unknown: list[str], refused: list[str]
-) -> dict[str, dict[str, Tensor]]:
-    """The bundled embeddings by name; a name may have dots and spaces in it, so that its end is what is looked for."""
+def _read_embeddings(tensors: Mapping[str, Tensor], refused: list[str]) -> dict[str, dict[str, Tensor]]:
+    """The bundled embeddings by name."""
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        if not key.startswith(BUNDLE):
+        if not is_bundled(key):
             continue
-        rest = key.removeprefix(BUNDLE)
-        end = next((end for end in EMBEDDINGS if rest.endswith(f".{end}")), None)
-        if end is None:
-            unknown.append(key)
-            continue
-        encoder, name = EMBEDDINGS[end], rest.removesuffix(f".{end}")
+        name, end = split_bundled(key) or ("", "")
+        encoder = ENDS.get(end)
         if encoder is None or not name:
             continue
         if tensor.dim() not in (1, 2) or tensor.numel() == 0 or not tensor.is_floating_point() or not is_finite(tensor):

@@ -1,1 +1,1 @@
-"""What is added to one weight: one algorithm = one file + one line in a table of `read.py`."""
+"""What is added to one weight: one algorithm = one file + one line in `table.py`."""

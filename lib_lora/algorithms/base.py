@@ -19,6 +19,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from lib_lora.algorithms import table
+
 Shape = tuple[int, ...]
 SLICE = {True: 1 << 20, False: 1 << 22}  # entries at a time: on a CPU what its cache holds, else fewer calls
 MAX_SCALE = 1e6  # more is no training but a broken alpha
@@ -142,9 +144,18 @@ class Delta(ABC):
     tensor([[ 3., -4.]])
     """
 
-    algorithm: ClassVar[str]  # "LoRA", "LoHa", ... as shown to users
     rank: int | None = None
     additive: ClassVar[bool] = True  # value(W) does not depend on W
+
+    @property
+    def algorithm(self) -> str:
+        """ "LoRA", "LoHa", ... in sentences; from the table's line of this class."""
+        return label_of(type(self))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """ ("LoHa", "DoRA"): the names of all that it is made of, as a list of adapters has them."""
+        return (self.algorithm,)
 
     @abstractmethod
     def misfit(self, shape: Shape) -> str | None:
@@ -187,8 +198,12 @@ class Wrapper(Delta):
     inner: Delta
 
     @property
-    def algorithm(self) -> str:  # type: ignore[override]
+    def algorithm(self) -> str:
         return self.inner.algorithm
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.inner.labels
 
     @property
     def rank(self) -> int | None:  # type: ignore[override]
@@ -209,6 +224,10 @@ class Rows(Wrapper):
     def value(self, weight: Tensor) -> Tensor:
         whole = weight.new_zeros(()).expand(self.total, *weight.shape[1:])  # its shape is all that counts
         return self.inner.value(whole)[self.begin : self.end]
+
+
+def label_of(kind: type[Delta]) -> str:
+    return table.TABLE.label(f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}")
 
 
 def require(condition: bool, otherwise: str) -> None:

@@ -26,7 +26,6 @@ MAX_STAGES = 24  # more would need layers of more outputs than exist
 class Boft(Delta):
     """delta = rescale ⊙ (stage after stage of W) - W. Interpolated as a whole by the multiplier, not stage by stage."""
 
-    algorithm = "BOFT"
     additive = False
 
     blocks: Tensor  # (stages, k, b, b), b even, k * b = o
@@ -35,10 +34,8 @@ class Boft(Delta):
     turns: Turns = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> Boft | None:
+    def from_parts(cls, parts: Parts) -> Boft:
         """`oft_blocks` of four dimensions, `alpha`, `rescale`."""
-        if "oft_blocks" not in parts or parts.tensors["oft_blocks"].dim() != 4:
-            return None
         blocks = parts.take("oft_blocks")
         stages, count, size, width = blocks.shape
         require(

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.base import Delta, Parts, Product, Shape, Wrapper, like, require, write_product
+from lib_lora.algorithms.base import Delta, Parts, Product, Shape, Wrapper, label_of, like, require, write_product
+from lib_lora.algorithms.lora import Lora
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +27,8 @@ class Dora(Wrapper):
 
     @classmethod
     def wrap(cls, inner: Delta, parts: Parts) -> Delta:
-        """`dora_scale`, or PEFT's `magnitude`, always of the outputs; `inner` where there is none."""
-        name = next((name for name in ("dora_scale", "magnitude") if name in parts), None)
-        if name is None:
-            return inner
+        """`dora_scale`, or PEFT's `magnitude`, always of the outputs."""
+        name = "dora_scale" if "dora_scale" in parts else "magnitude"
         magnitude = parts.take(name)
         on_input = name == "dora_scale" and magnitude.dim() > 1 and magnitude.shape[0] == 1
         magnitude = magnitude.flatten()
@@ -41,9 +40,14 @@ class Dora(Wrapper):
         return cls(inner, magnitude, on_input)
 
     @property
-    def algorithm(self) -> str:  # type: ignore[override]
+    def algorithm(self) -> str:
         """ "DoRA (LoHa)"; of LoRA just "DoRA"."""
-        return "DoRA" if self.inner.algorithm == "LoRA" else f"DoRA ({self.inner.algorithm})"
+        label, of = label_of(type(self)), self.inner
+        return label if isinstance(of, Lora) else f"{label} ({of.algorithm})"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return *self.inner.labels, label_of(type(self))
 
     def misfit(self, shape: Shape) -> str | None:
         axis = 1 if self.on_input else 0

@@ -13,16 +13,12 @@ from lib_lora.algorithms.base import Delta, Parts, Shape, like, require, wrong_s
 class Full(Delta):
     """A stored difference of a weight or a bias."""
 
-    algorithm = "Full"
-
     tensor: Tensor  # as many values as the weight has; (o, ...)
     scale: float = 1.0
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> Full | None:
+    def from_parts(cls, parts: Parts) -> Full:
         """`diff`. No alpha: one that is stored all the same does not count."""
-        if "diff" not in parts:
-            return None
         parts.take_optional("alpha")
         return cls(parts.take("diff"))
 
@@ -43,9 +39,9 @@ class FullBias(Full):
     """A stored difference of a bias."""
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> FullBias | None:
+    def from_parts(cls, parts: Parts) -> FullBias:
         """`diff_b`, alone or beside any algorithm for the weight."""
-        return cls(parts.take("diff_b")) if "diff_b" in parts else None
+        return cls(parts.take("diff_b"))
 
 
 def _count(shape: Shape) -> int:

@@ -14,7 +14,6 @@ from lib_lora.algorithms.base import Delta, Parts, Shape, like, matrix, require,
 class Glora(Delta):
     """Some of what the weight does, and a low-rank product. `W @ a` contracts the input channels."""
 
-    algorithm = "GLoRA"
     additive = False
 
     a1: Tensor  # (i, r)
@@ -25,10 +24,8 @@ class Glora(Delta):
     core: Tensor | None = None  # (r, r, kh, kw)
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> Glora | None:
+    def from_parts(cls, parts: Parts) -> Glora:
         """`a1`, `a2`, `b1`, `b2`, `alpha`; which generation it is, the shapes tell."""
-        if not parts.has("a1", "a2", "b1", "b2"):
-            return None
         a1, a2, b1, b2 = (parts.take_matrix(name) for name in ("a1", "a2", "b1", "b2"))
         core = parts.take_optional("bm")
         is_new = a1.shape[1] == a2.shape[0] == b1.shape[1] == b2.shape[0] and a1.shape[0] == a2.shape[1]

@@ -13,17 +13,14 @@ from lib_lora.algorithms.base import Delta, Parts, Shape, like
 class Ia3(Delta):
     """W_new = W ⊙ (1 + m * w)."""
 
-    algorithm = "IA3"
     additive = False
 
     factors: Tensor  # (i,) or (o,)
     on_input: bool
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> Ia3 | None:
+    def from_parts(cls, parts: Parts) -> Ia3:
         """`weight` and `on_input`; a `weight` alone is not one."""
-        if not parts.has("weight", "on_input"):
-            return None
         on_input = parts.take_number("on_input")
         return cls(parts.take("weight").flatten(), bool(on_input))
 

@@ -25,8 +25,6 @@ from lib_lora.algorithms.base import (
 class Loha(Delta):
     """An elementwise product of two low-rank products. With cores the `a` factors are stored transposed: (r, o)."""
 
-    algorithm = "LoHa"
-
     w1_a: Tensor  # (o, r); (r, o) with cores
     w1_b: Tensor  # (r, i*kh*kw); (r, i) with cores
     w2_a: Tensor
@@ -35,12 +33,9 @@ class Loha(Delta):
     scale: float
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> Loha | None:
+    def from_parts(cls, parts: Parts) -> Loha:
         """`hada_w1_a … hada_w2_b`, both of `hada_t1`, `hada_t2` or none, `alpha`."""
-        names = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
-        if not parts.has(*names):
-            return None
-        w1_a, w1_b, w2_a, w2_b = (parts.take_matrix(name) for name in names)
+        w1_a, w1_b, w2_a, w2_b = map(parts.take_matrix, ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"))
         require(w1_a.shape == w2_a.shape and w1_b.shape == w2_b.shape, "its two products have different shapes")
         cores = None
         if "hada_t1" in parts or "hada_t2" in parts:

@@ -32,14 +32,12 @@ class Factor:
     core: Tensor | None = None  # (r, r, kh, kw)
 
     @classmethod
-    def from_parts(cls, parts: Parts, name: str) -> Factor | None:
+    def from_parts(cls, parts: Parts, name: str) -> Factor:
         """`lokr_w1` or `lokr_w1_a` + `lokr_w1_b` [+ `lokr_t1`], and the same for `w2`."""
         if name in parts:
             full = parts.take(name)
             require(full.dim() >= 2 and full.numel() > 0, f"{name} has the shape {show(full.shape)}")
             return cls(full)
-        if not parts.has(f"{name}_a", f"{name}_b"):
-            return None
         core = parts.take_optional(name.replace("w", "t"))
         a, b = parts.take_matrix(f"{name}_a"), parts.take_matrix(f"{name}_b")
         if core is None:
@@ -76,22 +74,14 @@ class Factor:
 class Lokr(Delta):
     """A Kronecker product: entry (a*o2 + c, b*i2 + d, h, w) is w1[a, b] * w2[c, d, h, w]; w1 is the outer factor."""
 
-    algorithm = "LoKr"
-
     w1: Factor  # (o1, i1)
     w2: Factor  # (o2, i2[, kh, kw])
     scale: float
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> Lokr | None:
+    def from_parts(cls, parts: Parts) -> Lokr:
         """With both factors stored whole, alpha is only what was configured and does not count (s = 1)."""
-        if not (
-            ("lokr_w1" in parts or parts.has("lokr_w1_a", "lokr_w1_b"))
-            and ("lokr_w2" in parts or parts.has("lokr_w2_a", "lokr_w2_b"))
-        ):
-            return None
         w1, w2 = Factor.from_parts(parts, "lokr_w1"), Factor.from_parts(parts, "lokr_w2")
-        assert w1 is not None and w2 is not None
         require(w1.core is None or w1.core[0, 0].numel() == 1, "its outer factor has a kernel")
         return cls(w1, w2, parts.take_scale(w1.rank or w2.rank))
 

@@ -20,18 +20,14 @@ from lib_lora.algorithms.full import Full
 class Lora(Delta):
     """A product of two thin matrices; a Tucker core counts as part of the second."""
 
-    algorithm = "LoRA"
-
     up: Tensor  # (o, r)
     down: Tensor  # (r, i*kh*kw); (q, i) with a core
     scale: float
     core: Tensor | None = None  # (r, q, kh, kw)
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> Lora | None:
-        """`up`, `down`, optional `mid`, `alpha`; None if this module is not one."""
-        if not parts.has("up", "down"):
-            return None
+    def from_parts(cls, parts: Parts) -> Lora:
+        """`up`, `down`, optional `mid`, `alpha`."""
         up, down, core = parts.take_matrix("up"), parts.take_matrix("down"), parts.take_optional("mid")
         if core is None:
             require_rank(up, down)
@@ -73,14 +69,16 @@ class Lora(Delta):
 
 
 @dataclass(frozen=True, eq=False)
+class Locon(Lora):
+    """The same of a convolution larger than 1 x 1."""
+
+
+@dataclass(frozen=True, eq=False)
 class LoraBias(Full):
     """What PEFT's `lora_bias` adds to the module's bias: s * lora_B.bias."""
 
-    algorithm = "LoRA"
-
     @classmethod
-    def from_parts(cls, parts: Parts) -> LoraBias | None:
+    def from_parts(cls, parts: Parts) -> LoraBias:
         """`lora_bias`; comes after the factors, whose scale it has."""
-        if "lora_bias" not in parts or parts.scale is None:
-            return None
+        assert parts.scale is not None
         return cls(parts.take("lora_bias"), parts.scale)

@@ -12,12 +12,10 @@ from lib_lora.algorithms.full import Full
 class Norm(Full):
     """Of the weight of a LayerNorm or GroupNorm, (c,)."""
 
-    algorithm = "Norm"
-
     @classmethod
-    def from_parts(cls, parts: Parts) -> Norm | None:
+    def from_parts(cls, parts: Parts) -> Norm:
         """`w_norm`."""
-        return cls(parts.take("w_norm")) if "w_norm" in parts else None
+        return cls(parts.take("w_norm"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +23,6 @@ class NormBias(Norm):
     """Of its bias, (c,)."""
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> NormBias | None:
+    def from_parts(cls, parts: Parts) -> NormBias:
         """`b_norm`."""
-        return cls(parts.take("b_norm")) if "b_norm" in parts else None
+        return cls(parts.take("b_norm"))

@@ -20,9 +20,8 @@ Turns = dict[tuple[torch.device, torch.dtype], Tensor]  # R - I where it was nee
 
 @dataclass(frozen=True, eq=False)
 class Oft(Delta):
-    """delta = rescale ⊙ (Rᵀ W) - W."""
+    """delta = rescale ⊙ (Rᵀ W) - W. As kohya's trainer names them."""
 
-    algorithm = "OFT"
     additive = False
 
     blocks: Tensor  # (k, n, n): what the generator is made of, or the rotation itself
@@ -32,12 +31,10 @@ class Oft(Delta):
     turns: Turns = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> Oft | None:
+    def from_parts(cls, parts: Parts) -> Oft:
         """`oft_blocks` (k, n, n), `alpha`, `rescale`; or `oft_diag` (k, n, n)."""
         is_rotation = "oft_diag" in parts
         name = "oft_diag" if is_rotation else "oft_blocks"
-        if name not in parts or (not is_rotation and parts.tensors[name].dim() == 4):
-            return None
         blocks = parts.take(name)
         require(
             blocks.dim() == 3 and blocks.shape[1] == blocks.shape[2] and blocks.numel() > 0,
@@ -71,6 +68,11 @@ class Oft(Delta):
         identity = torch.eye(blocks.shape[1], dtype=blocks.dtype, device=blocks.device)
         # In the days before LyCORIS 2.0.0 it was stored without the identity.
         return blocks if _is_nearer_to_a_rotation(blocks + identity, blocks) else blocks - identity
+
+
+@dataclass(frozen=True, eq=False)
+class DiagOft(Oft):
+    """The same as LyCORIS names them."""
 
 
 def _is_nearer_to_a_rotation(one: Tensor, other: Tensor) -> bool:

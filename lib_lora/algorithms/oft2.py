@@ -20,7 +20,6 @@ from lib_lora.algorithms.oft import Turns, cayley, turn_once
 class Oft2(Delta):
     """delta = W (R - I)ᵀ, block by block; of OneTrainer's convolutions W (R - I)."""
 
-    algorithm = "OFT v2"
     additive = False
 
     triangles: Tensor  # (k, n*(n-1)/2), row by row; k = 1 may mean: the same block everywhere
@@ -31,10 +30,8 @@ class Oft2(Delta):
     turns: Turns = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> Oft2 | None:
+    def from_parts(cls, parts: Parts) -> Oft2:
         """`oft_r`, `scaled_oft`. An alpha means nothing here."""
-        if "oft_r" not in parts:
-            return None
         triangles = parts.take("oft_r")
         require(triangles.dim() == 2 and triangles.numel() > 0, f"its blocks have the shape {show(triangles.shape)}")
         size = (1 + isqrt(1 + 8 * triangles.shape[1])) // 2

@@ -1,76 +1,48 @@
-"""read_module(): the stored tensors of one module -> {"weight": Delta} and / or {"bias": Delta}, by the tables here."""
+"""read_module(): the stored tensors of one module -> {"weight": Delta} and / or {"bias": Delta}, by the table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from functools import cache
+from typing import Any
 
 from torch import Tensor
 
+from lib_lora.algorithms import table
 from lib_lora.algorithms.base import Delta, Origin, Parts, PartsError
-from lib_lora.algorithms.boft import Boft
-from lib_lora.algorithms.dora import Dora
-from lib_lora.algorithms.full import Full, FullBias
-from lib_lora.algorithms.glora import Glora
-from lib_lora.algorithms.ia3 import Ia3
-from lib_lora.algorithms.loha import Loha
-from lib_lora.algorithms.lokr import Lokr
-from lib_lora.algorithms.lora import Lora, LoraBias
-from lib_lora.algorithms.norm import Norm, NormBias
-from lib_lora.algorithms.oft import Oft
-from lib_lora.algorithms.oft2 import Oft2
-from lib_lora.algorithms.refused import ACCESSORIES, incomplete, refusal
-from lib_lora.algorithms.residual import Residual
-from lib_lora.algorithms.started import Started
-from lib_lora.algorithms.tlora import Tlora
-
-# For a weight: the first that finds its parts.
-ALGORITHMS: tuple[Callable[[Parts], Delta | None], ...] = (
-    Lora.from_parts,
-    Loha.from_parts,
-    Lokr.from_parts,
-    Glora.from_parts,
-    Oft2.from_parts,
-    Oft.from_parts,
-    Boft.from_parts,
-    Tlora.from_parts,
-    Ia3.from_parts,
-    Norm.from_parts,
-    Full.from_parts,
-)
-# Around what was found for the weight.
-WRAPPERS: tuple[Callable[[Delta, Parts], Delta], ...] = (
-    Started.wrap,
-    Residual.wrap,
-    Dora.wrap,
-)
-# For a bias, beside anything for the weight or alone.
-BIASES: tuple[Callable[[Parts], Delta | None], ...] = (
-    LoraBias.from_parts,
-    NormBias.from_parts,
-    FullBias.from_parts,
-)
+from lib_lora.algorithms.table import Understood
 
 
 def read_module(
-    tensors: dict[str, Tensor], origin: Origin | None = None
+    tensors: dict[str, Tensor], origin: Origin | None = None, module: str = ""
 ) -> tuple[dict[str, Delta], list[str], list[str]]:
     """({"weight": Delta, "bias": Delta} as far as found, names of the parts left over, notes for the user).
 
     Raises PartsError if the module cannot be used: incomplete, contradictory, or of an unsupported algorithm.
     """
-    if (reason := refusal(tensors)) is not None:
-        raise PartsError(reason)
+    shapes = {part: tuple(tensor.shape) for part, tensor in tensors.items()}
+    return read_understood(table.TABLE.understand(module, shapes), tensors, origin)
+
+
+def read_understood(
+    understood: Understood, tensors: dict[str, Tensor], origin: Origin | None = None
+) -> tuple[dict[str, Delta], list[str], list[str]]:
+    """The same of a module that was looked at before. Raises PartsError."""
+    if understood.refused:
+        raise PartsError(understood.refused)
     parts = Parts(tensors, origin)
     found: dict[str, Delta] = {}
-    weight = next((delta for read in ALGORITHMS if (delta := read(parts)) is not None), None)
-    if weight is not None:
-        for wrap in WRAPPERS:
-            weight = wrap(weight, parts)
-        found["weight"] = weight
-    bias = next((delta for read in BIASES if (delta := read(parts)) is not None), None)
-    if bias is not None:
-        found["bias"] = bias
-    if not found and not tensors.keys() <= ACCESSORIES:
-        raise PartsError(incomplete(tensors))
+    if understood.weight is not None:
+        found["weight"] = _class(understood.weight.home).from_parts(parts)
+        for wrapper in understood.around:
+            found["weight"] = _class(wrapper.home).wrap(found["weight"], parts)
+    if understood.bias is not None:
+        found["bias"] = _class(understood.bias.home).from_parts(parts)
     return found, sorted(parts.tensors), parts.notes
 
+
+@cache
+def _class(home: str) -> Any:
+    """ "loha.Loha": the class of an algorithm, or of a wrapper; its file is imported when it is first needed."""
+    file, _, name = home.partition(".")
+    return getattr(importlib.import_module(f"{__package__}.{file}"), name)

@@ -1,8 +1,8 @@
-"""Parts of algorithms that are known by name only: their module is refused, not misread. {part: why}."""
+"""Parts of algorithms that are known by name only: their module is refused, not misread."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from lib_lora.algorithms.facts import Refused
 
 PEFT_TUNERS: dict[str, tuple[str, ...]] = {
     "AdaLoRA": ("lora_E", "ranknum"),
@@ -44,25 +44,16 @@ PEFT_TUNERS: dict[str, tuple[str, ...]] = {
     "norm tuning": ("ln_tuning_layers",),
     "trainable tokens": ("trainable_tokens_delta",),
 }
-REFUSED: dict[str, str] = {
-    "set_weight": "it replaces the weight at any strength (a Flux tool's file), which is not supported",
-    "reshape_weight": "it needs a weight of another shape (a Flux control LoRA), which is not supported",
-    "bias": "it brings a trained bias of its own beside the factors (PEFT's `bias` option), which is not supported",
-    **{
-        part: f"trained with PEFT's {name}, which is not supported"
+REFUSED: tuple[Refused, ...] = (
+    Refused("it replaces the weight at any strength (a Flux tool's file), which is not supported", ("set_weight",)),
+    Refused("it needs a weight of another shape (a Flux control LoRA), which is not supported", ("reshape_weight",)),
+    Refused(
+        "it brings a trained bias of its own beside the factors (PEFT's `bias` option), which is not supported",
+        ("bias",),
+        is_ending=False,
+    ),
+    *(
+        Refused(f"trained with PEFT's {name}, which is not supported", parts, is_peft=True)
         for name, parts in PEFT_TUNERS.items()
-        for part in parts
-    },
-}
-# What says nothing alone, so that a module with nothing else is not an incomplete one but unknown.
-ACCESSORIES = frozenset({"weight", "alpha", "scale", "scalar"})
-
-
-def refusal(parts: Collection[str]) -> str | None:
-    """Why a module with these parts is refused whatever else it has, or None."""
-    return next((REFUSED[part] for part in parts if part in REFUSED), None)
-
-
-def incomplete(parts: Collection[str]) -> str:
-    """Why a module with these parts is none of any algorithm."""
-    return f"incomplete: {' and '.join(sorted(parts))} alone {'is' if len(parts) == 1 else 'are'} not enough"
+    ),
+)

@@ -27,8 +27,8 @@ class Residual(Wrapper):
 
     @classmethod
     def wrap(cls, inner: Delta, parts: Parts) -> Delta:
-        """All three parts; `inner` where they are not there."""
-        if not parts.has(*NAMES) or parts.scale is None:
+        """All three parts; `inner` where the file has them beside what has no scale."""
+        if parts.scale is None:
             return inner
         indices, values, size = (parts.take(name) for name in NAMES)
         shape = tuple(int(number) for number in size.flatten()[:8])

@@ -22,7 +22,6 @@ STARTS = ("principal", "last", "middle")  # singular values: the largest, the sm
 class Tlora(Delta):
     """A low-rank product minus the low-rank product that training started from."""
 
-    algorithm = "T-LoRA"
     additive = False
 
     up: Tensor  # (o, r)
@@ -32,10 +31,8 @@ class Tlora(Delta):
     start: str
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> Tlora | None:
+    def from_parts(cls, parts: Parts) -> Tlora:
         """`p_layer`, `lambda_layer`, `q_layer`, `alpha`."""
-        if not parts.has("p_layer", "q_layer", "lambda_layer"):
-            return None
         up, down, values = (
             parts.take_matrix("p_layer"),
             parts.take_matrix("q_layer"),

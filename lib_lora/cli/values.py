@@ -9,11 +9,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lib_lora.describe.survey import BUNDLE, algorithm_of
+from lib_lora.algorithms import table
+from lib_lora.describe.survey import group
 from lib_lora.errors import AdapterFileError
 from lib_lora.formats.header import Header, TensorInfo
 from lib_lora.formats.opening import open_file
-from lib_lora.keys import sort_keys
 from lib_lora.keys.zeros import ALL_ZERO, changes_nothing
 
 PIECE = 1 << 22  # bytes looked at a time
@@ -32,11 +32,12 @@ def value_warnings(path: Path, header: Header) -> list[str]:
 
 
 def _warnings(data: BinaryIO, header: Header) -> Iterator[str]:
-    modules = {}
-    for module, parts in sort_keys(key for key in header.tensors if not key.startswith(BUNDLE)).modules.items():
-        found = {part: header.tensors[key] for part, key in parts.items()}
-        if algorithm_of(module, {part: info.shape for part, info in found.items()}):
-            modules[module] = found
+    grouped = group(header.shapes)
+    modules = {
+        module: {part: header.tensors[key] for part, key in grouped.keys[module].items()}
+        for module, shapes in grouped.modules.items()
+        if table.TABLE.understand(module, shapes).algorithm
+    }
     broken = [
         f"{module}: {part} holds values that are not finite numbers"
         for module, parts in modules.items()
@@ -45,9 +46,8 @@ def _warnings(data: BinaryIO, header: Header) -> Iterator[str]:
     ]
     if broken:
         yield broken[0] + (f" (and {len(broken) - 1} more)" if len(broken) > 1 else "")
-    has_embeddings = any(key.startswith(BUNDLE) for key in header.tensors)
     is_zero = partial(_is_zero, data, header)
-    if modules and not has_embeddings and all(changes_nothing(parts, is_zero) for parts in modules.values()):
+    if modules and not grouped.embeddings and all(changes_nothing(parts, is_zero) for parts in modules.values()):
         yield ALL_ZERO
 
 

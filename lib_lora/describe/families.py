@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
+from lib_lora.algorithms import table
 from lib_lora.describe.family_rules import (
     AMBIGUOUS,
     BLOCK,
@@ -265,15 +266,8 @@ def _core(name: str) -> str:
 
 def _input_width(parts: Mapping[str, Shape]) -> int | None:
     """Input features of a module's weight, from the shapes of its parts; None where they do not tell."""
-    for part in ("down", "hada_w1_b", "diff", "q_layer"):
-        if len(parts.get(part, ())) >= 2:
-            return parts[part][1]
-    if len(parts.get("a1", ())) >= 2:  # GLoRA: (in, rank), in old files (rank, in)
-        return max(parts["a1"][:2])
-    first = parts.get("lokr_w1") or parts.get("lokr_w1_b") or ()
-    second = parts.get("lokr_w2") or parts.get("lokr_w2_b") or ()
-    if len(first) >= 2 and len(second) >= 2:
-        return first[1] * second[1]
+    if width := table.TABLE.inputs(parts):
+        return width
     if "on_input" not in parts and len(parts.get("weight", ())) >= 2:
         return parts["weight"][1]
     return None

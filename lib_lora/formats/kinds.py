@@ -62,12 +62,19 @@ def kind_of(path: Path) -> str:
         return SAFETENSORS  # the second: one that is cut off, of which more is said by who reads it
     if is_torch(head):
         return TORCH
+    if _has_length(head, size) and not _told(head):
+        return SAFETENSORS  # one with a header that is no JSON, of which more is said by who reads it
     raise AdapterFileError(no_model(path.name, head, size))
 
 
 def is_safetensors(head: bytes, size: int) -> bool:
     """Whether a file of `size` bytes that begins with `head` is one, as far as 9 bytes can tell."""
-    return len(head) > 8 and 2 <= int.from_bytes(head[:8], "little") <= size - 8 and head[8] in OPENING
+    return _has_length(head, size) and head[8] in OPENING
+
+
+def _has_length(head: bytes, size: int) -> bool:
+    """Whether the first 8 bytes are the length of a header that the file has."""
+    return len(head) > 8 and 2 <= int.from_bytes(head[:8], "little") <= size - 8
 
 
 def is_torch(head: bytes) -> bool:

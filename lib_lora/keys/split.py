@@ -1,80 +1,20 @@
 """A tensor's key is `<module>.<part>`: told apart from the right, the longest known part first.
 
-Part names here are the canonical ones: `up`, `down`, `mid` whatever the file calls them; the other algorithms keep the
-names under which LyCORIS and PEFT save them. PEFT may put its adapter's name inside (`lora_A.default.weight`).
+Parts get their canonical names (`up`, `down`, `mid` whatever the file calls them) by the table of the algorithms. PEFT
+may put its adapter's name inside (`lora_A.default.weight`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from lib_lora.algorithms.refused import PEFT_TUNERS
+from lib_lora.algorithms import table
+from lib_lora.algorithms.table import Table
 from lib_lora.keys.names import flat
 
-PEFT_PARTS = frozenset(part for parts in PEFT_TUNERS.values() for part in parts)
-PARTS: dict[str, str] = {
-    # LoRA family
-    "lora_up.weight": "up",
-    "lora_down.weight": "down",
-    "lora_mid.weight": "mid",
-    "lora_B.weight": "up",
-    "lora_A.weight": "down",
-    "lora_B": "up",
-    "lora_A": "down",
-    "lora.up.weight": "up",
-    "lora.down.weight": "down",
-    "lora_linear_layer.up.weight": "up",
-    "lora_linear_layer.down.weight": "down",
-    "lora_B.bias": "lora_bias",
-    "alpha": "alpha",
-    "scale": "scale",
-    "scalar": "scalar",
-    "bias_indices": "bias_indices",
-    "bias_values": "bias_values",
-    "bias_size": "bias_size",
-    # DoRA
-    "dora_scale": "dora_scale",
-    "lora_magnitude_vector": "magnitude",
-    "lora_magnitude_vector.weight": "magnitude",
-    "magnitude": "magnitude",  # ai-toolkit
-    # LoHa, LoKr
-    **{name: name for name in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2")},
-    **{
-        name: name
-        for name in ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t1", "lokr_t2")
-    },
-    # IA3, full weights, norms
-    "weight": "weight",
-    "on_input": "on_input",
-    "diff": "diff",
-    "diff_b": "diff_b",
-    "set_weight": "set_weight",
-    "reshape_weight": "reshape_weight",
-    "w_norm": "w_norm",
-    "b_norm": "b_norm",
-    # GLoRA
-    "a1.weight": "a1",
-    "a2.weight": "a2",
-    "b1.weight": "b1",
-    "b2.weight": "b2",
-    "bm.weight": "bm",
-    # OFT, BOFT, OFT v2, T-LoRA
-    "oft_blocks": "oft_blocks",
-    "oft_diag": "oft_diag",
-    "rescale": "rescale",
-    "oft_R.weight": "oft_r",
-    "oft_R.scaled_oft": "scaled_oft",
-    "q_layer.weight": "q_layer",
-    "p_layer.weight": "p_layer",
-    "lambda_layer": "lambda_layer",
-    # known only to be refused by name
-    **{name: name for name in PEFT_PARTS},
-}
-LONGEST = max(part.count(".") + 1 for part in PARTS)
-NAMED_BY_PEFT = PEFT_PARTS | {"lora_A", "lora_B", "lora_magnitude_vector", "oft_R"}  # an adapter's name may follow
 DEFAULT = re.compile(r"default(?:_\d+)?")  # the name that PEFT gives, behind any part
 ENDS = ("weight", "bias", "scaled_oft")
 
@@ -97,8 +37,9 @@ def sort_keys(keys: Iterable[str]) -> Sorted:
     """
     modules: dict[str, dict[str, str]] = {}
     unknown: list[str] = []
+    split = _splitter(table.TABLE)
     for key in keys:
-        found = split_key(key)
+        found = split(key)
         if found is None or found[1] in modules.get(found[0], ()):
             unknown.append(key)
         else:
@@ -130,30 +71,40 @@ def _joined_bias(key: str, modules: dict[str, dict[str, str]]) -> bool:
     return True
 
 
-@lru_cache(maxsize=8192)  # the adapters of one trainer have the same keys
 def split_key(key: str) -> tuple[str, str] | None:
     """`("module", "part")` of a tensor's key, or None if no known part ends it."""
-    words = key.split(".")
-    if unnamed := _without_adapter(words):
-        found = _split(unnamed)
-        if found and found[1] != "weight":
-            return found
-    return _split(words) or _split_old_processor(words)
+    return _splitter(table.TABLE)(key)
 
 
-def _without_adapter(words: list[str]) -> list[str] | None:
+@lru_cache(maxsize=2)
+def _splitter(known: Table) -> Callable[[str], tuple[str, str] | None]:
+    """`split_key` by one table."""
+
+    @lru_cache(maxsize=8192)  # the adapters of one trainer have the same keys
+    def split(key: str) -> tuple[str, str] | None:
+        words = key.split(".")
+        if unnamed := _without_adapter(known, words):
+            found = _split(known, unnamed)
+            if found and found[1] != "weight":
+                return found
+        return _split(known, words) or _split_old_processor(words)
+
+    return split
+
+
+def _without_adapter(known: Table, words: list[str]) -> list[str] | None:
     """The words without the adapter's name that PEFT may have put behind the part: `lora_A.default.weight`."""
     end = len(words) - (words[-1] in ENDS)
-    if end > 2 and (words[end - 2] in NAMED_BY_PEFT or DEFAULT.fullmatch(words[end - 1])):
+    if end > 2 and (words[end - 2] in known.named or DEFAULT.fullmatch(words[end - 1])):
         return [*words[: end - 1], *words[end:]]
     return None
 
 
-def _split(words: list[str]) -> tuple[str, str] | None:
-    if len(words) > 2 and words[-2] in PEFT_PARTS and words[-1] in ENDS:
+def _split(known: Table, words: list[str]) -> tuple[str, str] | None:
+    if len(words) > 2 and words[-2] in known.peft_parts and words[-1] in ENDS:
         words = words[:-1]
-    for length in range(min(LONGEST, len(words) - 1), 0, -1):
-        part = PARTS.get(".".join(words[-length:]))
+    for length in range(min(known.longest, len(words) - 1), 0, -1):
+        part = known.parts.get(".".join(words[-length:]))
         if part is None or (part == "weight" and words[-2] in ("up", "down")):
             continue
         module = ".".join(words[:-length])
