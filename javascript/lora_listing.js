@@ -223,7 +223,7 @@
             if (card) this.details.open(card, {isFocused: true});
         }
 
-        // The keyboard: what the other keys do is in lora_keys.js
+        // The keyboard: what the other keys do is in lora_listing_keys.js
 
         searchKey(event) {
             if (event.key === "ArrowDown" || event.key === "Enter") {

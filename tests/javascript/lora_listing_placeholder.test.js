@@ -2,7 +2,7 @@
 
 const test = require("node:test");
 const assert = require("node:assert/strict");
-require("../../javascript/lora_placeholder.js");
+require("../../javascript/lora_listing_placeholder.js");
 
 const {placeholder, initials} = globalThis.loraLib;
 const hue = (drawn) => Number(drawn.background.match(/hsl\((-?\d+) /)[1]);

@@ -2,7 +2,7 @@
 
 const test = require("node:test");
 const assert = require("node:assert/strict");
-require("../../javascript/lora_feed.js");
+require("../../javascript/lora_listing_feed.js");
 
 const {Feed} = globalThis.loraLib;
 const pause = (ms) => new Promise((go) => setTimeout(go, ms));

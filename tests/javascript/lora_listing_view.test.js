@@ -4,7 +4,7 @@ const test = require("node:test");
 const assert = require("node:assert/strict");
 require("../../javascript/lora_words.js");
 require("../../javascript/lora_tags.js");
-require("../../javascript/lora_view.js");
+require("../../javascript/lora_listing_view.js");
 
 const view = globalThis.loraLib.view;
 const grid = (more) => view.geometry({view: "grid", count: 10000, width: 1044, top: 0, visible: 600, ...more});

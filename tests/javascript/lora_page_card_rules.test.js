@@ -4,7 +4,7 @@ const test = require("node:test");
 const assert = require("node:assert/strict");
 require("../../javascript/lora_tags.js");
 require("../../javascript/lora_words.js");
-require("../../javascript/lora_card_rules.js");
+require("../../javascript/lora_page_card_rules.js");
 
 const rules = globalThis.loraLib.cardRules;
 const ink = {

@@ -2,7 +2,7 @@
 
 const test = require("node:test");
 const assert = require("node:assert/strict");
-require("../../javascript/lora_drag.js");
+require("../../javascript/lora_strip_drag.js");
 
 const {landing, shifts} = globalThis.loraLib.drag;
 const rows = [{top: 0, height: 40}, {top: 46, height: 40}, {top: 92, height: 80}];  // gaps of 6

@@ -3,7 +3,7 @@
 const test = require("node:test");
 const assert = require("node:assert/strict");
 require("../../javascript/lora_tags.js");
-require("../../javascript/lora_edit.js");
+require("../../javascript/lora_listing_edit.js");
 
 const {changes, conflicts, readWeight} = globalThis.loraLib.edit;
 const base = {activation_text: "ink", preferred_weight: 0.8, negative_text: "", notes: "old", description: ""};
