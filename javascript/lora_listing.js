@@ -271,8 +271,8 @@
         }
     }
 
-    lib.dom ? start() : addEventListener("DOMContentLoaded", start);
+    document.readyState === "loading" ? addEventListener("DOMContentLoaded", start) : setTimeout(start, 0);  // when all scripts are here
     function start() {
-        lib.dom.mount(".lora-listing", (root) => new Listing(root));
+        lib.mount(".lora-listing", (root) => new Listing(root));
     }
 })();

@@ -76,8 +76,8 @@
     }
 
     lib.preview = {lastPicture, previewTools, take};
-    if (typeof document !== "undefined") {
-        if (document.readyState === "loading") addEventListener("DOMContentLoaded", () => lib.served(watchGalleries));
-        else setTimeout(() => lib.served(watchGalleries), 0);
+    document.readyState === "loading" ? addEventListener("DOMContentLoaded", start) : setTimeout(start, 0);  // when all scripts are here
+    function start() {
+        lib.served(watchGalleries);
     }
 })();

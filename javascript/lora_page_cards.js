@@ -259,7 +259,7 @@
     addEventListener("DOMContentLoaded", () => lib.served(start));
     function start() {
         for (const tab of TABS) {
-            lib.dom.mount(`#${tab}_lora_cards`, (box) => {
+            lib.mount(`#${tab}_lora_cards`, (box) => {
                 panes.get(tab)?.leave();
                 panes.set(tab, new Pane(tab, box));
             });

@@ -9,7 +9,7 @@
     addEventListener("DOMContentLoaded", start);
     function start() {
         for (const tab of ["txt2img", "img2img"]) {
-            lib.dom.mount(`#${tab}_prompt_row`, (row) => {
+            lib.mount(`#${tab}_prompt_row`, (row) => {
                 row.after(lib.dom.element("div", {
                     class: "lora-strip", "data-lora-prompt": `#${tab}_prompt textarea`, "data-lora-api": "/lora/v1",
                 }));

@@ -230,8 +230,8 @@
         if (node.textContent !== text) node.textContent = text;
     }
 
-    lib.dom ? start() : addEventListener("DOMContentLoaded", start);
+    document.readyState === "loading" ? addEventListener("DOMContentLoaded", start) : setTimeout(start, 0);  // when all scripts are here
     function start() {
-        lib.dom.mount(".lora-strip", (root) => new Strip(root));
+        lib.mount(".lora-strip", (root) => new Strip(root));
     }
 })();
