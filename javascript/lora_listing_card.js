@@ -8,7 +8,7 @@
     // `on`: {click(event), star(), info()}
     function makeCard(api, card, on) {
         const {element, icon, badge, iconButton} = lib.dom;
-        const words = lib.view.words(card).join(", ");
+        const words = lib.triggerWords.of(card).join(", ");
         const quiet = (act) => (event) => {
             event.stopPropagation();
             act();

@@ -147,11 +147,11 @@
 
         words() {
             const {element} = lib.dom;
-            const words = lib.view.words(this.card);
+            const words = lib.triggerWords.of(this.card);
             if (words.length === 0 || this.card.broken) return null;
             return lib.facts.section(lib.t("Trigger words"), element("div", {class: "lora-words"}, ...words.map((word) => element("button", {
                 type: "button", class: "lora-chip", text: word, "data-lora-word": word,
-                onclick: () => this.listing.prompts.edit((now) => lib.tags.toggleWord(now, word)),
+                onclick: () => this.listing.prompts.edit((now) => lib.triggerWords.toggle(now, word)),
             }))));
         }
 
@@ -176,7 +176,7 @@
             }
             const text = this.listing.prompts.text;
             for (const chip of this.element.querySelectorAll("[data-lora-word]")) {
-                chip.setAttribute("aria-pressed", String(lib.tags.hasWord(text, chip.dataset.loraWord)));
+                chip.setAttribute("aria-pressed", String(lib.triggerWords.isIn(text, chip.dataset.loraWord)));
             }
             const tag = lib.tags.find(text)[lib.tags.indexOf(text, this.card.names)];
             if (tag && !tag.error) this.weight.show(tag.unet);
@@ -196,7 +196,7 @@
             this.weight.show(value);
             const text = this.listing.prompts.text;
             if (lib.tags.indexOf(text, this.card.names) < 0) return;
-            this.listing.prompts.edit((now) => lib.tags.setWeights(now, lib.tags.indexOf(now, this.card.names), {te: value, unet: value}));
+            this.listing.prompts.edit((now) => lib.tagEdits.setWeights(now, lib.tags.indexOf(now, this.card.names), {te: value, unet: value}));
         }
 
         edit() {

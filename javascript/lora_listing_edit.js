@@ -30,13 +30,13 @@
     }
 
     function readWeight(text) {
-        return text.trim() === "" ? 0 : lib.tags.parseWeight(text.replace(",", "."));
+        return text.trim() === "" ? 0 : lib.number.readField(text.replace(",", "."));
     }
 
     // What a field shows for a value.
     function written(field, value) {
         if (field !== "preferred_weight") return value;
-        return value ? lib.tags.formatWeight(value) : "";
+        return value ? lib.number.write(value) : "";
     }
 
     class Editor {

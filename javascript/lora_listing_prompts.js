@@ -47,7 +47,7 @@
 
         toggle(card, weight, selector) {
             const isIn = lib.tags.indexOf((selector ? lib.dom.textarea(selector) : this.area)?.value ?? "", card.names) >= 0;
-            this.edit((text) => lib.tags.toggle(text, card.names, lib.view.promptText(card, weight)), selector);
+            this.edit((text) => lib.tagEdits.toggle(text, card.names, lib.view.promptText(card, weight)), selector);
             const values = {name: card.title, reason: card.reason};
             if (isIn) this.say(lib.t("{name}: out of the prompt", values));
             else this.say(card.reason ? lib.t("{name}: in the prompt, but {reason}", values) : lib.t("{name}: in the prompt", values));

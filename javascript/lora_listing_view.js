@@ -64,26 +64,6 @@
         return [card.algorithms.join(" + "), rankText(card.rank), fileSize(card.size)].filter(Boolean).join(" · ");
     }
 
-    // Trigger words one by one: the user's own first. An author's phrase stays whole, commas and all.
-    function words(card) {
-        const own = split(lib.tags.withoutTags(card.activation_text));
-        return [...new Set([...own, ...card.trigger_words].map((word) => word.trim()).filter(Boolean))];
-    }
-
-    // At the commas that do not stand in brackets; at all of them where a bracket is missing.
-    function split(text) {
-        const parts = [""];
-        let depth = 0;
-        for (const [sign] of text.matchAll(/\\?[^]/g)) {
-            if ("([".includes(sign)) depth += 1;
-            if (")]".includes(sign)) depth -= 1;
-            if (depth < 0) break;
-            if (sign === "," && depth === 0) parts.push("");
-            else parts[parts.length - 1] += sign;
-        }
-        return depth === 0 ? parts : text.split(",");
-    }
-
     // The cards between two, both ends included.
     function between(a, b) {
         const [low, high] = a < b ? [a, b] : [b, a];
@@ -92,9 +72,9 @@
 
     // The text of a click: the tag at the preferred weight and the words that the user wants with it.
     function promptText(card, weight = card.weight ?? 1) {
-        const tag = `<lora:${card.tag_name}:${lib.tags.formatWeight(weight)}>`;
+        const tag = `<lora:${card.tag_name}:${lib.number.write(weight)}>`;
         return card.activation_text ? `${tag} ${card.activation_text}` : tag;
     }
 
-    lib.view = {geometry, place, neighbour, fileSize, rankText, summary, words, between, promptText};
+    lib.view = {geometry, place, neighbour, fileSize, rankText, summary, between, promptText};
 })();

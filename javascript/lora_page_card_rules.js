@@ -6,24 +6,24 @@
 (function () {
     "use strict";
 
+    const lib = (globalThis.loraLib = globalThis.loraLib || {});
     const BROKEN = "broken";
     const FAVORITE = "favorite";
 
     // The prompt without the adapter's tags, however they are written, and without the words that a click brought with them;
     // null if there is no such tag. `separator`: what the WebUI puts before a tag.
     function without(text, facts, words, separator) {
-        const tags = globalThis.loraLib.tags;
         const mine = (tag) => means(facts, tag.name);
-        if (!tags.find(text).some(mine)) return null;
-        for (let n = tags.find(text).findLastIndex(mine); n >= 0; n = tags.find(text).findLastIndex(mine)) {
-            const {start, end} = tags.find(text)[n];
+        if (!lib.tags.find(text).some(mine)) return null;
+        for (let n = lib.tags.find(text).findLastIndex(mine); n >= 0; n = lib.tags.find(text).findLastIndex(mine)) {
+            const {start, end} = lib.tags.find(text)[n];
             let rest = text.slice(end);
             if (words && rest.startsWith(words)) rest = rest.slice(words.length);
             const before = text.slice(0, start);
             const isBetweenCommas = /,\s*$/.test(before) && /^\s*,/.test(rest);
             text = before.endsWith(separator) && !isBetweenCommas
                 ? before.slice(0, before.length - separator.length) + rest
-                : tags.remove(before + text.slice(start, end) + rest, n);
+                : lib.tagEdits.remove(before + text.slice(start, end) + rest, n);
         }
         return text;
     }
@@ -43,8 +43,7 @@
 
     // Whether a tag of that name means the adapter: its path, name, alias or hash, with or without the file's ending.
     function means(facts, name) {
-        const tags = globalThis.loraLib.tags;
-        return meansTyped(facts, name) || tags.unescaped(name) !== name && meansTyped(facts, tags.unescaped(name));
+        return meansTyped(facts, name) || lib.tags.unescaped(name) !== name && meansTyped(facts, lib.tags.unescaped(name));
     }
 
     function meansTyped(facts, name) {
@@ -105,13 +104,12 @@
     }
 
     function say(text, values) {
-        return globalThis.loraLib.t(text, values);
+        return lib.t(text, values);
     }
 
     function escaped(text) {
         return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
     }
 
-    globalThis.loraLib = globalThis.loraLib || {};
-    globalThis.loraLib.cardRules = {without, withoutNegative, means, reason, rank, families, isOut, FAVORITE};
+    lib.cardRules = {without, withoutNegative, means, reason, rank, families, isOut, FAVORITE};
 })();

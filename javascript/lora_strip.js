@@ -118,7 +118,7 @@
             this.soloButton = iconButton("solo", lib.t("Solo: mute all others"), () => strip.solo(this), "lora-solo");
             this.words = element("div", {class: "lora-words"});
             this.problem = element("div", {class: "lora-problem", role: "alert"});
-            const remove = iconButton("remove", lib.t("Remove from the prompt"), () => strip.edit((text) => lib.tags.remove(text, this.place)));
+            const remove = iconButton("remove", lib.t("Remove from the prompt"), () => strip.edit((text) => lib.tagEdits.remove(text, this.place)));
             this.handle = iconButton("grip", lib.t("Move: drag, or Alt and an arrow key"), () => {}, "lora-grip");
             this.element = element(
                 "div", {class: "lora-row", role: "listitem", tabindex: "-1", onkeydown: (event) => this.key(event)},
@@ -131,7 +131,7 @@
             );
             this.endDrag = lib.drag.dragBy(this.handle, this.element, {
                 elements: () => [...strip.list.children],
-                moved: (from, to) => strip.edit((text) => lib.tags.move(text, from, to)),
+                moved: (from, to) => strip.edit((text) => lib.tagEdits.move(text, from, to)),
             });
         }
 
@@ -176,7 +176,7 @@
                 for (const name of fact?.nearest ?? []) {
                     this.problem.append(lib.dom.element("button", {
                         type: "button", class: "lora-chip", text: name,
-                        onclick: () => this.strip.edit((now) => lib.tags.rename(now, this.place, name)),
+                        onclick: () => this.strip.edit((now) => lib.tagEdits.rename(now, this.place, name)),
                     }));
                 }
                 this.element.classList.toggle("lora-bad", Boolean(problem));
@@ -185,24 +185,24 @@
         }
 
         showWords(adapter, text) {
-            const wanted = adapter ? lib.view.words(adapter).slice(0, MOST_WORDS) : [];
+            const wanted = adapter ? lib.triggerWords.of(adapter).slice(0, MOST_WORDS) : [];
             if (JSON.stringify(wanted) !== this.shownWords) {
                 this.shownWords = JSON.stringify(wanted);
                 this.words.replaceChildren(...wanted.map((word) => lib.dom.element("button", {
                     type: "button", class: "lora-chip", text: word, "data-lora-word": word, title: lib.t("Trigger word: put it into the prompt, or take it out"),
-                    onclick: () => this.strip.edit((now) => lib.tags.toggleWord(now, word)),
+                    onclick: () => this.strip.edit((now) => lib.triggerWords.toggle(now, word)),
                 })));
             }
-            for (const chip of this.words.children) chip.setAttribute("aria-pressed", String(lib.tags.hasWord(text, chip.dataset.loraWord)));
+            for (const chip of this.words.children) chip.setAttribute("aria-pressed", String(lib.triggerWords.isIn(text, chip.dataset.loraWord)));
         }
 
         set(weights) {
-            this.strip.edit((text) => lib.tags.setWeights(text, this.place, weights));
+            this.strip.edit((text) => lib.tagEdits.setWeights(text, this.place, weights));
         }
 
         split(isSplit) {
             this.isSplit = isSplit;
-            if (!isSplit) this.strip.edit((text) => lib.tags.join(text, this.place));
+            if (!isSplit) this.strip.edit((text) => lib.tagEdits.join(text, this.place));
             this.strip.read(this.strip.text);
         }
 
@@ -221,7 +221,7 @@
             event.preventDefault();
             const focused = event.target;
             const other = this.place + (event.key === "ArrowUp" ? -1 : 1);
-            this.strip.edit((text) => lib.tags.move(text, this.place, other));
+            this.strip.edit((text) => lib.tagEdits.move(text, this.place, other));
             focused.focus();
         }
     }

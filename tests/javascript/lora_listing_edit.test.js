@@ -2,7 +2,7 @@
 
 const test = require("node:test");
 const assert = require("node:assert/strict");
-require("../../javascript/lora_tags.js");
+require("../../javascript/lora_number.js");
 require("../../javascript/lora_listing_edit.js");
 
 const {changes, conflicts, readWeight} = globalThis.loraLib.edit;

@@ -3,7 +3,7 @@
 const test = require("node:test");
 const assert = require("node:assert/strict");
 require("../../javascript/lora_words.js");
-require("../../javascript/lora_tags.js");
+require("../../javascript/lora_number.js");
 require("../../javascript/lora_listing_view.js");
 
 const view = globalThis.loraLib.view;
@@ -60,11 +60,6 @@ test("a card says algorithm, rank and size", () => {
     const card = {algorithms: ["LoCon", "DoRA"], rank: [4, 16], size: 9.1e6};
     assert.equal(view.summary(card), "LoCon + DoRA · rank 4–16 · 9.1 MB");
     assert.equal(view.summary({algorithms: [], rank: null, size: 5}), "5 B");
-});
-
-test("trigger words come one by one, the user's own first, none twice", () => {
-    assert.deepEqual(view.words({activation_text: "ink, wash ,", trigger_words: ["brush", "ink"]}), ["ink", "wash", "brush"]);
-    assert.deepEqual(view.words({activation_text: "", trigger_words: []}), []);
 });
 
 test("a range has both its ends, in whichever direction", () => {

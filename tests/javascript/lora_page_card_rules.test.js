@@ -2,7 +2,10 @@
 
 const test = require("node:test");
 const assert = require("node:assert/strict");
+require("../../javascript/lora_number.js");
+require("../../javascript/lora_tag_scan.js");
 require("../../javascript/lora_tags.js");
+require("../../javascript/lora_tag_edits.js");
 require("../../javascript/lora_words.js");
 require("../../javascript/lora_page_card_rules.js");
 
