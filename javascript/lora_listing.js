@@ -13,7 +13,7 @@
         constructor(root) {
             this.root = root;
             this.api = lib.api(root.dataset.loraApi);
-            this.remembered = remember();
+            this.remembered = lib.remembered.get(MEMORY, {});
             this.feed = new lib.Feed(this.api, {
                 came: () => this.grid.paintSoon(),
                 failed: (error) => this.say(lib.t("The adapters cannot be listed now: {why}", {why: error.message})),
@@ -163,7 +163,7 @@
         }
 
         memorize() {
-            remember({...this.order.asked, view: this.grid.view});
+            lib.remembered.set(MEMORY, {...this.order.asked, view: this.grid.view});
         }
 
         say(sentence) {
@@ -259,15 +259,6 @@
             const n = this.feed.find(id);
             this.grid.window.focus();
             if (n >= 0) this.grid.point(n);
-        }
-    }
-
-    function remember(value) {
-        try {
-            if (value) localStorage.setItem(MEMORY, JSON.stringify(value));
-            return JSON.parse(localStorage.getItem(MEMORY)) ?? {};
-        } catch {
-            return {};  // storage is forbidden or holds something else
         }
     }
 

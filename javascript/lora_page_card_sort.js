@@ -7,17 +7,19 @@
 
     const TABS = ["txt2img", "img2img"];
     const MEMORY = "lora-cards-sort";
-    let wish = remembered();  // {key, direction, preset}: preset is what the settings said when it was chosen
+    const lib = (globalThis.loraLib = globalThis.loraLib || {});
+    let wish = {};  // {key, direction, preset}: preset is what the settings said when it was chosen
 
     const controls = (tab) => gradioApp().querySelector(`#${tab}_lora_controls`);
     const preset = () => `${opts.extra_networks_card_order_field} ${opts.extra_networks_card_order}`;
 
     function sortAsBefore() {
+        wish = lib.remembered.get(MEMORY, {});
         for (const tab of TABS) {
             const all = controls(tab);
             if (!all) continue;
             all.addEventListener("click", () => setTimeout(() => keepSort(all), 0));
-            if (wish?.preset !== preset()) continue;  // nothing chosen, or the settings were changed since
+            if (wish.preset !== preset()) continue;  // nothing chosen, or the settings were changed since
             const key = [...all.querySelectorAll("[data-sortkey]")].find((each) => each.dataset.sortkey === wish.key);
             const direction = all.querySelector("[data-sortdir]");
             if (!key || !direction) continue;
@@ -31,28 +33,11 @@
     function keepSort(all) {
         const key = all.querySelector("[data-sortkey].extra-network-control--enabled")?.dataset.sortkey;
         const direction = all.querySelector("[data-sortdir]")?.dataset.sortdir;
-        const before = wish?.preset === preset() ? `${wish.key} ${wish.direction}` : null;
+        const before = wish.preset === preset() ? `${wish.key} ${wish.direction}` : null;
         if (!key || before === `${key} ${direction}`) return;
         wish = {key, direction, preset: preset()};
-        remember();
+        lib.remembered.set(MEMORY, wish);
     }
 
-    function remembered() {
-        try {
-            return JSON.parse(localStorage.getItem(MEMORY));
-        } catch {
-            return null;
-        }
-    }
-
-    function remember() {
-        try {
-            localStorage.setItem(MEMORY, JSON.stringify(wish));
-        } catch {
-            // a private window, or no room: then it lasts as long as the page
-        }
-    }
-
-    const lib = (globalThis.loraLib = globalThis.loraLib || {});
     uiAfterScriptsCallbacks.push(() => lib.served(sortAsBefore));  // after the WebUI has set up its own
 })();
