@@ -1,7 +1,7 @@
 // What the cards of the WebUI's page "Lora" compute without a page: what a click takes out of the prompt, which card fits the
 // checkpoint, which families there are, what a filter leaves, and in which order cards stand.
 //
-// `facts` is what a card tells of its adapter (lib_lora/webui/cards.py), `told` what the server tells (GET /lora/v1/cards).
+// `facts` is what a card tells of its adapter (lib_lora/webui/cards.py), `news` what the server tells (GET /lora/v1/cards).
 
 (function () {
     "use strict";
@@ -61,11 +61,11 @@
     }
 
     // Why the adapter cannot be used with this checkpoint; "" if it can, or if that is not known.
-    function reason(facts, told) {
+    function reason(facts, news) {
         if (facts.broken) return facts.broken;
-        const checkpoint = told.checkpoint;
-        if (!checkpoint || told.others === "show") return "";
-        if (!facts.possible.length) return told.unknown ? say("its base model is not known") : "";
+        const checkpoint = news.checkpoint;
+        if (!checkpoint || news.others === "show") return "";
+        if (!facts.possible.length) return news.unknown ? say("its base model is not known") : "";
         if (!checkpoint.possible.length || facts.possible.some((family) => checkpoint.possible.includes(family))) return "";
         return say("made for {family}, the checkpoint is {checkpoint}", {family: facts.label, checkpoint: checkpoint.label});
     }

@@ -141,3 +141,8 @@ def test_what_is_wrong_with_scripts_is_seen(bodies, told):
 
 def test_a_script_without_the_common_object_is_seen():
     assert faults({"lora_a": "const x = 1;"}) == [f"lora_a: does not begin with {OPENING}"]
+
+
+def test_one_script_remembers():
+    """Storage may be forbidden, full or broken: who thinks of that is in one place."""
+    assert [path.stem for path in FOLDER.glob("*.js") if "localStorage" in path.read_text("utf-8")] == ["lora_remembered"]
