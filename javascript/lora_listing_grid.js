@@ -85,6 +85,14 @@
             this.nodes.clear();
         }
 
+        // What stands where no card does.
+        showHint({total, installed}) {
+            this.hint.hidden = total > 0;
+            this.hint.textContent = installed === 0
+                ? lib.t("No adapters yet. Put .safetensors files into the adapter folder; they appear here by themselves.")
+                : lib.t("Nothing fits. Take away a word or a filter.");
+        }
+
         // Which cards are in the prompt, and which are picked.
         mark() {
             for (const node of this.nodes.values()) if (node.loraCard) this.markNode(node);

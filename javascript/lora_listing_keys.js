@@ -3,15 +3,15 @@
 (function () {
     "use strict";
 
-    const KEYS = [  // [keys, what they do, said in the help]
-        [["/"], (listing) => listing.field.focus(), "Go to the search"],
-        [["Enter", " "], (listing) => toggle(listing), "Put the adapter into the prompt, or take it out"],
-        [["i"], ({details, current}) => current && details.open(current, {isFocused: details.card?.id === current.id}), "Show details; once more: go there"],
-        [["e"], ({details, current}) => current && details.open(current, {isEditing: true}), "Edit the notes"],
-        [["f"], (listing) => listing.current && listing.star(listing.current), "Favourite, or no longer"],
-        [["x"], (listing) => pick(listing), "Select, for marking several together"],
-        [["Escape"], (listing) => listing.leave(), "Close, or end the selection"],
-        [["?"], (listing) => listing.help.showModal(), "This list"],
+    const KEYS = [  // [keys, the act, said in the help]
+        [["/"], "search", "Go to the search"],
+        [["Enter", " "], "use", "Put the adapter into the prompt, or take it out"],
+        [["i"], "show", "Show details; once more: go there"],
+        [["e"], "edit", "Edit the notes"],
+        [["f"], "star", "Favourite, or no longer"],
+        [["x"], "pick", "Select, for marking several together"],
+        [["Escape"], "leave", "Close, or end the selection"],
+        [["?"], "help", "This list"],
     ];
     const MORE = [  // keys that are not the listing's own, only told
         ["Arrows, Page, Home, End", "Move in the listing"],
@@ -23,50 +23,42 @@
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
-    function listen(listing) {
-        listing.root.addEventListener("keydown", (event) => pressed(listing, event));
-        document.addEventListener("keydown", (event) => pressedElsewhere(listing, event));
+    // `acts`: a function for each act of the table; it gets the card that the key is about, current(), which may be null, and
+    // returns false where there was nothing to do. moved(card): the arrow keys are there now. isVisible(): the listing is.
+    function listen(root, grid, {acts, current, moved, isVisible}) {
+        root.addEventListener("keydown", (event) => pressed(event, grid, {acts, current, moved}));
+        document.addEventListener("keydown", (event) => pressedElsewhere(event, {acts, isVisible}));
     }
 
-    function pressed(listing, event) {
+    function pressed(event, grid, {acts, current, moved}) {
         if (event.ctrlKey || event.metaKey || event.altKey) return;
         if (lib.dom.isTyping(event.target) && event.key !== "Escape") return;
-        const {grid, details} = listing;
         const isInGrid = event.target === grid.window;
         if (isInGrid && grid.cursor < 0) grid.point(0);
-        const moved = isInGrid ? grid.reach(event.key) : null;
-        if (moved !== null) {
-            grid.point(moved);
-            details.follow(grid.card);
+        const place = isInGrid ? grid.reach(event.key) : null;
+        if (place !== null) {
+            grid.point(place);
+            moved(grid.card);
         } else {
-            const act = actionOf(event.key);
+            const act = acts[actOf(event.key)];
             const isOnButton = event.target.closest("button, input");
             if (!act || isOnButton && ["Enter", " "].includes(event.key)) return;
-            if (act(listing) === false) return;
+            if (act(current()) === false) return;
         }
         event.preventDefault();
         event.stopPropagation();  // Escape means something else to the rest of the page
     }
 
     // "/" leads to the search from anywhere on the page where nothing is being typed.
-    function pressedElsewhere(listing, event) {
+    function pressedElsewhere(event, {acts, isVisible}) {
         if (event.key !== "/" || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-        if (!listing.isVisible || lib.dom.isTyping(event.target) || document.querySelector("dialog[open]")) return;
+        if (!isVisible() || lib.dom.isTyping(event.target) || document.querySelector("dialog[open]")) return;
         event.preventDefault();
-        listing.field.focus();
+        acts.search();
     }
 
-    function actionOf(key) {
-        return KEYS.find(([keys]) => keys.includes(key))?.[1] ?? null;
-    }
-
-    function toggle(listing) {
-        if (listing.selection.isMode) pick(listing);
-        else if (listing.current) listing.toggle(listing.current);
-    }
-
-    function pick({selection, current, grid}) {
-        if (current) selection.toggle(current.id, grid.cursor);
+    function actOf(key) {
+        return KEYS.find(([keys]) => keys.includes(key))?.[1];
     }
 
     // A dialog of the browser: it holds the focus and closes on Escape by itself.
@@ -83,5 +75,5 @@
         return dialog;
     }
 
-    lib.keys = {KEYS, listen, helpDialog};
+    lib.keys = {listen, helpDialog};
 })();

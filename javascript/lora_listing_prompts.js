@@ -8,14 +8,18 @@
     class Prompts {
         // `root`: the listing, which names the prompts; changed(): another one is chosen, or its text is another; say(sentence).
         constructor(root, {changed, say}) {
-            const {element, watch} = lib.dom;
+            const {element} = lib.dom;
             Object.assign(this, {root, changed, say});
             this.targets = Object.entries(JSON.parse(root.dataset.loraTargets || "{}"));  // [label, selector]
             this.names = new Set();  // of the tags in the chosen one
             this.select = element("select", {class: "lora-select", "aria-label": lib.t("Prompt to write into"), onchange: () => this.read()},
                 ...this.targets.map(([text, value]) => element("option", {value, text: lib.t(text)})));
             this.select.hidden = this.targets.length < 2;
-            for (const [, selector] of this.targets) watch(root, selector, () => this.read());
+        }
+
+        // From now on, whoever writes into them.
+        watch() {
+            for (const [, selector] of this.targets) lib.dom.watch(this.root, selector, () => this.read());
         }
 
         // The chosen one's element; null if it is not on the page.
