@@ -1,7 +1,7 @@
 """The walls between the scripts of `javascript/`: who may use what of whom.
 
-The scripts are plain ones, loaded in any order, and meet in one object, `lib`. A script's room is its prefix. What it shares
-is written once, `lib.x = ...;`; what it uses of others is written `lib.x` wherever it is used, so that reading is enough.
+The scripts are plain ones, loaded in any order, and meet in one object, `lib`. A script's room is its prefix. What it
+shares is written once, `lib.x = ...;`, and what it uses of others is written `lib.x` wherever it is used: reading is enough.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ def unreadable(text: str) -> Iterator[str]:
     if OPENING not in text:
         yield f"does not begin with {OPENING}"
     code = USED.sub("", UNPACKED.sub("", SHARED.sub("", code_of(text))))
-    yield from (f"cannot be followed: {line.strip()}" for line in code.splitlines() if re.search(r"\blib\b|loraLib", line))
+    strange = [line.strip() for line in code.splitlines() if re.search(r"\blib\b|loraLib", line)]
+    yield from (f"cannot be followed: {line}" for line in strange)
     for name in re.findall(r"\blib\.(\w+)(?:\.\w+)? (?:[-+*?|&]*=)(?![=>])", SHARED.sub("", code_of(text))):
-        yield f"lib.{name} is written elsewhere than at the end of a line of its own"
+        yield f"lib.{name} is written where nothing is shared"
 
 
 def faults(texts: Mapping[str, str]) -> list[str]:
@@ -73,18 +74,17 @@ def faults(texts: Mapping[str, str]) -> list[str]:
             parts[shared] = its_parts
     found += [f"lib.{shared} is defined more than once: {names}" for shared, names in owners.items() if len(names) > 1]
     graph: dict[str, set[str]] = {name: set() for name in texts}
-    asked: set[str] = set()
     for name, text in texts.items():
         for shared, part in sorted(set(used_by(text))):
             if shared not in owners:
                 found.append(f"{name}: nobody defines lib.{shared}")
                 continue
             if parts[shared] and part not in parts[shared]:
-                found.append(f"{name}: lib.{shared} has no {part}" if part else f"{name}: takes lib.{shared} as a whole")
+                what = f"lib.{shared} has no {part}" if part else f"takes lib.{shared} as a whole"
+                found.append(f"{name}: {what}")
             owner = owners[shared][0]
             if owner != name:
                 graph[name].add(owner)
-                asked |= {shared, f"{shared}.{part}"}
     for name, owners_of_name in graph.items():
         may = {room_of(name), *ROOMS[room_of(name)]}
         found += [f"{name} may not use {owner}" for owner in sorted(owners_of_name) if room_of(owner) not in may]
@@ -130,8 +130,8 @@ def script(*lines: str) -> str:
         ({"lora_a": "const {b} = lib"}, "lora_a: cannot be followed: const {b} = lib;"),
         ({"lora_a": 'lib["b"]()'}, 'lora_a: cannot be followed: lib["b"]();'),
         ({"lora_a": "globalThis.loraLib.b()"}, "lora_a: cannot be followed: globalThis.loraLib.b();"),
-        ({"lora_a": "lib.a = x; if (y) lib.a = z"}, "lora_a: lib.a is written elsewhere than at the end of a line of its own"),
-        ({"lora_a": "lib.a = x", "lora_b": "lib.a.x ??= 2"}, "lora_b: lib.a is written elsewhere than at the end of a line of its own"),
+        ({"lora_a": "lib.a = x; if (y) lib.a = z"}, "lora_a: lib.a is written where nothing is shared"),
+        ({"lora_a": "lib.a = x", "lora_b": "lib.a.x ??= 2"}, "lora_b: lib.a is written where nothing is shared"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_scripts_is_seen(bodies, told):
@@ -143,6 +143,20 @@ def test_a_script_without_the_common_object_is_seen():
     assert faults({"lora_a": "const x = 1;"}) == [f"lora_a: does not begin with {OPENING}"]
 
 
+def codes() -> dict[str, str]:
+    return {path.stem: code_of(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.js"))}
+
+
 def test_one_script_remembers():
     """Storage may be forbidden, full or broken: who thinks of that is in one place."""
-    assert [path.stem for path in FOLDER.glob("*.js") if "localStorage" in path.read_text("utf-8")] == ["lora_remembered"]
+    assert [name for name, code in codes().items() if re.search("(local|session)Storage", code)] == ["lora_remembered"]
+
+
+HANDED_ON = re.compile(r"(?<!\bassign)(?<!\bbind)\(\s*this\s*[,)]|[,\[:]\s*this\s*[,)\]}]")
+
+
+def test_nobody_hands_itself_to_its_parts():
+    """They get callbacks: what a part can do to others is written where it is made."""
+    assert [name for name, code in codes().items() if HANDED_ON.search(code)] == []
+    for line in ("new lib.Details(this);", "make(card, this)", "{listing: this}", "part(this, api)"):
+        assert HANDED_ON.search(line), line
