@@ -76,5 +76,5 @@
         return card.activation_text ? `${tag} ${card.activation_text}` : tag;
     }
 
-    lib.view = {geometry, place, neighbour, fileSize, rankText, summary, between, promptText};
+    lib.view = {geometry, place, neighbour, fileSize, summary, between, promptText};
 })();

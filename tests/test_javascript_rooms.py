@@ -1,7 +1,7 @@
 """The walls between the scripts of `javascript/`: who may use what of whom.
 
 The scripts are plain ones, loaded in any order, and meet in one object, `lib`. A script's room is its prefix. What it
-shares is written once, `lib.x = ...;`, and what it uses of others is written `lib.x` wherever it is used: reading is enough.
+shares is written once, `lib.x = ...;`; what it uses of others is written `lib.x` at every use: so reading is enough.
 """
 
 from __future__ import annotations
