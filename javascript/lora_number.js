@@ -1,4 +1,4 @@
-// The numbers of a tag, as people type and write them: the same as lib_lora/typed_number.py.
+// The numbers of a tag, as people type and write them: the same as lib_lora/grammar/number.py.
 
 (function () {
     "use strict";

@@ -1,4 +1,4 @@
-// Where the tags of a text stand, however they are typed: the same as lib_lora/tag_scan.py. No expression looks at a sign again
+// Where the tags of a text stand, however they are typed: the same as lib_lora/grammar/scan.py. No expression looks at a sign again
 // and again: a prompt of a million signs is read in a fraction of a second, whatever they are.
 
 (function () {

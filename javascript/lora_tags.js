@@ -1,4 +1,4 @@
-// The grammar of <lora:name:0.8:te=1> in the browser: text in, tags out, no page. The same as lib_lora/tag.py and later.py:
+// The grammar of <lora:name:0.8:te=1> in the browser: text in, tags out, no page. The same as lib_lora/grammar/tag.py and later.py:
 // tests/tag_cases.json is read by both.
 
 (function () {
@@ -6,7 +6,7 @@
 
     const KEYS = ["te", "unet", "dyn", "force"];
     const POSITIONAL = ["te", "unet", "dyn"];
-    const ALL_BLOCKS = "(block weights) has no effect yet: the adapter acts on all blocks alike";  // all as in lib_lora/later.py
+    const ALL_BLOCKS = "(block weights) has no effect yet: the adapter acts on all blocks alike";  // all as in lib_lora/grammar/later.py
     const ALL_STEPS = "has no effect yet: the adapter acts in all steps";
     const BOTH_PASSES = "has no effect yet: a weight of its own for the hires pass can stand in a tag in the hires prompt";
     const LATER = new Map([

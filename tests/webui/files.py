@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from lib_lora.targets import TargetIndex, index_checkpoint
+from lib_lora.model.targets import TargetIndex, index_checkpoint
 from tests.support import SHARED, kohya_shapes
 
 RECIPES = SHARED / "webui-fixture"
