@@ -30,16 +30,16 @@
 
     // element("button", {class: "x", text: "...", onclick}, child, ...): text is always text, never markup.
     function element(tag, properties = {}, ...children) {
-        const made = document.createElement(tag);
+        const node = document.createElement(tag);
         for (const [name, value] of Object.entries(properties)) {
             if (value === null || value === undefined || value === false) continue;
-            if (name === "text") made.textContent = value;
-            else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-            else if (name === "style") Object.assign(made.style, value);
-            else made.setAttribute(name, value === true ? "" : String(value));
+            if (name === "text") node.textContent = value;
+            else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+            else if (name === "style") Object.assign(node.style, value);
+            else node.setAttribute(name, value === true ? "" : String(value));
         }
-        made.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
-        return made;
+        node.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+        return node;
     }
 
     function icon(name) {

@@ -76,7 +76,7 @@
 
         async watchHashing() {
             this.hashButton.disabled = true;
-            await this.progress.follow(() => this.api.hashing(), "Computing hashes: {done} of {total} files", (told) => !this.isOpen || told && !told.running);
+            await this.progress.follow(() => this.api.hashing(), "Computing hashes: {done} of {total} files", (state) => !this.isOpen || state && !state.running);
             this.hashButton.disabled = false;
         }
     }

@@ -108,12 +108,12 @@
             }
             this.saveButton.disabled = true;
             try {
-                const told = await this.api.notes(this.id, {digest: this.base.digest, ...changed});
-                this.base = told.editable;
-                this.saved(told);
+                const entry = await this.api.notes(this.id, {digest: this.base.digest, ...changed});
+                this.base = entry.editable;
+                this.saved(entry);
                 return true;
             } catch (error) {
-                if (error.status === 409 && error.told.current && tries > 0) return this.meet(error.told.current, changed, tries);
+                if (error.status === 409 && error.answer.current && tries > 0) return this.meet(error.answer.current, changed, tries);
                 return this.refuse(error.message);
             } finally {
                 this.saveButton.disabled = false;

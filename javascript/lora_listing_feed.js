@@ -20,18 +20,18 @@
             this.sight = {first: 0, last: 0};
         }
 
-        // Put another question; what it told with its first page, or null if there was a newer question or an error.
+        // Put another question; what came with its first page, or null if there was a newer question or an error.
         async ask({q = "", sort = "name", reverse = false, chosen = {}}) {
             const question = new URLSearchParams({q, sort});
             if (reverse) question.set("reverse", "1");
             for (const [facet, values] of Object.entries(chosen)) values.forEach((value) => question.append(facet, value));
             const generation = this.generation += 1;
-            const told = await this.fetch(question, 0, generation);
-            if (!told) return null;
+            const answer = await this.fetch(question, 0, generation);
+            if (!answer) return null;
             this.question = question;
-            this.count = told.total;
-            this.pages = new Map([[0, told.items]]);
-            return told;
+            this.count = answer.total;
+            this.pages = new Map([[0, answer.items]]);
+            return answer;
         }
 
         async fetch(question, number, generation) {
@@ -39,8 +39,8 @@
             query.set("offset", number * PAGE);
             query.set("limit", PAGE);
             try {
-                const told = await this.api.list(query);
-                return generation === this.generation ? told : null;
+                const answer = await this.api.list(query);
+                return generation === this.generation ? answer : null;
             } catch (error) {
                 if (generation === this.generation) this.failed(error);
                 return null;
@@ -76,10 +76,10 @@
         async fetchPage(number) {
             const pages = this.pages;
             pages.set(number, "asked");
-            const told = await this.fetch(this.question, number, this.generation);
-            if (told) pages.set(number, told.items);
+            const answer = await this.fetch(this.question, number, this.generation);
+            if (answer) pages.set(number, answer.items);
             else pages.delete(number);
-            if (told && pages === this.pages) this.came();
+            if (answer && pages === this.pages) this.came();
         }
 
         // Newer states of cards that are here.

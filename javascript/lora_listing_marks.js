@@ -4,20 +4,20 @@
     "use strict";
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
-    let made = 0;
+    let count = 0;  // of lists on this page
 
     // The tags of all adapters, for fields that name it as their `list`.
     class Suggestions {
         constructor(feed) {
             this.feed = feed;
-            this.id = `lora-known-tags-${made += 1}`;
+            this.id = `lora-known-tags-${count += 1}`;
             this.element = lib.dom.element("datalist", {id: this.id});
             this.refresh = this.refresh.bind(this);
         }
 
         async refresh() {
-            const told = await this.feed.facets(new URLSearchParams()).catch(() => null);
-            this.element.replaceChildren(...(told?.facets.tag ?? []).map(({value}) => lib.dom.element("option", {value})));
+            const answer = await this.feed.facets(new URLSearchParams()).catch(() => null);
+            this.element.replaceChildren(...(answer?.facets.tag ?? []).map(({value}) => lib.dom.element("option", {value})));
         }
     }
 

@@ -36,9 +36,9 @@
             for (;;) {
                 await new Promise((go) => setTimeout(go, EVERY));
                 if (isOver()) break;
-                const told = await look().catch(() => null);
-                if (!told || isOver(told)) break;
-                if (told.running) this.show(told, sentence);
+                const state = await look().catch(() => null);
+                if (!state || isOver(state)) break;
+                if (state.running) this.show(state, sentence);
             }
             this.hide();
         }

@@ -26,9 +26,9 @@
             this.looked = Date.now();
             this.progress.follow(() => this.api.rescanning(), "Reading {done} of {total} files", () => !this.isRunning);
             try {
-                const told = await this.api.rescan();
-                await this.tell(told);
-                this.say([lib.t("{added} new, {changed} changed, {removed} gone", told), ...told.problems].join(". "));
+                const changes = await this.api.rescan();
+                await this.tell(changes);
+                this.say([lib.t("{added} new, {changed} changed, {removed} gone", changes), ...changes.problems].join(". "));
             } catch (error) {
                 this.say(lib.t("The folders cannot be searched now: {why}", {why: error.message}));
             }
@@ -47,8 +47,8 @@
         async refresh() {
             if (!this.isVisible() || this.isRunning || Date.now() - this.looked < FRESH) return;
             this.looked = Date.now();
-            const told = await this.api.rescan().catch(() => null);
-            if (told) this.tell(told);
+            const changes = await this.api.rescan().catch(() => null);
+            if (changes) this.tell(changes);
         }
     }
 

@@ -79,16 +79,16 @@
 
         async ask() {
             const asked = this.text;
-            let told;
+            let answer;
             try {
-                told = await this.api.prompt(asked);
+                answer = await this.api.prompt(asked);
             } catch (error) {
                 this.say.textContent = lib.t("The adapters cannot be looked up now: {why}", {why: error.message});
                 return;
             }
             this.say.textContent = "";
             const tags = lib.tags.find(asked);
-            told.tags.forEach((fact, n) => tags[n] && !tags[n].error && this.facts.set(factKey(tags[n]), fact));
+            answer.tags.forEach((fact, n) => tags[n] && !tags[n].error && this.facts.set(factKey(tags[n]), fact));
             this.read(this.text);
         }
 
