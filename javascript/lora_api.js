@@ -1,4 +1,4 @@
-// The server's routes below /lora/v1, as functions. An error is the server's own sentence, with its `status` and all it `told`.
+// The server's routes below /lora/v1, as functions. An error is the server's own sentence, with its `status` and the whole `answer`.
 
 (function () {
     "use strict";
@@ -9,11 +9,11 @@
         const root = new URL(base.replace(/^\//, "").replace(/\/?$/, "/"), document.baseURI);  // the page may be below a path
 
         async function ask(path, options = {}) {
-            const answer = await fetch(new URL(path, root), {credentials: "same-origin", ...options});
-            const told = await answer.json().catch(() => ({}));
-            if (answer.ok) return told;
-            const sentence = told.error || told.detail || answer.statusText || `status ${answer.status}`;
-            throw Object.assign(new Error(sentence), {status: answer.status, told});
+            const response = await fetch(new URL(path, root), {credentials: "same-origin", ...options});
+            const answer = await response.json().catch(() => ({}));
+            if (response.ok) return answer;
+            const sentence = answer.error || answer.detail || response.statusText || `status ${response.status}`;
+            throw Object.assign(new Error(sentence), {status: response.status, answer});
         }
 
         function post(path, value = {}) {

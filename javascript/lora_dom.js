@@ -1,9 +1,9 @@
-// What strip and listing share at the rim: elements, icons, the prompt's textarea, and mounting into a page that
-// makes and throws away its elements as it likes (both versions of Gradio do).
+// What strip and listing share at the rim: elements, icons, the prompt's textarea.
 
 (function () {
     "use strict";
 
+    const lib = (globalThis.loraLib = globalThis.loraLib || {});
     const SVG = "http://www.w3.org/2000/svg";
     const ICONS = {  // 16 x 16, strokes
         remove: "M4 4l8 8M12 4l-8 8",
@@ -30,16 +30,16 @@
 
     // element("button", {class: "x", text: "...", onclick}, child, ...): text is always text, never markup.
     function element(tag, properties = {}, ...children) {
-        const made = document.createElement(tag);
+        const node = document.createElement(tag);
         for (const [name, value] of Object.entries(properties)) {
             if (value === null || value === undefined || value === false) continue;
-            if (name === "text") made.textContent = value;
-            else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-            else if (name === "style") Object.assign(made.style, value);
-            else made.setAttribute(name, value === true ? "" : String(value));
+            if (name === "text") node.textContent = value;
+            else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+            else if (name === "style") Object.assign(node.style, value);
+            else node.setAttribute(name, value === true ? "" : String(value));
         }
-        made.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
-        return made;
+        node.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+        return node;
     }
 
     function icon(name) {
@@ -58,7 +58,7 @@
     }
 
     function badge(family) {
-        return element("span", {class: "lora-badge", "data-lora-family": family.id, text: family.id === "unknown" ? globalThis.loraLib.t("unknown") : family.label});
+        return element("span", {class: "lora-badge", "data-lora-family": family.id, text: family.id === "unknown" ? lib.t("unknown") : family.label});
     }
 
     function pageRoot() {
@@ -124,40 +124,5 @@
         look();
     }
 
-    // Every element that `selector` finds, now or later, is handed to `mount` once.
-    function mount(selector, start) {
-        mounts.push([selector, start]);
-    }
-
-    const mounts = [];
-    function mountAll() {
-        for (const [selector, start] of mounts) {
-            for (const found of pageRoot().querySelectorAll(`${selector}:not([data-lora-mounted])`)) {
-                found.setAttribute("data-lora-mounted", "");
-                start(found);
-            }
-        }
-    }
-
-    function observe() {
-        let waiting = false;
-        const soon = () => {
-            if (waiting) return;
-            waiting = true;
-            setTimeout(() => {
-                waiting = false;
-                mountAll();
-            }, 50);
-        };
-        new MutationObserver(soon).observe(document.documentElement, {childList: true, subtree: true});
-        mountAll();
-    }
-
-    globalThis.loraLib = globalThis.loraLib || {};
-    globalThis.loraLib.dom = {element, icon, iconButton, badge, textarea, write, watch, mount, copy, pageRoot, isTyping};
-    if (typeof document !== "undefined") {
-        const begin = () => globalThis.loraLib.served(observe);
-        if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
-        else setTimeout(begin, 0);
-    }
+    lib.dom = {element, icon, iconButton, badge, textarea, write, watch, copy, pageRoot, isTyping};
 })();

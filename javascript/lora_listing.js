@@ -1,11 +1,10 @@
 // The listing of the installed adapters: search, filters, a grid that holds only the cards in sight, insertion by click or
 // key, marks for several at once. The server searches and sorts; pages of cards come when they scroll into sight.
+//
+// Each part is a script of its own, and none knows the listing: here they are put together, and what one asks for another does.
 
 (function () {
     "use strict";
-
-    const PAUSE = 120;     // milliseconds without typing before a search
-    const MEMORY = "lora-listing";
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
@@ -13,62 +12,44 @@
         constructor(root) {
             this.root = root;
             this.api = lib.api(root.dataset.loraApi);
-            this.remembered = remember();
-            this.feed = new lib.Feed(this.api, {
-                came: () => this.grid.paintSoon(),
-                failed: (error) => this.say(lib.t("The adapters cannot be listed now: {why}", {why: error.message})),
-            });
-            this.build();
-            this.search();
-            addEventListener("lora-checkpoint", () => this.search({keepPlace: true}));
-            addEventListener("lora-marked", ({detail}) => this.marked(detail));
+            this.makeParts();
+            const {results, suggestions, selection, details, duplicates, scan, help} = this;
+            root.replaceChildren(this.bar(), results.filters.element, results.status.element, scan.element, selection.element,
+                lib.dom.element("div", {class: "lora-body"}, results.grid.window, duplicates.element, details.element),
+                suggestions.element, help);
+            this.listen();
+            results.search();
         }
 
-        build() {
-            const {element} = lib.dom;
-            this.suggestions = new lib.marks.Suggestions(this.feed);
-            this.selection = new lib.Selection({
-                suggestions: this.suggestions, all: () => this.feed.ids(), changed: () => this.selected(), act: (ids, change) => this.markAll(ids, change),
-            });
-            this.filters = new lib.Filters(() => this.search());
-            this.grid = new lib.Grid(this.feed, {
+        makeParts() {
+            const say = (sentence) => this.say(sentence);
+            const mark = (ids, change) => this.mark(ids, change);
+            const star = (card) => this.star(card);
+            this.results = new lib.Results(this.api, this.root, {
                 make: (card, n) => this.makeCard(card, n),
                 isActive: (card) => this.prompts.holds(card),
                 isPicked: (card) => this.selection.has(card.id),
+            }, {shown: () => this.prompts.read(), enter: (key) => this.enter(key)});
+            const {feed, grid} = this.results;
+            this.prompts = new lib.Prompts(this.root, {changed: () => this.showPrompts(), say});
+            this.suggestions = new lib.marks.Suggestions(feed);
+            this.selection = new lib.Selection({suggestions: this.suggestions, all: () => feed.ids(), changed: () => this.showPicked(), act: mark});
+            this.details = new lib.Details(this.api, {prompts: this.prompts, suggestions: this.suggestions}, {
+                resized: () => grid.paintSoon(), closed: (id) => this.back(id), open: (id) => this.openId(id), changed: (cards) => this.changed(cards),
+                toggle: (card, weight, selector) => this.toggle(card, weight, selector), star, mark, rescan: () => this.scan.start(),
             });
-            this.details = new lib.Details(this);
-            this.prompts = new lib.Prompts(this.root, {changed: () => this.mark(), say: (sentence) => this.say(sentence)});
             this.duplicates = new lib.Duplicates(this.api, {open: (card) => this.details.open(card, {isFocused: true}), closed: () => this.showDuplicates(false)});
-            this.scan = new lib.Scan(this.api, {
-                isVisible: () => this.isVisible, say: (sentence) => this.say(sentence),
-                found: async () => {
-                    await this.search({keepPlace: true});
-                    if (this.duplicates.isOpen) this.duplicates.look();
-                },
-            });
+            this.scan = new lib.Scan(this.api, {isVisible: () => this.isVisible, found: () => this.found(), say});
             this.help = lib.keys.helpDialog();
-            this.told = element("div", {class: "lora-told", role: "status", "aria-live": "polite"});
-            this.body = element("div", {class: "lora-body"}, this.grid.window, this.duplicates.element, this.details.element);
-            lib.keys.listen(this);
-            this.root.replaceChildren(this.bar(), this.filters.element, this.told, this.scan.element, this.selection.element, this.body,
-                this.suggestions.element, this.help);
-            this.showView();
         }
 
         bar() {
             const {element, iconButton} = lib.dom;
-            this.field = element("input", {
-                type: "search", class: "lora-search", placeholder: lib.t("Search names, tags, words, notes …"),
-                "aria-label": lib.t("Search the adapters"), autocomplete: "off", spellcheck: "false",
-                oninput: () => this.searchSoon(), onkeydown: (event) => this.searchKey(event),
-            });
-            this.order = new lib.Order(this.remembered, () => this.search());
-            this.grid.view = this.remembered.view === "list" ? "list" : "grid";
-            this.viewButton = iconButton("list", lib.t("List or grid"), () => this.turn());
+            const {field, order, viewButton} = this.results;
             this.pickButton = iconButton("pick", lib.t("Select several"), () => this.selection.turn());
             this.copiesButton = iconButton("copies", lib.t("Duplicates"), () => this.showDuplicates(!this.duplicates.isOpen));
-            return element("div", {class: "lora-bar"}, this.field, this.prompts.select, this.order.select,
-                element("div", {class: "lora-bar-buttons"}, this.order.button, this.viewButton, this.pickButton, this.copiesButton, this.scan.button,
+            return element("div", {class: "lora-bar"}, field, this.prompts.select, order.select,
+                element("div", {class: "lora-bar-buttons"}, order.button, viewButton, this.pickButton, this.copiesButton, this.scan.button,
                     iconButton("help", lib.t("Keys"), () => this.help.showModal())));
         }
 
@@ -77,10 +58,31 @@
                 click: (event) => this.click(event, card, n),
                 star: () => this.star(card),
                 info: () => {
-                    this.grid.point(n);
+                    this.results.grid.point(n);
                     this.details.open(card, {isFocused: true});
                 },
             });
+        }
+
+        listen() {
+            const {details, results, selection} = this;
+            const pick = (card) => card && selection.toggle(card.id, results.grid.cursor);
+            lib.keys.listen(this.root, results.grid, {
+                current: () => this.current, isVisible: () => this.isVisible, moved: (card) => details.follow(card),
+                acts: {
+                    search: () => results.field.focus(),
+                    use: (card) => selection.isMode ? pick(card) : card && this.toggle(card),
+                    show: (card) => card && details.open(card, {isFocused: details.card?.id === card.id}),
+                    edit: (card) => card && details.open(card, {isEditing: true}),
+                    star: (card) => card && this.star(card),
+                    pick,
+                    leave: () => this.leave(),
+                    help: () => this.help.showModal(),
+                },
+            });
+            this.prompts.watch();
+            addEventListener("lora-checkpoint", () => results.search({keepPlace: true}));
+            addEventListener("lora-marked", ({detail}) => this.marked(detail));
         }
 
         // What is shown
@@ -89,88 +91,33 @@
             return this.root.isConnected && this.root.offsetParent !== null;
         }
 
-        searchSoon() {
-            clearTimeout(this.timer);
-            this.timer = setTimeout(() => this.search(), PAUSE);
+        // Files came, went or are others.
+        async found() {
+            await this.results.search({keepPlace: true});
+            if (this.duplicates.isOpen) this.duplicates.look();
         }
 
-        async search({keepPlace = false} = {}) {
-            const told = await this.feed.ask({q: this.field.value, ...this.order.asked, chosen: this.filters.chosen});
-            if (!told) return;
-            if (!keepPlace) {
-                this.grid.cursor = -1;
-                this.grid.window.scrollTop = 0;
-            }
-            this.filters.show(told.facets);
-            this.showCount(told);
-            this.memorize();
-            this.grid.clear();
-            this.grid.paint();
-            this.prompts.read();
-        }
-
-        showCount({total, installed}) {
-            const files = (n) => lib.t(n === 1 ? "{n} adapter" : "{n} adapters", {n: n.toLocaleString()});
-            const {hint} = this.grid;
-            this.told.textContent = total === installed ? files(total)
-                : lib.t(installed === 1 ? "{n} of {all} adapter" : "{n} of {all} adapters", {n: total.toLocaleString(), all: installed.toLocaleString()});
-            hint.hidden = total > 0;
-            hint.textContent = installed === 0
-                ? lib.t("No adapters yet. Put .safetensors files into the adapter folder; they appear here by themselves.")
-                : lib.t("Nothing fits. Take away a word or a filter.");
-        }
-
-        // The cards are others than before in something that leaves their places alone.
-        changed(cards) {
-            this.feed.replace(cards);
-            this.details.update(cards);
-            dispatchEvent(new CustomEvent("lora-rescanned"));  // the strips ask again
-        }
-
-        // What is in the prompts.
-        mark() {
-            this.grid.mark();
+        showPrompts() {
+            this.results.grid.mark();
             this.details.mark();
         }
 
-        selected() {
+        showPicked() {
             this.root.classList.toggle("lora-is-picking", this.selection.isOn);
             this.pickButton.setAttribute("aria-pressed", String(this.selection.isOn));
-            this.grid.mark();
-        }
-
-        turn() {
-            this.grid.view = this.grid.view === "grid" ? "list" : "grid";
-            this.showView();
-            this.memorize();
-            this.grid.clear();
-            this.grid.paint();
-        }
-
-        showView() {
-            this.root.classList.toggle("lora-as-list", this.grid.view === "list");
-            this.viewButton.replaceChildren(lib.dom.icon(this.grid.view === "list" ? "grid" : "list"));
+            this.results.grid.mark();
         }
 
         showDuplicates(isShown) {
             this.copiesButton.setAttribute("aria-pressed", String(isShown));
-            this.grid.window.hidden = isShown;
-            this.filters.element.hidden = isShown;
+            this.results.hide(isShown);
             if (isShown) return this.duplicates.show();
             this.duplicates.hide();
-            this.grid.paintSoon();
             this.copiesButton.focus();
         }
 
-        memorize() {
-            remember({...this.order.asked, view: this.grid.view});
-        }
-
         say(sentence) {
-            this.told.textContent = sentence;
-            this.told.classList.remove("lora-fresh");
-            void this.told.offsetWidth;  // so that the animation begins again
-            this.told.classList.add("lora-fresh");
+            this.results.status.say(sentence);
         }
 
         // What happens to a prompt
@@ -181,10 +128,11 @@
         }
 
         click(event, card, n) {
-            this.grid.point(n);
+            const {grid, feed} = this.results;
+            grid.point(n);
             if (event.shiftKey) {
                 event.preventDefault();
-                return this.selection.reach(n, (place) => this.feed.card(place));
+                return this.selection.reach(n, (place) => feed.card(place));
             }
             if (event.ctrlKey || event.metaKey || this.selection.isOn) return this.selection.toggle(card.id, n);
             this.toggle(card);
@@ -194,55 +142,53 @@
         // What happens to adapters
 
         star(card) {
-            return this.markAll([card.id], {favorite: !card.favorite});
+            return this.mark([card.id], {favorite: !card.favorite});
         }
 
-        async markAll(ids, change) {
+        async mark(ids, change) {
             try {
                 const {items, changed} = await this.api.marks(ids, change);
                 if (items) this.changed(items);
-                else await this.search({keepPlace: true});
+                else await this.results.search({keepPlace: true});
                 if (ids.length > 1) this.say(lib.t(changed === 1 ? "{n} adapter changed" : "{n} adapters changed", {n: changed.toLocaleString()}));
-                this.filters.show((await this.feed.facets()).facets);
+                await this.results.countFacets();
             } catch (error) {
                 this.say(lib.t("That cannot be saved now: {why}", {why: error.message}));
             }
         }
 
+        // The cards are others than before in something that leaves their places alone.
+        changed(cards) {
+            this.replace(cards);
+            dispatchEvent(new CustomEvent("lora-rescanned"));  // the strips ask again
+        }
+
         // The WebUI's own cards have a star, too.
         marked({ids, favorite}) {
-            const cards = ids.map((id) => this.feed.find(id)).filter((n) => n >= 0).map((n) => ({...this.feed.card(n), favorite}));
-            this.feed.replace(cards);
+            const {feed} = this.results;
+            this.replace(ids.map((id) => feed.find(id)).filter((n) => n >= 0).map((n) => ({...feed.card(n), favorite})));
+        }
+
+        replace(cards) {
+            this.results.feed.replace(cards);
             this.details.update(cards);
         }
 
         async openId(id) {
-            const n = this.feed.find(id);
-            if (n >= 0) this.grid.point(n);
-            const card = n >= 0 ? this.feed.card(n) : await this.api.entry(id).catch((error) => this.say(error.message));
+            const card = this.results.point(id) ?? await this.api.entry(id).catch((error) => this.say(error.message));
             if (card) this.details.open(card, {isFocused: true});
         }
 
-        // The keyboard: what the other keys do is in lora_keys.js
+        // The keyboard: which key does what is in lora_listing_keys.js
 
-        searchKey(event) {
-            if (event.key === "ArrowDown" || event.key === "Enter") {
-                event.preventDefault();
-                event.stopPropagation();
-                this.grid.window.focus();
-                this.grid.point(Math.max(0, this.grid.cursor));
-                if (event.key === "Enter" && this.feed.count === 1 && this.feed.card(0)) this.toggle(this.feed.card(0));
-            } else if (event.key === "Escape" && this.field.value) {
-                event.preventDefault();
-                event.stopPropagation();
-                this.field.value = "";
-                this.search();
-            }
+        enter(key) {
+            const only = this.results.enter();
+            if (key === "Enter" && only) this.toggle(only);
         }
 
         // The card that a key is about: the one in the panel if the focus is there, else the one in the grid.
         get current() {
-            return this.details.element.contains(document.activeElement) ? this.details.card : this.grid.card;
+            return this.details.element.contains(document.activeElement) ? this.details.card : this.results.grid.card;
         }
 
         // What is open closes, one after the other; false if nothing was.
@@ -256,23 +202,13 @@
         // The panel was closed: the keyboard goes back to its card.
         back(id) {
             if (this.duplicates.isOpen) return this.duplicates.element.focus();
-            const n = this.feed.find(id);
-            this.grid.window.focus();
-            if (n >= 0) this.grid.point(n);
+            this.results.grid.window.focus();
+            this.results.point(id);
         }
     }
 
-    function remember(value) {
-        try {
-            if (value) localStorage.setItem(MEMORY, JSON.stringify(value));
-            return JSON.parse(localStorage.getItem(MEMORY)) ?? {};
-        } catch {
-            return {};  // storage is forbidden or holds something else
-        }
-    }
-
-    lib.dom ? start() : addEventListener("DOMContentLoaded", start);
+    document.readyState === "loading" ? addEventListener("DOMContentLoaded", start) : setTimeout(start, 0);  // when all scripts are here
     function start() {
-        lib.dom.mount(".lora-listing", (root) => new Listing(root));
+        lib.mount(".lora-listing", (root) => new Listing(root));
     }
 })();

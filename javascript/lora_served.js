@@ -21,9 +21,9 @@
     }
 
     async function ask(pause = PAUSES.first) {
-        const told = await lib.api("/lora/v1").page().catch(() => null);
-        if (!told) return setTimeout(ask, pause, Math.min(2 * pause, PAUSES.longest));
-        if (told.outdated) return sayOutdated();
+        const answer = await lib.api("/lora/v1").page().catch(() => null);
+        if (!answer) return setTimeout(ask, pause, Math.min(2 * pause, PAUSES.longest));
+        if (answer.outdated) return sayOutdated();
         isServed = true;
         for (const start of waiting) setTimeout(start, 0);
     }

@@ -45,15 +45,15 @@
             this.element.classList.toggle("lora-beyond", Math.abs(value) > RANGE);
             this.element.classList.toggle("lora-negative", value < 0);
             const isTyping = document.activeElement === this.field;
-            const typed = lib.tags.parseWeight(this.field.value);
+            const typed = lib.number.readField(this.field.value);
             if (!isTyping || typed !== null && typed !== value) {
-                this.field.value = value.toFixed(2) == value ? value.toFixed(2) : lib.tags.formatWeight(value);
+                this.field.value = value.toFixed(2) == value ? value.toFixed(2) : lib.number.write(value);
                 this.field.removeAttribute("aria-invalid");
             }
         }
 
         typed() {
-            const value = lib.tags.parseWeight(this.field.value.replace(",", "."));
+            const value = lib.number.readField(this.field.value.replace(",", "."));
             if (value === null) {
                 this.field.setAttribute("aria-invalid", "true");
             } else {
@@ -69,7 +69,7 @@
             const step = event.shiftKey ? STEP / 5 : STEP;
             const moved = Math.round((this.value + keys[event.key] * step) * 1000) / 1000;
             this.changed(moved);
-            if (isField) this.field.value = lib.tags.formatWeight(moved);
+            if (isField) this.field.value = lib.number.write(moved);
         }
     }
 

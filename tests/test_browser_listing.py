@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from lib_lora.browser.listing import show
-from lib_lora.browser.markup import SCRIPTS, head_html, listing_html, strip_html
+from lib_lora.browser.markup import head_html, listing_html, scripts, strip_html
 from lib_lora.browser.routes import add_routes
 from lib_lora.browser.search import Query, Scene, find
 from lib_lora.browser.stock import Stock
@@ -212,7 +212,7 @@ def test_markup_in_selectors_stays_inside_the_attribute():
 
 def test_scripts_can_stand_inside_a_page():
     head = head_html()
-    assert head.count("</script>") == head.count("<script>") == len(SCRIPTS)
+    assert head.count("</script>") == head.count("<script>") == len(scripts())
     assert head.count("</style>") == 1
 
 

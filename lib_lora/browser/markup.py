@@ -8,13 +8,12 @@ from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = tuple(  # in any order; without those for the WebUI's own pages
-    f"lora_{name}.js"
-    for name in (
-        "api card details dom drag duplicates edit facts feed filters grid keys listing marks order placeholder "
-        "preview prompts scan selection served strip tags tasks view weight words"
-    ).split()
-)
+PAGES = "lora_page_"  # so begin the scripts of the WebUI's own pages
+
+
+def scripts() -> list[Path]:
+    """What `listing_html` and `strip_html` need, in any order: every script but those for the WebUI's own pages."""
+    return sorted(path for path in (ROOT / "javascript").glob("lora_*.js") if not path.name.startswith(PAGES))
 
 
 def listing_html(targets: Mapping[str, str], *, api: str = "/lora/v1") -> str:
@@ -31,5 +30,4 @@ def strip_html(prompt: str, *, api: str = "/lora/v1") -> str:
 def head_html() -> str:
     """Style and scripts inside `<script>` elements, for a page that has no other way to load them."""
     style = (ROOT / "style.css").read_text("utf-8")
-    scripts = [(ROOT / "javascript" / name).read_text("utf-8") for name in SCRIPTS]
-    return f"<style>{style}</style>" + "".join(f"<script>{script}</script>" for script in scripts)
+    return f"<style>{style}</style>" + "".join(f"<script>{path.read_text('utf-8')}</script>" for path in scripts())

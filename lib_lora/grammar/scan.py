@@ -4,7 +4,7 @@ A keyboard for Chinese or Japanese types `：`, `＜` or `《` where another typ
 what somebody only began to type as a tag, to be told. One pass over the text, whatever it holds: no tag reaches beyond
 the next opening bracket, so that no sign is looked at more than a few times.
 
-javascript/lora_tags.js does the same in the browser; tests/tag_cases.json is read by both.
+javascript/lora_tag_scan.js does the same in the browser; tests/tag_cases.json is read by both.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from lib_lora.webui.names.catalogue import Catalogue
 
 LORAS = "/sdapi/v1/loras"
 REFRESH = "/sdapi/v1/refresh-loras"
-CARDS = f"{routes.PREFIX}/cards"  # what the page Lora asks for: javascript/lora_cards.js
+CARDS = f"{routes.PREFIX}/cards"  # what the page Lora asks for: javascript/lora_page_cards.js
 PAGE = f"{routes.PREFIX}/page"  # what every page asks before its scripts start: javascript/lora_served.js
 ROUTES = (LORAS, REFRESH)
 NEAR = ("127.0.0.1", "::1")

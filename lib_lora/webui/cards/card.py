@@ -1,4 +1,4 @@
-"""What a card of ours has beyond the WebUI's: badge, star, and the facts that `javascript/lora_cards.js` goes by.
+"""What a card of ours has beyond the WebUI's: badge, star, and the facts that `javascript/lora_page_cards.js` goes by.
 
 Whether an adapter fits the checkpoint is not part of a card: the checkpoint changes, the cards stay. What the script
 asks for instead, every few seconds, is in `state.py`.

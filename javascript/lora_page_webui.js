@@ -1,0 +1,30 @@
+// In the WebUI: a strip below the prompt of txt2img and of img2img, and a word to the listing when the checkpoint is another.
+// The standalone page places its own strip.
+
+(function () {
+    "use strict";
+
+    const lib = (globalThis.loraLib = globalThis.loraLib || {});
+
+    addEventListener("DOMContentLoaded", start);
+    function start() {
+        for (const tab of ["txt2img", "img2img"]) {
+            lib.mount(`#${tab}_prompt_row`, (row) => {
+                row.after(lib.dom.element("div", {
+                    class: "lora-strip", "data-lora-prompt": `#${tab}_prompt textarea`, "data-lora-api": "/lora/v1",
+                }));
+            });
+        }
+        lib.served(() => globalThis.onOptionsChanged?.(watchCheckpoint));
+    }
+
+    let checkpoint = null;
+    function watchCheckpoint() {
+        const now = globalThis.opts?.sd_checkpoint_hash ?? globalThis.opts?.sd_model_checkpoint;
+        if (checkpoint !== null && now !== checkpoint) {
+            dispatchEvent(new CustomEvent("lora-checkpoint"));
+            dispatchEvent(new CustomEvent("lora-rescanned"));
+        }
+        checkpoint = now;
+    }
+})();

@@ -1,0 +1,95 @@
+// What changes the tags of a prompt. Every function takes the whole prompt and returns the whole prompt. What the user typed
+// around a number stays as typed: spaces, lyco, the order of the arguments, arguments that are not known here.
+
+(function () {
+    "use strict";
+
+    const lib = (globalThis.loraLib = globalThis.loraLib || {});
+
+    // The n-th tag with other numbers. `weights` has te, unet or both; one that is left out keeps its value.
+    function setWeights(text, n, weights) {
+        const tag = lib.tags.find(text)[n];
+        if (!tag || tag.error) return text;
+        const wanted = {te: tag.te, unet: tag.unet, ...weights};
+        const edits = [];
+        let after = tag.parts[0].end;  // where an argument without a place goes in
+        if (tag.values.te) {
+            edits.push([tag.values.te, lib.number.write(wanted.te), tag.te !== wanted.te]);
+            after = tag.values.te.end;
+        }
+        const isUnetNeeded = wanted.unet !== wanted.te;
+        let inserted = "";
+        if (!tag.values.te && (wanted.te !== 1 || isUnetNeeded && !tag.values.unet)) inserted += ":" + lib.number.write(wanted.te);
+        if (tag.values.unet) {
+            edits.push([tag.values.unet, lib.number.write(wanted.unet), tag.unet !== wanted.unet]);
+        } else if (isUnetNeeded) {
+            const isNamed = tag.values.te ? !tag.values.te.positional : false;
+            inserted += (isNamed ? ":unet=" : ":") + lib.number.write(wanted.unet);
+        }
+        if (inserted) edits.push([{start: after, end: after}, inserted, true]);
+        return replace(text, edits.filter(([, , isNew]) => isNew));
+    }
+
+    // One weight for both again: the UNet's own number goes away where it can.
+    function join(text, n) {
+        const tag = lib.tags.find(text)[n];
+        if (!tag || tag.error || !tag.values.unet) return text;
+        const value = tag.values.unet;
+        const isLast = !tag.values.dyn?.positional;
+        if (value.positional && !isLast) return setWeights(text, n, {unet: tag.te});
+        const left = replace(text, [[{start: value.colon, end: value.end}, ""]]);
+        return lib.tags.find(left)[n].values.unet ? setWeights(left, n, {unet: tag.te}) : left;  // it was there twice
+    }
+
+    function rename(text, n, name) {
+        const tag = lib.tags.find(text)[n];
+        return tag ? replace(text, [[tag.parts[0], name]]) : text;
+    }
+
+    function remove(text, n) {
+        const tag = lib.tags.find(text)[n];
+        return tag ? without(text, tag) : text;
+    }
+
+    function without(text, tag) {
+        const before = text.slice(0, tag.start);
+        const rest = text.slice(tag.end);
+        if (before.trimEnd().endsWith(",") && /^\s*,/.test(rest)) return before.trimEnd() + rest.replace(/^\s*,/, "");
+        if (/^[ \t]/.test(rest) && /^$|\s$/.test(before)) return before + rest.slice(1);
+        return (/^$|^[,\s]/.test(rest) ? before.replace(/[ \t]$/, "") : before) + rest;
+    }
+
+    // `addition` (a tag, perhaps with trigger words) at the end of the prompt, or where `at` says.
+    function insert(text, addition, at = text.length) {
+        const before = text.slice(0, at);
+        const rest = text.slice(at);
+        const gap = before === "" || /\s$/.test(before) ? "" : " ";
+        return before + gap + addition + (rest === "" || /^[\s,]/.test(rest) ? "" : " ") + rest;
+    }
+
+    // Insert `tag`, or take out every tag of the adapter if it is there already, whatever its weights.
+    function toggle(text, names, tag) {
+        const wanted = new Set(names.map((name) => name.toLowerCase()));
+        const mine = lib.tags.find(text).filter((each) => lib.tags.isOneOf(each.name, wanted));
+        return mine.length ? mine.reduceRight(without, text) : insert(text, tag);
+    }
+
+    // The n-th tag takes the place of the m-th, and those between move on by one; the text between the tags stays.
+    function move(text, n, m) {
+        const tags = lib.tags.find(text);
+        if (!tags[n] || !tags[m] || n === m) return text;
+        const sources = tags.map((tag) => tag.source);
+        sources.splice(m, 0, ...sources.splice(n, 1));
+        return replace(text, tags.map((tag, place) => [tag, sources[place]]));
+    }
+
+    // `edits`: [{start, end}, replacement] that do not overlap.
+    function replace(text, edits) {
+        for (const [{start, end}, by] of [...edits].sort(([a], [b]) => b.start - a.start)) {
+            text = text.slice(0, start) + by + text.slice(end);
+        }
+        return text;
+    }
+
+    lib.tagEdits = {setWeights, join, rename, remove, insert, toggle, move};
+})();
