@@ -181,7 +181,7 @@ def _set(webui: WebUI, options: dict[str, Any]) -> bool:
     if missing := options.keys() - webui.request("/sdapi/v1/options").keys():
         print(f"left out: there is no option {', '.join(missing)}", file=sys.stderr)
         return False
-    webui.request("/sdapi/v1/options", {"live_previews_enable": False, **options})
+    webui.request("/sdapi/v1/options", options)
     return True
 
 

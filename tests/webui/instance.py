@@ -44,6 +44,7 @@ OFFLINE = {
     "CUDA_VISIBLE_DEVICES": "",
     "no_proxy": "127.0.0.1",
 }
+QUIET = {"live_previews_enable": False}
 PAYLOAD = {"steps": 3, "width": 64, "height": 64, "seed": 1, "cfg_scale": 7, "sampler_name": "Euler"}
 PATIENCE = 300  # seconds
 
@@ -67,6 +68,7 @@ class Drawn:
 class WebUI:
     """`data`: its data folder; `extension`: with a copy of this repository in it; `options`: of its config.json.
 
+    Whatever the options, it draws no live previews: for those of SDXL it would download a decoder.
     `probe`: what the extension of the tests shall change in it (see probe.py); `neighbours`: other extensions' folders.
     """
 
@@ -97,7 +99,7 @@ class WebUI:
         for folder in (self.loras, data / "extensions", data / "embeddings"):
             folder.mkdir(parents=True, exist_ok=True)
         self.config = data / "config.json"
-        self.config.write_text(json.dumps({"disabled_extensions": list(disabled), **(options or {})}))
+        self.config.write_text(json.dumps({"disabled_extensions": list(disabled), **(options or {}), **QUIET}))
         scripts = data / "extensions" / "probe" / "scripts"
         scripts.mkdir(parents=True)
         shutil.copy(Path(__file__).with_name("probe.py"), scripts)

@@ -37,7 +37,6 @@ PROMPT = "a red circle, a cat"
 TAG = "<lora:sd1:0.8>"
 TOLD = "sd-webui-loractl wants to handle <lora:...> too"
 OPTIONS = {
-    "live_previews_enable": False,
     # Dynamic Prompts (2024-03) registers its options too late for WebUI 1.9 and later; those of older ones are kept
     **dict.fromkeys(("dp_ignore_whitespace", "dp_write_raw_template", "dp_write_prompts_to_file",
                      "dp_limit_jinja_prompts", "dp_auto_purge_cache", "dp_wildcard_manager_no_dedupe",
