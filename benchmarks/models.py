@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from lib_lora.targets import TargetIndex
+from lib_lora.model.targets import TargetIndex
 
 RANK = 32
 BLOCK = 1 << 22  # random values, which all weights repeat: ten times as fast as new ones

@@ -27,12 +27,12 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks import memory, models, peers
-from lib_lora.adapter import AdapterCache, read_adapter
-from lib_lora.diffusers_host import DiffusersHost
-from lib_lora.fresh import Fresh
-from lib_lora.originals import CheckpointFile
-from lib_lora.plan import Plan, plan
-from lib_lora.tag import LoraTag
+from lib_lora.adapters.adapter import AdapterCache, read_adapter
+from lib_lora.engine.fresh import Fresh
+from lib_lora.engine.originals import CheckpointFile
+from lib_lora.engine.plan import Plan, plan
+from lib_lora.grammar.tag import LoraTag
+from lib_lora.hosts.diffusers import DiffusersHost
 
 ALGORITHMS = {"LoHa": models.write_loha, "LoKr": models.write_lokr, "OFT": models.write_oft,
               "DoRA": lambda path, layers, *, seed: models.write_adapter(path, layers, seed=seed, dora=True)}

@@ -33,7 +33,7 @@ from safetensors import safe_open
 from benchmarks import models
 from benchmarks.memory import private_bytes, warm
 from benchmarks.report import Table, plot_bars
-from lib_lora.targets import index_checkpoint
+from lib_lora.model.targets import index_checkpoint
 from tests.webui.instance import WebUI, difference
 
 PROMPT = "a red circle, a cat"

@@ -1,5 +1,5 @@
-// The grammar of <lora:name:0.8:te=1> in the browser: text in, text out, no page. The same as lib_lora/tag.py, tag_scan.py and
-// typed_number.py: tests/tag_cases.json is read by both.
+// The grammar of <lora:name:0.8:te=1> in the browser: text in, text out, no page. The same as lib_lora/grammar/: tag.py, scan.py and
+// number.py: tests/tag_cases.json is read by both.
 //
 //   loraLib.tags.find(text)                     every tag: place, name, te, unet, dyn, error
 //   loraLib.tags.setWeights(text, n, weights)   rewrite the numbers of the n-th tag, and nothing else of it
@@ -28,7 +28,7 @@
     const END_OF_NAME = new RegExp(`:|：(?=[${BLANK}]*${ARGUMENT}[${BLANK}]*(?:[:：]|$))`);
     const KEYS = ["te", "unet", "dyn", "force"];
     const POSITIONAL = ["te", "unet", "dyn"];
-    const ALL_BLOCKS = "(block weights) has no effect yet: the adapter acts on all blocks alike";  // all as in lib_lora/later.py
+    const ALL_BLOCKS = "(block weights) has no effect yet: the adapter acts on all blocks alike";  // all as in lib_lora/grammar/later.py
     const ALL_STEPS = "has no effect yet: the adapter acts in all steps";
     const BOTH_PASSES = "has no effect yet: a weight of its own for the hires pass can stand in a tag in the hires prompt";
     const LATER = new Map([

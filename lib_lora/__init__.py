@@ -11,17 +11,17 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "attach": "lib_lora.diffusers_host",
-    "Attached": "lib_lora.diffusers_host",
-    "DiffusersHost": "lib_lora.diffusers_host",
-    "Adapter": "lib_lora.adapter",
-    "read_adapter": "lib_lora.adapter",
+    "attach": "lib_lora.hosts.diffusers",
+    "Attached": "lib_lora.hosts.diffusers",
+    "DiffusersHost": "lib_lora.hosts.diffusers",
+    "Adapter": "lib_lora.adapters.adapter",
+    "read_adapter": "lib_lora.adapters.adapter",
     "Library": "lib_lora.library",
-    "LoraTag": "lib_lora.tag",
-    "read_prompt": "lib_lora.tag",
-    "Host": "lib_lora.host",
-    "Report": "lib_lora.session",
-    "Session": "lib_lora.session",
+    "LoraTag": "lib_lora.grammar.tag",
+    "read_prompt": "lib_lora.grammar.tag",
+    "Host": "lib_lora.session.host",
+    "Report": "lib_lora.session.session",
+    "Session": "lib_lora.session.session",
     "LoraError": "lib_lora.errors",
 }
 __all__ = sorted(_HOME)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_lora.demo.vocabulary import SIZE, write_tokenizer
+from lib_lora.drawing.vocabulary import SIZE, write_tokenizer
 from lib_lora.keys import layout
 
 HEADS = {"sd1": 8, "sd2": (1, 1), "sdxl": (1, 1)}

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from lib_lora import foreign
-from lib_lora.adapter import read_adapter
-from lib_lora.algorithms import REFUSED
+from lib_lora.adapters.adapter import read_adapter
+from lib_lora.algorithms.refused import REFUSED
+from lib_lora.describe import foreign
+from lib_lora.engine.plan import plan
+from lib_lora.grammar.tag import LoraTag
 from lib_lora.keys import SPELLINGS, ModuleName
 from lib_lora.keys.names import SDXL_2
-from lib_lora.plan import plan
-from lib_lora.tag import LoraTag
 from tests.support_golden import (
     GIVEN,
     OWN,

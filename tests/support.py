@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lib_lora.errors import NotFoundError
-from lib_lora.host import TorchHost
-from lib_lora.slots import slots_of
-from lib_lora.targets import TargetIndex, index_checkpoint
+from lib_lora.model.slots import slots_of
+from lib_lora.model.targets import TargetIndex, index_checkpoint
+from lib_lora.session.host import TorchHost
 
 SHARED = Path(__file__).parents[2] / "shared"
 WIDTH = 8

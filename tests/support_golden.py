@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lib_lora.adapter import read_adapter
-from lib_lora.fold import fold
-from lib_lora.host import TorchHost
+from lib_lora.adapters.adapter import read_adapter
+from lib_lora.engine.fold import fold
+from lib_lora.engine.plan import Plan, plan
+from lib_lora.grammar.tag import LoraTag
 from lib_lora.keys import layout
-from lib_lora.plan import Plan, plan
-from lib_lora.session import Session
-from lib_lora.slots import slots_of
-from lib_lora.tag import LoraTag
-from lib_lora.targets import UNET_ROOT, TargetIndex, _checkpoint_targets, index_checkpoint, index_diffusers
+from lib_lora.model.slots import slots_of
+from lib_lora.model.targets import UNET_ROOT, TargetIndex, _checkpoint_targets, index_checkpoint, index_diffusers
+from lib_lora.session.host import TorchHost
+from lib_lora.session.session import Session
 from tests.support import SHARED
 
 OWN = Path(__file__).parent / "golden"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lib_lora.host import TorchHost
 from lib_lora.keys import layout
+from lib_lora.session.host import TorchHost
 from tests.support import tiny_encoder, tiny_unet
 
 TEXT_WIDTH = 12

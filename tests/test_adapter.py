@@ -17,9 +17,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lib_lora.adapter import AdapterCache, is_finite, read_adapter
+from lib_lora.adapters.adapter import AdapterCache, is_finite, read_adapter
+from lib_lora.adapters.origin import Origins
 from lib_lora.errors import AdapterFileError
-from lib_lora.origin import Origins
 from tests.support_golden import GIVEN
 
 MODULE = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lib_lora.demo.drawing import draw
-from lib_lora.diffusers_host import attach
+from lib_lora.drawing.draw import draw
+from lib_lora.hosts.diffusers import attach
 from tests.checkpoints import small_pipeline
 
 ROUNDING = 2e-5  # of pixel values 0 ... 1, in float32

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import tensor
 
-from lib_lora.algorithms import Origin, PartsError, read_module
 from lib_lora.algorithms import base as base_of_algorithms
-from lib_lora.fold import fold
-from lib_lora.plan import Step
-from lib_lora.targets import Target
+from lib_lora.algorithms.base import Origin, PartsError
+from lib_lora.algorithms.read import read_module
+from lib_lora.engine.fold import fold
+from lib_lora.engine.plan import Step
+from lib_lora.model.targets import Target
 
 ONE = tensor([[1.0, 2.0], [3.0, 4.0]])
 EYE = torch.eye(2)

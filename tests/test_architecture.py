@@ -14,20 +14,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lib_lora"
 
 # What stands in one line may import only what stands in it or above it.
-LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "text", "opening", "write", "later", "typed_number", "tag_scan", "tag", "words", "metadata",
-               "kinds", "header", "survey", "hashes", "keys", "families", "family_rules", "pickles", "torch_file",
-               "foreign"}),
-    frozenset({"algorithms", "unpickling", "containers", "origin", "patterns"}),
-    frozenset({"files", "sidecar", "library", "adapter", "targets"}),
-    frozenset({"plan", "fold", "slots", "originals", "fresh", "exact", "books", "bypass", "patch", "host"}),
-    frozenset({"session"}),
-    frozenset({"embeddings", "diffusers_host", "merge", "browser", "demo", "webui", "cli"}),
+LAYERS: tuple[frozenset[str], ...] = tuple(
+    frozenset(rooms.split())
+    for rooms in (
+        "errors", "grammar formats algorithms", "keys", "describe", "adapters library model", "engine", "session",
+        "hosts tools browser", "drawing", "compare webui", "demo", "cli",
+    )
 )
 TORCH_FREE = (
-    "tag", "later", "tag_scan", "typed_number", "words", "errors", "text", "opening", "write", "header", "metadata",
-    "families", "survey", "sidecar", "files", "hashes", "library", "keys", "browser", "kinds", "pickles", "torch_file",
-    "foreign",
+    "errors", "grammar.tag", "grammar.later", "grammar.trigger_words", "formats.text", "formats.opening",
+    "formats.write", "formats.header", "formats.hashes", "formats.kinds", "formats.pickles", "formats.torch_file",
+    "describe.metadata", "describe.families", "describe.survey", "describe.foreign", "library.sidecar",
+    "library.files", "library", "keys", "browser",
 )
 
 
@@ -88,7 +86,7 @@ def test_importing_the_core_touches_neither_disk_nor_torch_classes():
     code = (
         "import sys, builtins, torch, safetensors\n"
         "before = dict(vars(torch.nn.Linear)), dict(vars(torch.nn.Module))\n"
-        "import lib_lora.session, lib_lora.patch, lib_lora.library, lib_lora.plan\n"
+        "import lib_lora.session.session, lib_lora.engine.patch, lib_lora.library, lib_lora.engine.plan\n"
         "print((dict(vars(torch.nn.Linear)), dict(vars(torch.nn.Module))) == before)\n"
         "print(sorted({'modules', 'gradio', 'diffusers', 'transformers'} & set(sys.modules)))"
     )

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lib_lora.diffusers_host import DiffusersHost, attach
+from lib_lora.engine.plan import Plan
 from lib_lora.errors import PatchError
+from lib_lora.hosts.diffusers import DiffusersHost, attach
 from lib_lora.library import Library
-from lib_lora.plan import Plan
-from lib_lora.session import Session
-from lib_lora.targets import TargetIndex
+from lib_lora.model.targets import TargetIndex
+from lib_lora.session.session import Session
 from tests.checkpoints import small_pipeline
 from tests.support import Folder, fingerprint, kohya_shapes, write_lora
 from tests.test_bypass import dora, lora
@@ -116,21 +116,21 @@ def test_arithmetic_that_fails_leaves_the_base_weights(drawing, tmp_path, monkey
     shapes = kohya_shapes(drawing.host.targets(), limit=1)
     name, shape = next(iter(shapes.items()))
     save_file(lora(name, shape), tmp_path / "bad.safetensors")
-    monkeypatch.setattr("lib_lora.bypass.low_rank_product", lambda *_: 1 / 0)
+    monkeypatch.setattr("lib_lora.engine.bypass.low_rank_product", lambda *_: 1 / 0)
     session = Session(drawing.host, Folder(tmp_path))
     before = fingerprint(drawing.pipe.unet.named_parameters())
     with pytest.raises(ZeroDivisionError):
         session.activate_each([_tags("<lora:bad:1>"), ()])
     assert fingerprint(drawing.pipe.unet.named_parameters()) == before
     monkeypatch.undo()
-    monkeypatch.setattr("lib_lora.bypass.low_rank_product", _fail)
+    monkeypatch.setattr("lib_lora.engine.bypass.low_rank_product", _fail)
     report = session.activate_each([_tags("<lora:bad:1>"), ()])
     assert [each.name for each in report.adapters if each.problem] == ["bad"]
     assert not drawing.host.patcher.planned()
 
 
 def _tags(prompt: str):
-    from lib_lora.tag import read_prompt
+    from lib_lora.grammar.tag import read_prompt
 
     return read_prompt(prompt).tags
 

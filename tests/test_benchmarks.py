@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from benchmarks import library
 from benchmarks.library_files import KINDS, layers, listing, write_library
-from lib_lora.header import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.library import Library
 
 ROOT = Path(__file__).parents[1]

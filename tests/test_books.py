@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lib_lora import originals
-from lib_lora.diffusers_host import Attached, DiffusersHost
+from lib_lora.engine import originals
+from lib_lora.engine.exact import IS_NEW
+from lib_lora.engine.originals import CheckpointFile
 from lib_lora.errors import PatchError
-from lib_lora.exact import IS_NEW
-from lib_lora.host import TorchHost
-from lib_lora.originals import CheckpointFile
-from lib_lora.session import Session
-from lib_lora.slots import slots_of
-from lib_lora.tag import read_prompt
-from lib_lora.targets import index_checkpoint
+from lib_lora.grammar.tag import read_prompt
+from lib_lora.hosts.diffusers import Attached, DiffusersHost
+from lib_lora.model.slots import slots_of
+from lib_lora.model.targets import index_checkpoint
+from lib_lora.session.host import TorchHost
+from lib_lora.session.session import Session
 from tests.support import (
     NAMES,
     Folder,
@@ -555,8 +555,8 @@ def test_more_adapters_than_the_cache_keeps_are_read_once_while_they_are_active(
     session = Session(three_layer_host(model), folder)
     say(session, prompt)
     patched = bits(model)
-    monkeypatch.setattr("lib_lora.adapter.read_adapter", lambda *_: pytest.fail("read again"))
-    monkeypatch.setattr("lib_lora.patch.fold", lambda *_: pytest.fail("folded again"))
+    monkeypatch.setattr("lib_lora.adapters.adapter.read_adapter", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("lib_lora.engine.patch.fold", lambda *_: pytest.fail("folded again"))
     say(session, prompt)
     assert bits(model) == patched
 
@@ -571,7 +571,8 @@ def test_layers_that_the_model_lacks_are_told_with_one_of_them(model, folder):
 def test_a_patch_error_names_what_else_went_wrong(model, folder, monkeypatch):
     session = Session(three_layer_host(model), folder)
     say(session, "<lora:a:1>")
-    monkeypatch.setattr("lib_lora.patch.fold", lambda *_: (_ for _ in ()).throw(RuntimeError("CUDA out of memory")))
+    out_of_memory = RuntimeError("CUDA out of memory")
+    monkeypatch.setattr("lib_lora.engine.patch.fold", lambda *_: (_ for _ in ()).throw(out_of_memory))
     fail(monkeypatch, originals.Kept, RuntimeError("again"))
     with pytest.raises(PatchError, match=r"not enough memory.*1 weights could not be put back"):
         session.host.apply(session._plan({0: (read_prompt("<lora:b:1>").tags[0],

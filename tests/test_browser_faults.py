@@ -26,8 +26,8 @@ from lib_lora.browser.hosts import KnownHosts, is_loopback
 from lib_lora.browser.listing import Shelf
 from lib_lora.browser.pictures import PictureError, opened, plain, upright
 from lib_lora.browser.routes import add_routes
+from lib_lora.grammar.tag import MOST_TAGS
 from lib_lora.library import Library
-from lib_lora.tag import MOST_TAGS
 from tests.adapter_files import write
 
 LIST, MARKS = "/lora/v1/adapters", "/lora/v1/marks"

@@ -17,7 +17,7 @@ from lib_lora.browser.markup import SCRIPTS, head_html, listing_html, strip_html
 from lib_lora.browser.routes import add_routes
 from lib_lora.browser.search import Query, Scene, find
 from lib_lora.browser.stock import Stock
-from lib_lora.families import Family
+from lib_lora.describe.families import Family
 from lib_lora.library import Library
 from tests.support import write_lora
 

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lib_lora.host import TorchHost
-from lib_lora.session import Session
-from lib_lora.slots import slots_of
-from lib_lora.tag import read_prompt
-from lib_lora.targets import index_checkpoint
+from lib_lora.grammar.tag import read_prompt
+from lib_lora.model.slots import slots_of
+from lib_lora.model.targets import index_checkpoint
+from lib_lora.session.host import TorchHost
+from lib_lora.session.session import Session
 from tests.support import NAMES, Folder, ThreeLayers, fingerprint
 from tests.support_webui import tiny_sd_model, webui_host
 

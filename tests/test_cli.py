@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lib_lora.cli import main, terminal
-from lib_lora.demo.models import ADAPTERS
+from lib_lora.drawing.pipelines import ADAPTERS
 from tests.test_merge import write_base, write_lora
 
 ROOT = Path(__file__).parents[1]
@@ -330,9 +330,9 @@ def test_columns_stand_below_each_other_in_every_script():
 
 
 def test_a_sheet_has_a_row_for_each_adapter_and_a_column_for_each_weight(tmp_path):
-    from lib_lora.demo.models import load_pipeline
-    from lib_lora.demo.sheet import draw_sheet
-    from lib_lora.diffusers_host import attach
+    from lib_lora.compare.sheet import draw_sheet
+    from lib_lora.drawing.pipelines import load_pipeline
+    from lib_lora.hosts.diffusers import attach
     from tests.support import kohya_shapes
     from tests.support import write_lora as write_any_lora
 
@@ -359,7 +359,7 @@ def test_a_sheet_has_a_row_for_each_adapter_and_a_column_for_each_weight(tmp_pat
 def test_trigger_words_take_the_place_of_the_word_in_braces():
     from types import SimpleNamespace
 
-    from lib_lora.demo.sheet import prompt_for
+    from lib_lora.compare.sheet import prompt_for
 
     moon, plain = SimpleNamespace(trigger_words=("moon",)), SimpleNamespace(trigger_words=())
     assert prompt_for(moon, "a big {heart} on red") == "a big moon on red"

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from lib_lora.cli.terminal import printable
 from lib_lora.errors import CheckpointError
+from lib_lora.grammar.tag import LoraTag
 from lib_lora.library.place import default_index
-from lib_lora.merge import merge
-from lib_lora.tag import LoraTag
+from lib_lora.tools.bake import merge
 from tests.adapter_files import write
 from tests.support import Folder
 from tests.test_merge import write_base, write_lora

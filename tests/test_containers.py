@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib_lora import containers
-from lib_lora.adapter import PIECE, is_finite, read_adapter
-from lib_lora.containers import DTYPES, TensorFile, read_contents
+from lib_lora.adapters.adapter import PIECE, is_finite, read_adapter
 from lib_lora.errors import AdapterFileError
+from lib_lora.formats import containers
+from lib_lora.formats.containers import DTYPES, TensorFile, read_contents
 from tests.support_golden import GIVEN, OWN
 
 RAW = {torch.float8_e4m3fn: torch.uint8, torch.float8_e5m2: torch.uint8}

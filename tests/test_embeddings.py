@@ -58,7 +58,7 @@ def pipeline(folder: Path, family: str = "sd1"):
 
 
 def attached(folder: Path, pipe, tensors, *, name=NAME, width=8):
-    from lib_lora.diffusers_host import Attached
+    from lib_lora.hosts.diffusers import Attached
 
     save_file({f"{name}.lora_up.weight": torch.zeros(width, 1), f"{name}.lora_down.weight": torch.zeros(1, width), **tensors},
               folder / "a.safetensors")  # fmt: skip

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib_lora.families import Family, chosen, compatible, detect, detect_checkpoint
-from lib_lora.header import read_header
+from lib_lora.describe.families import Family, chosen, compatible, detect, detect_checkpoint
+from lib_lora.formats.header import read_header
 from tests.support import SHARED
 
 DF = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0"

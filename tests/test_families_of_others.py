@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from lib_lora.families import detect
+from lib_lora.describe.families import detect
 
 Shapes = dict[str, tuple[int, ...]]
 SD = ("sd1", "sd2", "sdxl", "sdxl-refiner")

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from lib_lora.files import Walked, stem_of, walk
+from lib_lora.library.files import Walked, stem_of, walk
 
 linked = pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lib_lora.adapter import read_adapter
+from lib_lora.adapters.adapter import read_adapter
 from lib_lora.cli.inspection import inspect
+from lib_lora.describe.survey import survey
 from lib_lora.errors import LoraError
-from lib_lora.header import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.library import Library
-from lib_lora.survey import survey
 from tests.support import SHARED
 
 BLOCK = "down_blocks.0.attentions.0.transformer_blocks.0"
@@ -98,11 +98,11 @@ def test_all_say_the_same_of_a_pickle(tmp_path, what):
 
 
 def test_a_pickle_in_circles_ends(tmp_path):
-    from lib_lora import foreign
+    from lib_lora.formats.nested import named
 
     circle: dict = {"a": torch.zeros(1)}
     circle["b"] = [circle, circle]
-    assert [name for name, _ in foreign.named(circle, torch.Tensor)] == ["a"]
+    assert [name for name, _ in named(circle, torch.Tensor)] == ["a"]
 
 
 SAME = {"LoCon": "LoRA", "diag-OFT": "OFT", "OFTv2": "OFT v2"}  # names that tell more than the drawing needs

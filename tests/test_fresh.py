@@ -8,8 +8,8 @@ import weakref
 import pytest
 import torch
 
-from lib_lora import fresh
-from lib_lora.fresh import ENOUGH, Fresh
+from lib_lora.engine import fresh
+from lib_lora.engine.fresh import ENOUGH, Fresh
 
 LARGE = (ENOUGH, 3)
 SHAPES = [(3,), (1024, 1100), (1024, 1100), (64, 64, 32, 33), (0, 4), LARGE]

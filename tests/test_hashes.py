@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from lib_lora.errors import AdapterFileError
-from lib_lora.hashes import NOTHING, Hashes, hash_file, short_hash, stated_hashes, stored_hash, tensor_hash
+from lib_lora.formats.hashes import NOTHING, Hashes, hash_file, short_hash, stated_hashes, stored_hash, tensor_hash
 from tests.adapter_files import write, write_raw
 
 

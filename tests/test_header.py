@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lib_lora.errors import AdapterFileError
-from lib_lora.header import MAX_HEADER, Layouts, read_header
+from lib_lora.formats.header import MAX_HEADER, Layouts, read_header
 from tests.adapter_files import SMALL, write, write_raw
 from tests.support import SHARED
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from lib_lora.algorithms import Delta
-from lib_lora.diffusers_host import DiffusersHost
+from lib_lora.algorithms.base import Delta
+from lib_lora.engine.plan import Plan, plan
 from lib_lora.errors import PatchError
-from lib_lora.host import TorchHost
-from lib_lora.plan import Plan, plan
-from lib_lora.session import Session
-from lib_lora.tag import read_prompt
+from lib_lora.grammar.tag import read_prompt
+from lib_lora.hosts.diffusers import DiffusersHost
+from lib_lora.session.host import TorchHost
+from lib_lora.session.session import Session
 from tests.support import (
     Folder,
     ThreeLayers,

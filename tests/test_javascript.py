@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lib_lora.tag import typed_tags
-from lib_lora.tag_scan import without
+from lib_lora.grammar.scan import without
+from lib_lora.grammar.tag import typed_tags
 
 HERE = Path(__file__).parent
 CASES = json.loads((HERE / "tag_cases.json").read_text("utf-8"))

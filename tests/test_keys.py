@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 from lib_lora.keys import ModuleName, layout, spellings, split_key
-from lib_lora.targets import UNET_ROOT, TargetIndex, index_checkpoint, index_diffusers
+from lib_lora.model.targets import UNET_ROOT, TargetIndex, index_checkpoint, index_diffusers
 from tests.support_golden import GIVEN
 
 BLOCK = "transformer_blocks.0"
@@ -181,7 +181,7 @@ def test_no_spelling_means_two_modules(family):
 
 
 def modules_of(shapes) -> set[ModuleName]:
-    from lib_lora.targets import _checkpoint_targets
+    from lib_lora.model.targets import _checkpoint_targets
 
     return {module for key, shape in shapes.items() for module, _, _ in _checkpoint_targets(key, shape, 2)}
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lib_lora.adapter import read_adapter
+from lib_lora.adapters.adapter import read_adapter
 from lib_lora.errors import AdapterFileError
-from lib_lora.hashes import hash_file
+from lib_lora.formats.hashes import hash_file
 from lib_lora.library import Library
 from tests.adapter_files import Q
 

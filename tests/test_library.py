@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lib_lora.errors import NotFoundError
-from lib_lora.hashes import NOTHING
+from lib_lora.formats.hashes import NOTHING
 from lib_lora.library import Library
 from tests.adapter_files import SMALL, Q, write, write_raw
 from tests.support import SHARED

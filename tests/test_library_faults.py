@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lib_lora.errors import AmbiguousNameError, LoraError
 from lib_lora.library import Library
 from lib_lora.library.rescue import backup_path
-from lib_lora.sidecar import MAX_SIDECAR
+from lib_lora.library.sidecar import MAX_SIDECAR
 from tests.adapter_files import write, write_raw
 
 ROOT = Path(__file__).parents[1]

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from lib_lora.files import walk
 from lib_lora.library import Library, workers
 from lib_lora.library.ahead import ahead, behind
+from lib_lora.library.files import walk
 from lib_lora.library.reading import Learnt, fetch, read_texts
 from tests.adapter_files import write
 from tests.hostile_files import write_hostile_files

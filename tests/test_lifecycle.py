@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from lib_lora import bypass, patch
-from lib_lora.adapter import AdapterCache
+from lib_lora.adapters.adapter import AdapterCache
+from lib_lora.engine import bypass, patch
 from lib_lora.errors import PatchError
-from lib_lora.tag import read_prompt
+from lib_lora.grammar.tag import read_prompt
 from lib_lora.webui.host import release, session_of
 from tests.support import Folder, fingerprint, kohya_shapes, write_lora
 from tests.support_webui import put, tiny_sd_model, webui_host

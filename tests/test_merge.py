@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lib_lora.errors import CheckpointError, PatchError
-from lib_lora.header import read_header
-from lib_lora.merge import MergeRefused, merge
-from lib_lora.tag import LoraTag, read_prompt
+from lib_lora.formats.header import read_header
+from lib_lora.grammar.tag import LoraTag, read_prompt
+from lib_lora.tools.bake import MergeRefused, merge
 from tests.support import SHARED, Folder
 
 UNET = "model.diffusion_model."
@@ -246,8 +246,8 @@ def test_progress_goes_from_the_header_to_the_last_byte(tmp_path):
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from lib_lora.merge import merge
-from lib_lora.tag import read_prompt
+from lib_lora.tools.bake import merge
+from lib_lora.grammar.tag import read_prompt
 from tests.support import Folder
 folder = Path(sys.argv[1])
 def run(name):

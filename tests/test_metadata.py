@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib_lora.metadata import cover, read_facts, trained_tags, training_facts
+from lib_lora.describe.metadata import cover, read_facts, trained_tags, training_facts
 
 PNG = b"\x89PNG\r\n\x1a\n rest of a picture"
 

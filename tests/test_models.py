@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib_lora.demo import vocabulary
-from lib_lora.demo.models import load_pipeline, model_name
+from lib_lora.drawing import vocabulary
+from lib_lora.drawing.pipelines import load_pipeline, model_name
 from lib_lora.errors import CheckpointError
 from tests.checkpoints import checkpoint_tensors, small_pipeline, write_checkpoint
 from tests.webui.checkpoints import RECIPES

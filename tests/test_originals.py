@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lib_lora import patch
-from lib_lora.diffusers_host import DiffusersHost
-from lib_lora.originals import is_shared, same_bits
-from lib_lora.session import Session
-from lib_lora.tag import read_prompt
+from lib_lora.engine import patch
+from lib_lora.engine.originals import is_shared, same_bits
+from lib_lora.grammar.tag import read_prompt
+from lib_lora.hosts.diffusers import DiffusersHost
+from lib_lora.session.session import Session
 from tests.support import Folder, fingerprint, kohya_shapes, tiny_pipe, write_lora
 from tests.support_webui import tiny_sd_model, webui_host
 

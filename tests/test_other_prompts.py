@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib_lora.diffusers_host import DiffusersHost, attach
+from lib_lora.hosts.diffusers import DiffusersHost, attach
 from tests.checkpoints import small_pipeline
 from tests.support import kohya_shapes, write_lora
 

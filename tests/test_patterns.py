@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib_lora.adapter import read_adapter
+from lib_lora.adapters.adapter import read_adapter
+from lib_lora.adapters.patterns import PLAIN, Patterns
 from lib_lora.errors import AdapterFileError
-from lib_lora.patterns import PLAIN, Patterns
 from tests.adapter_files import write
 
 ONE = st.sampled_from(["a", "b", ".", r"\.", r"\d", r"\w", "[ab]", "[^.]", "[0-3]", "(a|bb)", "(?:ab|1)?"])

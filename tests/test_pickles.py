@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from lib_lora.errors import AdapterFileError
-from lib_lora.pickles import OPAQUE, PickledTensor, PickleError, interpret
-from lib_lora.torch_file import read_listing
-from lib_lora.unpickling import TorchFile, read_pickle
+from lib_lora.formats.pickles import OPAQUE, PickledTensor, PickleError, interpret
+from lib_lora.formats.torch_file import read_listing
+from lib_lora.formats.unpickling import TorchFile, read_pickle
 
 STORAGE = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x02tQ"
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib_lora.adapter import read_adapter
-from lib_lora.plan import plan
-from lib_lora.tag import LoraTag
+from lib_lora.adapters.adapter import read_adapter
+from lib_lora.engine.plan import plan
+from lib_lora.grammar.tag import LoraTag
 from tests.support import write_lora
 from tests.support_golden import (
     GIVEN,

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lib_lora.algorithms import base as base_of_algorithms
-from lib_lora.algorithms import read_module
-from lib_lora.fold import fold
-from lib_lora.plan import Step
-from lib_lora.targets import Target
+from lib_lora.algorithms.read import read_module
+from lib_lora.engine.fold import fold
+from lib_lora.engine.plan import Step
+from lib_lora.model.targets import Target
 
 SIZES = st.integers(1, 6).map(lambda n: 4 * n)
 RANKS = st.integers(1, 12)

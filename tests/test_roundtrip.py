@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lib_lora.tag import LoraTag
+from lib_lora.grammar.tag import LoraTag
 from tests.support import tiny_unet
 from tests.support_golden import diffusers_session
 

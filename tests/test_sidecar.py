@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from lib_lora.library.helpers import preview, read_helpers
-from lib_lora.sidecar import Notes, SidecarError, read_notes, save_notes
+from lib_lora.library.sidecar import Notes, SidecarError, read_notes, save_notes
 
 
 @pytest.fixture

@@ -20,12 +20,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lib_lora import patch
-from lib_lora.adapter import AdapterCache
-from lib_lora.diffusers_host import DiffusersHost
-from lib_lora.host import TorchHost
-from lib_lora.session import Session
-from lib_lora.tag import read_prompt
+from lib_lora.adapters.adapter import AdapterCache
+from lib_lora.engine import patch
+from lib_lora.grammar.tag import read_prompt
+from lib_lora.hosts.diffusers import DiffusersHost
+from lib_lora.session.host import TorchHost
+from lib_lora.session.session import Session
 from tests.support import Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, tiny_pipe, write_lora
 from tests.support_webui import tiny_sd_model, webui_host
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lib_lora.adapter import read_adapter
+from lib_lora.adapters.adapter import read_adapter
+from lib_lora.describe.survey import survey
+from lib_lora.engine.plan import plan
+from lib_lora.grammar.tag import LoraTag
 from lib_lora.keys import sort_keys
-from lib_lora.plan import plan
-from lib_lora.survey import survey
-from lib_lora.tag import LoraTag
-from lib_lora.targets import UNET_ROOT, index_checkpoint, index_diffusers
+from lib_lora.model.targets import UNET_ROOT, index_checkpoint, index_diffusers
 
 ATTENTION = "transformer_blocks.0.attn1.to_q"
 XL = {

@@ -8,13 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lib_lora.adapter import read_adapter
-from lib_lora.algorithms import Origin, PartsError, read_module
+from lib_lora.adapters.adapter import read_adapter
+from lib_lora.algorithms.base import Origin, PartsError
+from lib_lora.algorithms.read import read_module
+from lib_lora.engine.fold import fold
+from lib_lora.engine.plan import plan
 from lib_lora.errors import AdapterFileError
-from lib_lora.fold import fold
-from lib_lora.plan import plan
-from lib_lora.tag import LoraTag
-from lib_lora.targets import UNET_ROOT, index_checkpoint
+from lib_lora.grammar.tag import LoraTag
+from lib_lora.model.targets import UNET_ROOT, index_checkpoint
 
 NAME = "down_blocks.0.attentions.0.proj_in"
 

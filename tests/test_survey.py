@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lib_lora.header import read_header
-from lib_lora.survey import survey
+from lib_lora.describe.survey import survey
+from lib_lora.formats.header import read_header
 from tests.support import SHARED
 
 M = "lora_unet_mid_block_attentions_0_proj_in"

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_lora.errors import TagError
-from lib_lora.tag import MOST_TAGS, LoraTag, cut_out, find_tags, is_typable, read_prompt, read_tag, typed_tags
-from lib_lora.tag_scan import scan, without
-from lib_lora.typed_number import read_number, write_number
+from lib_lora.grammar.number import read_number, write_number
+from lib_lora.grammar.scan import scan, without
+from lib_lora.grammar.tag import MOST_TAGS, LoraTag, cut_out, find_tags, is_typable, read_prompt, read_tag, typed_tags
 
 
 @pytest.mark.parametrize(("body", "tag"), [

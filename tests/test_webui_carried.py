@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from lib_lora.tag import read_prompt
+from lib_lora.grammar.tag import read_prompt
 from lib_lora.webui.carried import carried_by_encoders
 from lib_lora.webui.host import WebUIHost, existing_session, session_of
 from tests.support import Folder, kohya_shapes, write_lora

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from lib_lora.tag import read_prompt
+from lib_lora.grammar.tag import read_prompt
 from lib_lora.webui.host import WebUIHost, existing_session, release, session_of
 from tests.support import Folder, fingerprint, kohya_shapes, write_lora
 from tests.support_webui import put, tiny_sd_model

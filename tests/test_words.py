@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from lib_lora.browser.dry_run import dry_run
 from lib_lora.browser.listing import Shelf
 from lib_lora.errors import NotFoundError
+from lib_lora.grammar.trigger_words import escaped, spoken, unescaped
 from lib_lora.library import Library
-from lib_lora.words import escaped, spoken, unescaped
 from tests.adapter_files import SMALL, write
 
 PARTS = st.lists(st.sampled_from(["(", ")", "[", "]", "\\", "a", " ", ",", "<lora:x:1>"]), max_size=10).map("".join)

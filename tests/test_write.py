@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lib_lora.opening import open_file, read_file
-from lib_lora.write import write_file, writing
+from lib_lora.formats.opening import open_file, read_file
+from lib_lora.formats.write import write_file, writing
 
 posix = pytest.mark.skipif(os.name == "nt", reason="pipes and links of POSIX")
 

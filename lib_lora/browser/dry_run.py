@@ -6,9 +6,9 @@ from typing import Any
 
 from lib_lora.browser.listing import Shelf
 from lib_lora.errors import NotFoundError
+from lib_lora.grammar.scan import without
+from lib_lora.grammar.tag import LoraTag, Typed, typed_tags
 from lib_lora.library import Entry
-from lib_lora.tag import LoraTag, Typed, typed_tags
-from lib_lora.tag_scan import without
 
 MAX_PROMPT = 100_000  # characters
 MAX_HELP = 30  # names that are not found, for which similar ones are looked for

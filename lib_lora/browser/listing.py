@@ -13,13 +13,13 @@ from typing import Any
 
 from lib_lora.browser.stock import Shown, Stock
 from lib_lora.browser.thumbnail import problem
-from lib_lora.families import Family
-from lib_lora.header import encodable
+from lib_lora.describe.families import Family
+from lib_lora.formats.header import encodable
+from lib_lora.grammar.tag import is_typable
+from lib_lora.grammar.trigger_words import spoken
 from lib_lora.library import Entry, Library
 from lib_lora.library.duplicates import known
-from lib_lora.sidecar import KEYS, Notes, SidecarError, read_notes
-from lib_lora.tag import is_typable
-from lib_lora.words import spoken
+from lib_lora.library.sidecar import KEYS, Notes, SidecarError, read_notes
 
 MAX_TAGS = 200  # trained tags in the detail panel
 Checkpoint = Callable[[], "Family | str | None"]  # tells the family of the loaded model, or the family's id

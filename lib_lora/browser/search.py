@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib_lora.browser.stock import Column, Pairs, Shown, Stock
-from lib_lora.families import Family
+from lib_lora.describe.families import Family
 from lib_lora.library import Entry
 
 MAX_PAGE = 500  # cards

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
+from lib_lora.grammar.trigger_words import unescaped
 from lib_lora.library import Entry
-from lib_lora.words import unescaped
 
 MAX_WORDS = 40  # of one search; each looks through everything
 KEPT = 24  # answers, and searches to start from

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lib_lora.browser.pictures import MAX_BYTES, PictureError, opened, plain, upright
+from lib_lora.formats.opening import open_file, read_file
 from lib_lora.library import Entry
-from lib_lora.opening import open_file, read_file
-from lib_lora.sidecar import VIDEOS
+from lib_lora.library.sidecar import VIDEOS
 
 SIDE = 384  # pixels, the longer side
 ROUGH = 4 * SIDE  # a larger picture is first thinned out to this, which takes no memory

@@ -10,9 +10,9 @@ from typing import Any
 from lib_lora.browser.listing import editable
 from lib_lora.browser.pictures import PictureError, opened, plain, upright
 from lib_lora.errors import LoraError
-from lib_lora.files import look_again
 from lib_lora.library import Entry, Library
-from lib_lora.sidecar import KEYS, PICTURES, PREVIEWS, ConflictError, read_notes, replace_file, save_notes
+from lib_lora.library.files import look_again
+from lib_lora.library.sidecar import KEYS, PICTURES, PREVIEWS, ConflictError, read_notes, replace_file, save_notes
 
 MAX_TEXT = 200_000  # characters of one field
 ENDINGS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "WEBP": (".webp",), "GIF": (".gif",)}

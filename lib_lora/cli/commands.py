@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from lib_lora.cli.terminal import Bar, complain, table, terminal_width
 from lib_lora.errors import LoraError
-from lib_lora.opening import strange
-from lib_lora.text import printable
-from lib_lora.write import writing
+from lib_lora.formats.opening import strange
+from lib_lora.formats.text import printable
+from lib_lora.formats.write import writing
 
 if TYPE_CHECKING:
     from lib_lora.library import Entry, Library
-    from lib_lora.session import Report
+    from lib_lora.session.session import Report
 
 DEMO_ADAPTERS = Path(__file__).parents[1] / "demo" / "adapters"
 
@@ -25,7 +25,7 @@ DEMO_ADAPTERS = Path(__file__).parents[1] / "demo" / "adapters"
 def generate(options: argparse.Namespace) -> int:
     """Draw, save, and say which adapters were left out."""
     _require_place(options.out)
-    from lib_lora.demo.drawing import draw, save_png
+    from lib_lora.drawing.draw import draw, save_png
 
     with Bar("Drawing", " steps") as bar:
         drawing = draw(
@@ -106,14 +106,14 @@ def info(options: argparse.Namespace) -> int:
 
 def merge(options: argparse.Namespace) -> int:
     """Bake the prompt's adapters into a checkpoint."""
-    from lib_lora.tag import read_prompt
+    from lib_lora.grammar.tag import read_prompt
 
     prompt = read_prompt(options.prompt)
     if not prompt.tags and not prompt.errors:
         complain("the prompt has no <lora:name:weight> tag; there is nothing to merge")
         return 2
     library = _library(options.lora_dir)
-    from lib_lora.merge import merge as bake
+    from lib_lora.tools.bake import merge as bake
 
     with Bar("Merging", " MB", scale=1e6) as bar:
         merged = bake(
@@ -136,7 +136,7 @@ def merge(options: argparse.Namespace) -> int:
 def sheet(options: argparse.Namespace) -> int:
     """Draw the contact sheet."""
     _require_place(options.out)
-    from lib_lora.demo.sheet import PROMPT, SEED, WEIGHTS, draw_sheet
+    from lib_lora.compare.sheet import PROMPT, SEED, WEIGHTS, draw_sheet
 
     with Bar("Drawing", " pictures") as bar:
         image, report = draw_sheet(
@@ -170,8 +170,8 @@ def demo(options: argparse.Namespace) -> int:
 
 def _attached(options: argparse.Namespace) -> Any:
     library = _library(options.lora_dir)
-    from lib_lora.demo.models import load_pipeline
-    from lib_lora.diffusers_host import Attached
+    from lib_lora.drawing.pipelines import load_pipeline
+    from lib_lora.hosts.diffusers import Attached
 
     return Attached(load_pipeline(options.model, tokenizer=options.tokenizer), library)
 

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib_lora import families
 from lib_lora.cli.values import value_warnings
+from lib_lora.describe import families
+from lib_lora.describe.metadata import read_facts, training_facts
+from lib_lora.describe.survey import survey
 from lib_lora.errors import AdapterFileError
-from lib_lora.hashes import hash_file, short_hash
-from lib_lora.header import read_header
-from lib_lora.kinds import TORCH, kind_of
+from lib_lora.formats.hashes import hash_file, short_hash
+from lib_lora.formats.header import read_header
+from lib_lora.formats.kinds import TORCH, kind_of
+from lib_lora.formats.opening import strange
 from lib_lora.library.helpers import read_helpers
 from lib_lora.library.pickled import read_shapes
-from lib_lora.metadata import read_facts, training_facts
-from lib_lora.opening import strange
-from lib_lora.survey import survey
 
 
 def inspect(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
-from lib_lora.text import printable
+from lib_lora.formats.text import printable
 
 PROGRAM = "lib_lora"
 GAP = "  "

@@ -9,12 +9,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from lib_lora.describe.survey import BUNDLE, algorithm_of
 from lib_lora.errors import AdapterFileError
-from lib_lora.header import Header, TensorInfo
+from lib_lora.formats.header import Header, TensorInfo
+from lib_lora.formats.opening import open_file
 from lib_lora.keys import sort_keys
 from lib_lora.keys.zeros import ALL_ZERO, changes_nothing
-from lib_lora.opening import open_file
-from lib_lora.survey import BUNDLE, algorithm_of
 
 PIECE = 1 << 22  # bytes looked at a time
 EXPONENTS: dict[str, tuple[type[np.unsignedinteger], int]] = {  # all of whose bits are set in what is no finite number

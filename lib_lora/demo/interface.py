@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from lib_lora.browser.markup import listing_html, strip_html
-from lib_lora.demo.drawing import defaults
-from lib_lora.demo.models import MODEL, model_name
 from lib_lora.demo.studio import Cancelled, Studio
+from lib_lora.drawing.draw import defaults
+from lib_lora.drawing.pipelines import MODEL, model_name
 from lib_lora.errors import LoraError
-from lib_lora.tag import LoraTag, read_prompt
+from lib_lora.grammar.tag import LoraTag, read_prompt
 
 PROMPT = "#lora-prompt textarea"
 MAX_PICTURES = 8

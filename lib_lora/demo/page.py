@@ -22,8 +22,8 @@ from lib_lora.browser.hosts import KnownHosts, is_loopback
 from lib_lora.browser.markup import head_html
 from lib_lora.browser.routes import add_routes
 from lib_lora.demo.interface import build_page
-from lib_lora.demo.models import ADAPTERS, load_pipeline, model_name
 from lib_lora.demo.studio import Studio
+from lib_lora.drawing.pipelines import ADAPTERS, load_pipeline, model_name
 from lib_lora.errors import LoraError
 from lib_lora.library.place import default_index
 

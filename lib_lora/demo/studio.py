@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lib_lora.demo.drawing import Picture, draw, save_png
-from lib_lora.diffusers_host import Attached
+from lib_lora.drawing.draw import Picture, draw, save_png
+from lib_lora.grammar.tag import LoraTag
+from lib_lora.hosts.diffusers import Attached
 from lib_lora.library import Library
-from lib_lora.tag import LoraTag
 
 
 class Cancelled(Exception):

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
+from lib_lora.algorithms.refused import PEFT_TUNERS
 from lib_lora.keys.names import flat
-from lib_lora.keys.refused import PEFT_TUNERS
 
 PEFT_PARTS = frozenset(part for parts in PEFT_TUNERS.values() for part in parts)
 PARTS: dict[str, str] = {

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from lib_lora.errors import LoraError
-from lib_lora.hashes import Hashes
+from lib_lora.formats.hashes import Hashes
 from lib_lora.library import rescue
 from lib_lora.library.reading import Texts
 from lib_lora.library.rescue import FAULTS, MarkRow

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib_lora.errors import AdapterFileError
-from lib_lora.hashes import Hashes
+from lib_lora.formats.hashes import Hashes
+from lib_lora.formats.opening import open_file
 from lib_lora.library.entry import Entry
-from lib_lora.opening import open_file
 
 SAMPLE = 4096  # bytes at the beginning, in the middle and at the end
 

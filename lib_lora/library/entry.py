@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lib_lora.families import Family
-from lib_lora.hashes import Hashes
-from lib_lora.metadata import cover, trained_tags, training_facts
-from lib_lora.sidecar import VIDEOS
+from lib_lora.describe.families import Family
+from lib_lora.describe.metadata import cover, trained_tags, training_facts
+from lib_lora.formats.hashes import Hashes
+from lib_lora.library.sidecar import VIDEOS
 
 if TYPE_CHECKING:
     from lib_lora.library.marks import Mark

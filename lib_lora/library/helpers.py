@@ -18,8 +18,9 @@ from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
 
-from lib_lora.header import encodable
-from lib_lora.sidecar import (
+from lib_lora.formats.header import encodable
+from lib_lora.grammar.trigger_words import spoken
+from lib_lora.library.sidecar import (
     CIVITAI,
     MANAGER,
     PREVIEWS,
@@ -31,7 +32,6 @@ from lib_lora.sidecar import (
     number,
     read_bytes,
 )
-from lib_lora.words import spoken
 
 MAX_TEXT = 20_000  # characters
 MAX_WORDS = 100

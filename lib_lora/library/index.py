@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from lib_lora.errors import AmbiguousNameError, NotFoundError
-from lib_lora.hashes import Hashes
+from lib_lora.formats.hashes import Hashes
 from lib_lora.library.database import Database
 from lib_lora.library.duplicates import is_same_content
 from lib_lora.library.entry import Entry

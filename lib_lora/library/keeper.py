@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lib_lora.errors import AdapterFileError, LoraError
-from lib_lora.files import look_again, mtime_of
-from lib_lora.hashes import Hashes, hash_file, stored_hash
+from lib_lora.formats.hashes import Hashes, hash_file, stored_hash
 from lib_lora.library.database import Database
 from lib_lora.library.entry import Details, Entry
+from lib_lora.library.files import look_again, mtime_of
 from lib_lora.library.marks import Change, Mark, Marks, Present
 from lib_lora.library.readable import original
 from lib_lora.library.reading import Learnt, Texts, fetch, read_texts

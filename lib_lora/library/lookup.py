@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from lib_lora.files import EXTENSIONS, stem_of
-from lib_lora.hashes import Hashes
+from lib_lora.formats.hashes import Hashes
+from lib_lora.grammar.trigger_words import unescaped
 from lib_lora.library.entry import Entry
-from lib_lora.words import unescaped
+from lib_lora.library.files import EXTENSIONS, stem_of
 
 HASH = re.compile(r"[0-9a-f]{8,64}")
 KINDS: tuple[Callable[[Entry], str], ...] = (  # how a file can be named, the surest first

@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lib_lora.header import encodable
+from lib_lora.formats.header import encodable
 from lib_lora.library.database import Database
 from lib_lora.library.entry import Entry
 from lib_lora.library.rescue import MarkRow

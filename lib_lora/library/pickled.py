@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lib_lora.torch_file import read_listing
+from lib_lora.formats.torch_file import read_listing
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -16,22 +16,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from lib_lora import families
+from lib_lora.describe import families
+from lib_lora.describe.metadata import Facts, read_facts, trained_tags
+from lib_lora.describe.survey import Survey, group, survey
 from lib_lora.errors import AdapterFileError
-from lib_lora.files import Found
-from lib_lora.hashes import stated_hashes
-from lib_lora.header import Layouts, Listing, RawHeader, check_header, encodable, read_json, read_raw
-from lib_lora.kinds import TORCH, kind_of
+from lib_lora.formats.hashes import stated_hashes
+from lib_lora.formats.header import Layouts, Listing, RawHeader, check_header, encodable, read_json, read_raw
+from lib_lora.formats.kinds import TORCH, kind_of
+from lib_lora.formats.opening import open_file
+from lib_lora.formats.text import printable
+from lib_lora.grammar.trigger_words import spoken
 from lib_lora.library.entry import Details, Entry, Store
+from lib_lora.library.files import Found
 from lib_lora.library.helpers import Helpers, preview, read_helpers
 from lib_lora.library.pickled import read_shapes
 from lib_lora.library.readable import readable
-from lib_lora.metadata import Facts, read_facts, trained_tags
-from lib_lora.opening import open_file
-from lib_lora.sidecar import Notes, SidecarError, read_notes
-from lib_lora.survey import Survey, group, survey
-from lib_lora.text import printable
-from lib_lora.words import spoken
+from lib_lora.library.sidecar import Notes, SidecarError, read_notes
 
 HEADED = ".safetensors"
 NO_FAMILY = families.Family("unknown")

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lib_lora.opening import open_file, read_file
-from lib_lora.write import write_file
+from lib_lora.formats.opening import open_file, read_file
+from lib_lora.formats.write import write_file
 
 FAULTS = (sqlite3.Error, UnicodeDecodeError)  # what sqlite3 raises; the second for messages with damaged names in them
 MAGIC = b"SQLite format 3\0"

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from lib_lora.files import Found, Walked, look_again, walk
 from lib_lora.library.ahead import behind
 from lib_lora.library.database import Database, Row, Stamp
 from lib_lora.library.entry import Entry
+from lib_lora.library.files import Found, Walked, look_again, walk
 from lib_lora.library.keeper import DAMAGED, Keeper
 from lib_lora.library.reading import Texts, broken_texts, make_entry
 from lib_lora.library.workers import read_all

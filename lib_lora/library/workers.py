@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 
-from lib_lora.files import Found
 from lib_lora.library.ahead import ahead
+from lib_lora.library.files import Found
 from lib_lora.library.reading import Learnt, Texts, announce, fetch, read_texts
 
 ROOT = Path(__file__).parents[2]

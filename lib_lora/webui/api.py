@@ -12,7 +12,7 @@ from fastapi.responses import Response
 
 from lib_lora.browser import routes
 from lib_lora.browser.answers import JSONResponse
-from lib_lora.families import Family
+from lib_lora.describe.families import Family
 from lib_lora.webui import version
 from lib_lora.webui.cards import State
 from lib_lora.webui.catalogue import Catalogue

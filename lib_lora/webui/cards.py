@@ -15,8 +15,8 @@ from typing import Any
 
 from modules import shared
 
-from lib_lora.families import Family
-from lib_lora.family_rules import CHOICES, LABELS
+from lib_lora.describe.families import Family
+from lib_lora.describe.family_rules import CHOICES, LABELS
 from lib_lora.library import Entry, Library
 from lib_lora.webui import settings
 

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
-from lib_lora.plan import Step
+from lib_lora.engine.plan import Step
 from lib_lora.webui.host import existing_session
 
 UNET = "unet"

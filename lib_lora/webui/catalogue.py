@@ -12,8 +12,8 @@ from modules import paths, shared
 from modules.cache import cache_dir
 
 from lib_lora.errors import LoraError, NotFoundError
+from lib_lora.grammar.tag import is_typable
 from lib_lora.library import Entry, Library
-from lib_lora.tag import is_typable
 from lib_lora.webui import settings
 
 RESERVED = frozenset({"none", "addams"})  # names with a meaning of their own for the built-in extension

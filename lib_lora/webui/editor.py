@@ -14,9 +14,9 @@ import gradio as gr
 from modules import sysinfo, ui_extra_networks_user_metadata
 
 from lib_lora.errors import LoraError
+from lib_lora.grammar.trigger_words import escaped
 from lib_lora.library.entry import Entry
-from lib_lora.sidecar import Notes, SidecarError, read_notes, save_notes
-from lib_lora.words import escaped
+from lib_lora.library.sidecar import Notes, SidecarError, read_notes, save_notes
 
 if TYPE_CHECKING:
     from lib_lora.webui.page import LoraPage

@@ -15,7 +15,7 @@ from typing import Any
 
 from modules import cache
 
-from lib_lora.hashes import stored_hash
+from lib_lora.formats.hashes import stored_hash
 from lib_lora.library import Entry
 from lib_lora.webui.catalogue import Catalogue
 

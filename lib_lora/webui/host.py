@@ -13,12 +13,12 @@ from typing import Any
 
 from torch import nn
 
-from lib_lora.families import Family
-from lib_lora.host import TorchHost
-from lib_lora.originals import CheckpointFile
-from lib_lora.session import Finder, Session
-from lib_lora.slots import Slot, slots_of
-from lib_lora.targets import index_checkpoint
+from lib_lora.describe.families import Family
+from lib_lora.engine.originals import CheckpointFile
+from lib_lora.model.slots import Slot, slots_of
+from lib_lora.model.targets import index_checkpoint
+from lib_lora.session.host import TorchHost
+from lib_lora.session.session import Finder, Session
 
 ATTRIBUTE = "lib_lora_session"  # of the model
 WRAPPER = "wrapped"

@@ -11,9 +11,9 @@ from typing import Any
 from modules import scripts
 
 from lib_lora.errors import NotFoundError
-from lib_lora.session import Report
-from lib_lora.tag import LoraTag
-from lib_lora.tag_scan import renamed
+from lib_lora.grammar.scan import renamed
+from lib_lora.grammar.tag import LoraTag
+from lib_lora.session.session import Report
 from lib_lora.webui import settings
 from lib_lora.webui.catalogue import Catalogue
 

@@ -15,9 +15,9 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any
 
+from lib_lora.grammar.tag import LoraTag
 from lib_lora.library.entry import Entry
-from lib_lora.session import Report
-from lib_lora.tag import LoraTag
+from lib_lora.session.session import Report
 from lib_lora.webui.catalogue import RESERVED, Catalogue
 from lib_lora.webui.layers import AlreadyUndone, Layers
 

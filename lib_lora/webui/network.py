@@ -15,10 +15,10 @@ from typing import Any
 import gradio as gr
 from modules import extra_networks, shared
 
-from lib_lora.adapter import AdapterCache
+from lib_lora.adapters.adapter import AdapterCache
 from lib_lora.errors import LoraError
-from lib_lora.session import Report
-from lib_lora.tag import LoraTag, cut_out, find_tags
+from lib_lora.grammar.tag import LoraTag, cut_out, find_tags
+from lib_lora.session.session import Report
 from lib_lora.webui import infotext, settings
 from lib_lora.webui.bundled import BundledWords, Word
 from lib_lora.webui.catalogue import Catalogue

@@ -11,13 +11,13 @@ from typing import Any
 
 from modules import shared, ui_extra_networks
 
+from lib_lora.grammar.trigger_words import spoken
 from lib_lora.library.entry import Entry
-from lib_lora.sidecar import PREVIEWS, Notes, SidecarError, notes_path, read_notes
+from lib_lora.library.sidecar import PREVIEWS, Notes, SidecarError, notes_path, read_notes
 from lib_lora.webui import cards
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.editor import LoraEditor
 from lib_lora.webui.legacy import SdVersion
-from lib_lora.words import spoken
 
 COVER = "ssmd_cover_images"
 

@@ -16,7 +16,7 @@ from modules import patches, script_callbacks, sd_models, shared, ui_extra_netwo
 from torch import nn
 
 from lib_lora import __version__
-from lib_lora.families import Family
+from lib_lora.describe.families import Family
 from lib_lora.webui import api, legacy, takeover, typed, version
 from lib_lora.webui.catalogue import Catalogue
 from lib_lora.webui.claim import Claim

@@ -13,8 +13,8 @@ from typing import Any
 from modules import extra_networks, patches
 
 from lib_lora.errors import TagError
-from lib_lora.tag import LoraTag, Typed, read_tag, typed_tags
-from lib_lora.tag_scan import split_body, without
+from lib_lora.grammar.scan import split_body, without
+from lib_lora.grammar.tag import LoraTag, Typed, read_tag, typed_tags
 
 PATCHED = (extra_networks, "parse_prompt")
 NEGATIVE = ("negative_prompts", "hr_negative_prompts")  # of the pictures that are made at once

@@ -30,21 +30,22 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lib_lora
-from lib_lora.adapter import AdapterCache
-from lib_lora.books import Books
-from lib_lora.diffusers_host import DiffusersHost
-from lib_lora.host import TorchHost
-from lib_lora.originals import CheckpointFile
-from lib_lora.session import Session
-from lib_lora.tag import read_prompt
+from lib_lora.adapters.adapter import AdapterCache
+from lib_lora.engine.books import Books
+from lib_lora.engine.originals import CheckpointFile
+from lib_lora.grammar.tag import read_prompt
+from lib_lora.hosts.diffusers import DiffusersHost
+from lib_lora.session.host import TorchHost
+from lib_lora.session.session import Session
 from tests.support import NAMES, Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, write_lora
 from tests.test_embeddings import pipeline
 
 ROOT = Path(lib_lora.__file__).parent
 ENGINE = frozenset(
     str(ROOT / f"{name}.py")
-    for name in ("books", "patch", "bypass", "originals", "fold", "fresh", "exact", "slots", "host", "session",
-                 "embeddings", "diffusers_host")
+    for name in ("engine/books", "engine/patch", "engine/bypass", "engine/originals", "engine/fold", "engine/fresh",
+                 "engine/exact", "model/slots", "session/host", "session/session", "hosts/embeddings",
+                 "hosts/diffusers")
 )  # fmt: skip
 ERRORS: tuple[Callable[[], BaseException], ...] = (
     KeyboardInterrupt,

@@ -33,10 +33,10 @@ def read_all(path: Path) -> None:
     """Everything that is done with a file that was found. Raises what is not one of our errors."""
     import torch
 
-    from lib_lora.adapter import read_adapter
+    from lib_lora.adapters.adapter import read_adapter
     from lib_lora.errors import LoraError
-    from lib_lora.files import look_again
-    from lib_lora.hashes import hash_file
+    from lib_lora.formats.hashes import hash_file
+    from lib_lora.library.files import look_again
     from lib_lora.library.reading import Learnt, fetch, make_entry, read_texts
 
     with contextlib.suppress(LoraError):
@@ -72,7 +72,7 @@ def _no_json(word: str) -> None:
 
 def work(first: int, keep: Path) -> None:
     """Read a batch; a line of output for each that went wrong, and now and then one that says how far it is."""
-    import lib_lora.adapter  # noqa: F401  (what it takes does not count)
+    import lib_lora.adapters.adapter  # noqa: F401  (what it takes does not count)
 
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY,) * 2)

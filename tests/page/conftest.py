@@ -16,9 +16,9 @@ import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 from safetensors.torch import load_file, save_file
 
-from lib_lora.demo.models import load_pipeline
 from lib_lora.demo.page import build_app, listen
 from lib_lora.demo.studio import Studio
+from lib_lora.drawing.pipelines import load_pipeline
 from tests.support import kohya_shapes, write_lora
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lib_lora.demo.models import ADAPTERS
 from lib_lora.demo.page import listen
+from lib_lora.drawing.pipelines import ADAPTERS
 from lib_lora.errors import LoraError
 from tests.page.hands import SLIDER, SUBJECT, drawn, generate, put_seed, write
 from tests.support import fingerprint

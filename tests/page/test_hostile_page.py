@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lib_lora.demo.models import load_pipeline
 from lib_lora.demo.studio import Studio
+from lib_lora.drawing.pipelines import load_pipeline
 from tests.hostile_files import ADDRESS, IMAGE, MARKUP, SECRET, write_hostile_files
 from tests.page.hands import CARDS, PROMPT
 from tests.support import write_lora

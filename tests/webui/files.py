@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from lib_lora.targets import TargetIndex, index_checkpoint
+from lib_lora.model.targets import TargetIndex, index_checkpoint
 from tests.support import kohya_shapes
 from tests.webui.checkpoints import RECIPES, write_checkpoint
 

@@ -150,7 +150,7 @@ ERRORS = {
 
 def fail(at: int = Body(), error: str = Body()) -> None:
     """The weight number `at` from now fails when it is half written."""
-    from lib_lora import bypass, patch
+    from lib_lora.engine import bypass, patch
 
     fail_no_more()
 
@@ -169,7 +169,7 @@ def fail(at: int = Body(), error: str = Body()) -> None:
 
 def fail_no_more() -> int:
     """Returns how many weights were made since `fail`."""
-    from lib_lora import bypass, patch
+    from lib_lora.engine import bypass, patch
 
     for module, name in ((patch, "fold"), (bypass, "low_rank_product")):
         function = getattr(module, name)

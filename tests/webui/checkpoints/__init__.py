@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from safetensors.numpy import save_file
 
-from lib_lora.demo.vocabulary import SIZE, write_tokenizer
+from lib_lora.drawing.vocabulary import SIZE, write_tokenizer
 from tests.webui.checkpoints.layout import layout
 from tests.webui.checkpoints.recipes import POSITIONS, RECIPES, Encoder, Recipe
 from tests.webui.checkpoints.settings import settings

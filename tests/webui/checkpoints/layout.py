@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib_lora.demo.vocabulary import SIZE
+from lib_lora.drawing.vocabulary import SIZE
 from tests.webui.checkpoints.recipes import LATENT, POSITIONS, RESNETS, VAE_LEVELS, Encoder, Recipe
 
 

@@ -1,0 +1,1 @@
+"""A file, read: what it adds to every module, knowing no model."""

@@ -1,0 +1,1 @@
+"""What a file is and which base model it is for, from its header alone."""

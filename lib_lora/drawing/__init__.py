@@ -1,0 +1,1 @@
+"""Pipelines of diffusers: loaded offline from whatever lies on the disk, and drawn with."""

@@ -1,0 +1,1 @@
+"""One model: its modules and parameters, as adapters name them."""

@@ -1,0 +1,1 @@
+"""One model over one picture: what it carries now, and the report."""

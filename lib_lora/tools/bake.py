@@ -1,0 +1,228 @@
+"""merge(): bake adapters into a checkpoint file, tensor by tensor.
+
+The result has the very header of the base (same keys, types, places and metadata), so it is written by copying the base
+and replacing the bytes of the tensors that change; one of them at a time is in memory. It appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from lib_lora.adapters.adapter import AdapterCache
+from lib_lora.describe import families
+from lib_lora.engine.fold import fold
+from lib_lora.engine.plan import AdapterReport, Plan, Step
+from lib_lora.errors import AdapterFileError, CheckpointError, LoraError, PatchError
+from lib_lora.formats.header import Header, TensorInfo, read_header
+from lib_lora.formats.opening import open_file, strange
+from lib_lora.formats.write import writing
+from lib_lora.grammar.tag import LoraTag
+from lib_lora.model.targets import TargetIndex, index_checkpoint
+from lib_lora.session.session import Finder, Report, Session
+
+BLOCK = 1 << 22  # bytes copied at a time
+SUFFIX = ".safetensors"
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+Progress = Callable[[int, int], object]  # (bytes written, bytes in all)
+
+
+class MergeRefused(LoraError):
+    """Some of the tags cannot be baked in, so nothing was written; `report` says which and why, as the text does."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        super().__init__("\n".join(report.sentences()))
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What was written."""
+
+    out: Path
+    report: Report
+    changed: int  # tensors that differ from the base
+    tensors: int
+
+
+class CheckpointHost:
+    """A checkpoint file as host of a Session: the plan is kept, and carried out while the file is written."""
+
+    def __init__(self, index: TargetIndex) -> None:
+        self.index = index
+        self.plan = Plan()
+
+    def targets(self) -> TargetIndex:
+        """See Host."""
+        return self.index
+
+    def apply(self, plan: Plan) -> None:
+        """See Host."""
+        self.plan = plan
+
+
+def merge(
+    base: Path,
+    out: Path,
+    tags: Sequence[LoraTag],
+    finder: Finder,
+    *,
+    errors: Sequence[LoraError] = (),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Merged:
+    """Write `base` with `tags` baked in to `out`; without tags, or at weight 0, that is a copy.
+
+    `base` is a .safetensors file in CompVis / SGM layout (SD1, SD2, SDXL), complete or not; `errors` are tags that
+    could not be read. Raises MergeRefused if any tag cannot be applied, CheckpointError if a file cannot be read or
+    written, PatchError if the numbers do not work out.
+    """
+    header = _read_base(base)
+    _check_out(base, out, overwrite)
+    report, plan = _decide(header, tags, finder, errors)
+    if errors or len(report.applied) < len(report.adapters):
+        raise MergeRefused(report)
+    _check_types(header, plan, base.name)
+    _check_inputs(report, out)
+    try:
+        with open_file(base, buffering=-1) as source, writing(out, overwrite=overwrite) as target:
+            _write(source, target, header, plan, progress)
+    except FileExistsError as error:
+        raise CheckpointError(f"{out.name}: another program wrote it meanwhile; nothing was written over it") from error
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or out.name}: {error.strerror or error}") from error
+    return Merged(out, report, len(plan.steps), len(header.tensors))
+
+
+def _read_base(base: Path) -> Header:
+    if base.suffix.lower() != SUFFIX:
+        raise CheckpointError(f"{base.name}: only {SUFFIX} checkpoints can be merged; convert it first")
+    try:
+        return read_header(base)
+    except AdapterFileError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _check_out(base: Path, out: Path, overwrite: bool) -> None:
+    """Everything that would fail after minutes of work fails here."""
+    if out.suffix.lower() != SUFFIX:
+        raise CheckpointError(f"{out.name}: the merged checkpoint is a {SUFFIX} file; name it so")
+    if not out.parent.is_dir():
+        raise CheckpointError(f"{out.parent}: no such folder")
+    if out.exists() and out.samefile(base):
+        raise CheckpointError(f"{out.name}: that is the base checkpoint itself; write to another file")
+    if os.path.lexists(out):
+        kind = strange(out.stat().st_mode) if out.exists() else ""
+        if kind:
+            raise CheckpointError(f"{out.name}: exists already, and is {kind}; nothing was written")
+        if not overwrite:
+            raise CheckpointError(f"{out.name}: exists already; nothing was written")
+    free, needed = shutil.disk_usage(out.parent).free, base.stat().st_size
+    if free < needed:
+        raise CheckpointError(f"{out.parent}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
+
+
+def _check_inputs(report: Report, out: Path) -> None:
+    """Also with `overwrite`, no adapter that is baked in is written over."""
+    for each in report.adapters:
+        if each.path is not None and out.exists() and out.samefile(each.path):
+            raise CheckpointError(f"{out.name}: that is the adapter {each.name} itself; write to another file")
+
+
+def _decide(
+    header: Header, tags: Sequence[LoraTag], finder: Finder, errors: Sequence[LoraError]
+) -> tuple[Report, Plan]:
+    host = CheckpointHost(index_checkpoint(header.shapes))
+    session = Session(host, finder, cache=AdapterCache(limit=max(1, len(tags))))
+    report = session.activate(tags, errors)
+    partial = {each.name: each for each in report.adapters if _is_partial_match(each, session.cache, host.index)}
+    if partial:
+        report = session.activate([_forced(tag, partial.get(tag.name)) for tag in tags], errors)
+    return report, host.plan
+
+
+def _is_partial_match(report: AdapterReport, cache: AdapterCache, index: TargetIndex) -> bool:
+    """Refused only because most of its layers are not in the file, which in a partial checkpoint is as it should be."""
+    if report.applied or not report.matched or report.misfits or report.path is None:
+        return False
+    family = cache.read(Path(report.path)).family
+    return not (family.sure and index.family.sure) or families.compatible(family.id, index.family.id) is True
+
+
+def _forced(tag: LoraTag, report: AdapterReport | None) -> LoraTag:
+    return tag if report is None else replace(tag, force=True)
+
+
+def _check_types(header: Header, plan: Plan, name: str) -> None:
+    for key in plan.steps:
+        if header.tensors[key].dtype not in DTYPES:
+            raise CheckpointError(
+                f"{name}: {key} is stored as {header.tensors[key].dtype}; use a checkpoint that is not quantised"
+            )
+
+
+def _write(source: BinaryIO, target: BinaryIO, header: Header, plan: Plan, progress: Progress | None) -> None:
+    total = os.fstat(source.fileno()).st_size
+    for place, end, tensor, steps in _pieces(header, plan.steps, total):
+        if tensor is None:
+            target.write(_read(source, end - place))
+        else:
+            target.write(_patched(_read(source, end - place), tensor, steps))
+        if progress is not None:
+            progress(end, total)
+
+
+def _pieces(
+    header: Header, steps: Mapping[str, tuple[Step, ...]], total: int
+) -> Iterator[tuple[int, int, TensorInfo | None, tuple[Step, ...]]]:
+    """(begin, end, tensor, its steps) of the whole file, in order; the tensor is None for what is copied as it is."""
+    place = 0
+    for key in sorted(steps, key=lambda key: header.tensors[key].begin):
+        tensor = header.tensors[key]
+        begin, end = header.data_start + tensor.begin, header.data_start + tensor.end
+        yield from ((at, min(at + BLOCK, begin), None, ()) for at in range(place, begin, BLOCK))
+        yield begin, end, tensor, steps[key]
+        place = end
+    yield from ((at, min(at + BLOCK, total), None, ()) for at in range(place, total, BLOCK))
+
+
+def _read(source: BinaryIO, count: int) -> bytearray:
+    block = bytearray(count)
+    if source.readinto(block) < count:  # type: ignore[attr-defined]
+        raise CheckpointError("the base checkpoint became shorter while it was read")
+    return block
+
+
+@torch.no_grad()
+def _patched(content: bytearray, info: TensorInfo, steps: Sequence[Step]) -> memoryview:
+    """The bytes of one tensor with `steps` applied."""
+    dtype = DTYPES[info.dtype]
+    base = torch.frombuffer(content, dtype=dtype).reshape(info.shape)
+    out = torch.empty_like(base)
+    try:
+        fold(base, steps, out)
+    except RuntimeError as error:
+        raise PatchError(
+            f"{steps[0].source}: cannot be applied to {steps[0].target.key} ({str(error).splitlines()[0]})"
+        ) from error
+    if not _is_finite(out) and _is_finite(base):
+        raise PatchError(f"{steps[-1].target.key}: the result does not fit into {info.dtype}; use smaller weights")
+    return out.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor).all())
