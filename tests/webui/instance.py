@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.webui.environment import ENVIRONMENT
+
 ROOT = Path(__file__).parents[2]
-WEBUI_ROOT = Path(os.environ.get("WEBUI_ROOT", "nowhere"))
-PYTHON = os.environ.get("WEBUI_PYTHON") or str(WEBUI_ROOT / "venv" / "bin" / "python")
 EXTENSION = (
     "lib_lora",
     "scripts",
@@ -84,8 +84,8 @@ class WebUI:
         options: Mapping[str, Any] | None = None,
         probe: str = "",
         neighbours: Iterable[Path] = (),
-        root: Path = WEBUI_ROOT,
-        python: str = PYTHON,
+        root: Path | None = ENVIRONMENT.root,
+        python: str = ENVIRONMENT.python,
         threads: int = 1,
     ) -> None:
         self.data = data

@@ -6,7 +6,6 @@ pictures, problems and interfaces are here once more, in a WebUI that has all of
 
 from __future__ import annotations
 
-import os
 import shutil
 import urllib.request
 from collections.abc import Iterator
@@ -17,21 +16,12 @@ from playwright.sync_api import sync_playwright
 
 from tests.webui.browser import CHROMIUM, FLAGS
 from tests.webui.conftest import BUILT_IN
+from tests.webui.environment import ENVIRONMENT, NEIGHBOURS
 from tests.webui.instance import WebUI, difference
 from tests.webui.test_interfaces import *  # noqa: F403
 from tests.webui.test_pictures import *  # noqa: F403
 from tests.webui.test_problems import *  # noqa: F403
 
-FOLDER = Path(os.environ["WEBUI_NEIGHBOURS"])
-NEIGHBOURS = {
-    "loractl": "sd-webui-loractl",
-    "lora-block-weight": "sd-webui-lora-block-weight",
-    "tagcomplete": "a1111-sd-webui-tagcomplete",
-    "Dynamic Prompts": "sd-dynamic-prompts",
-    "Civitai Helper": "Stable-Diffusion-Webui-Civitai-Helper",
-    "prompt-all-in-one": "sd-webui-prompt-all-in-one",
-    "Regional Prompter": "sd-webui-regional-prompter",
-}
 OURS = "lib_lora.webui.network"
 PROMPT = "a red circle, a cat"
 TAG = "<lora:sd1:0.8>"
@@ -47,10 +37,8 @@ OPTIONS = {
 
 
 def folders(*names: str) -> list[Path]:
-    found = [FOLDER / NEIGHBOURS[name] for name in names or NEIGHBOURS]
-    missing = [path.name for path in found if not path.is_dir()]
-    assert not missing, f"{FOLDER} has no {', '.join(missing)}"
-    return found
+    assert ENVIRONMENT.neighbours, "WEBUI_NEIGHBOURS is not set"
+    return [ENVIRONMENT.neighbours / NEIGHBOURS[name] for name in names or NEIGHBOURS]
 
 
 @pytest.fixture(scope="session", params=BUILT_IN)
