@@ -47,6 +47,7 @@ OFFLINE = {
 QUIET = {"live_previews_enable": False}
 PAYLOAD = {"steps": 3, "width": 64, "height": 64, "seed": 1, "cfg_scale": 7, "sampler_name": "Euler"}
 PATIENCE = 300  # seconds
+LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy is for what is elsewhere
 
 
 @dataclass
@@ -159,7 +160,7 @@ class WebUI:
         body = None if payload is None else json.dumps(payload).encode()
         request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            with LOCAL.open(request, timeout=PATIENCE) as answer:
                 return json.loads(answer.read() or "null")
         except urllib.error.HTTPError as error:
             raise AssertionError(

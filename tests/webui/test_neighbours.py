@@ -7,7 +7,6 @@ pictures, problems and interfaces are here once more, in a WebUI that has all of
 from __future__ import annotations
 
 import shutil
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from playwright.sync_api import sync_playwright
 from tests.webui.browser import CHROMIUM, FLAGS
 from tests.webui.conftest import BUILT_IN
 from tests.webui.environment import ENVIRONMENT, NEIGHBOURS
-from tests.webui.instance import WebUI, difference
+from tests.webui.instance import LOCAL, WebUI, difference
 from tests.webui.test_interfaces import *  # noqa: F403
 from tests.webui.test_pictures import *  # noqa: F403
 from tests.webui.test_problems import *  # noqa: F403
@@ -227,5 +226,5 @@ def test_the_page_has_all_of_them_and_no_script_of_ours_fails(webui):
 def test_the_others_answer(webui):
     for title in ("lora block weight", "dynamic prompts", "regional prompter"):
         assert title in titles(webui)
-    with urllib.request.urlopen(f"{webui.url}/physton_prompt/get_version", timeout=60) as answer:
+    with LOCAL.open(f"{webui.url}/physton_prompt/get_version", timeout=60) as answer:
         assert answer.status == 200
