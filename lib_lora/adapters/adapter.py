@@ -13,7 +13,8 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from lib_lora.adapters.origin import Origins, config_of, read_config, stamps
+from lib_lora.adapters.config import config_of, read_config
+from lib_lora.adapters.origin import Origins, stamps
 from lib_lora.algorithms.base import Delta, Origin, PartsError
 from lib_lora.algorithms.read import read_module
 from lib_lora.algorithms.refused import ACCESSORIES

@@ -13,15 +13,11 @@ from typing import Any
 
 from lib_lora.adapters.patterns import Patterns
 from lib_lora.algorithms.base import Origin
-from lib_lora.describe.metadata import parsed, parsed_text
-from lib_lora.formats.opening import read_file
-from lib_lora.formats.unpickling import PICKLES
+from lib_lora.describe.metadata import parsed
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
-CONFIG = "adapter_config.json"
 STARTS = ("init_lora_weights", "lora_init_type", "initialize")
 MAX_TERMS = 30
-MAX_CONFIG = 1024 * 1024  # bytes
 MAX_NUMBER = 1e9  # of alpha and rank
 RAW_RS_LORA = (datetime(2024, 4, 5, tzinfo=timezone.utc), datetime(2024, 7, 9, tzinfo=timezone.utc))
 
@@ -77,31 +73,6 @@ class Origins:
     def _alpha(self, name: str, config: Mapping[str, Any], path: str) -> Any:
         found = self._patterns[name].find(path) if name in self._patterns else None
         return config.get("lora_alpha", config.get("alpha")) if found is None else found
-
-
-def read_config(path: Path) -> Mapping[str, Any] | None:
-    """The `adapter_config.json` of a file, or None: among several adapters it belongs to the name that PEFT gives."""
-    try:
-        config = config_of(path)
-        if config is None:
-            return None
-        read = parsed_text((read_file(config, MAX_CONFIG) or b"").decode("utf-8-sig"))
-    except (OSError, ValueError):
-        return None
-    return read if isinstance(read, dict) else None
-
-
-def config_of(path: Path) -> Path | None:
-    """Where it lies, if it does."""
-    config = path.with_name(CONFIG)
-    if not config.is_file():
-        return None
-    others = (
-        each
-        for each in path.parent.iterdir()
-        if each.suffix.lower() in (".safetensors", *PICKLES) and each.name != path.name
-    )
-    return config if path.stem == "adapter_model" or next(others, None) is None else None
 
 
 def _by_component(flat: Any) -> dict[str, Mapping[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 from lib_lora.browser.stock import Shown, Stock
 from lib_lora.browser.thumbnail import problem
 from lib_lora.describe.families import Family
-from lib_lora.formats.header import encodable
+from lib_lora.formats.text import encodable
 from lib_lora.grammar.tag import is_typable
 from lib_lora.grammar.trigger_words import spoken
 from lib_lora.library import Entry, Library

@@ -19,7 +19,8 @@ from typing import Any
 
 import orjson
 
-from lib_lora.formats.header import encodable, read_json
+from lib_lora.formats.json_text import read_json
+from lib_lora.formats.text import encodable
 from lib_lora.grammar.trigger_words import escaped, stated
 
 MAX_COVER = 8 * 1024 * 1024  # bytes of one embedded picture

@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from lib_lora import __version__
 from lib_lora.drawing.pipelines import MODEL, model_name
 from lib_lora.errors import LoraError
-from lib_lora.formats.header import encodable
+from lib_lora.formats.text import encodable
 from lib_lora.formats.write import writing
 from lib_lora.hosts.diffusers import Attached
 from lib_lora.session.session import Report

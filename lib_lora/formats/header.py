@@ -22,14 +22,15 @@ from typing import Any, NamedTuple
 import orjson
 
 from lib_lora.errors import AdapterFileError
+from lib_lora.formats.json_text import read_json, whole_number
 from lib_lora.formats.kinds import AGAIN, HEAD, no_model
 from lib_lora.formats.opening import open_file
+from lib_lora.formats.text import encodable
 
 MAX_HEADER = 100 * 1024 * 1024  # bytes; the largest real ones have a few hundred thousand
 MAX_DIMENSIONS = 16
 MAX_VALUES = 1 << 48  # of one tensor, dimensions of 0 left out: more than any disk holds
 MAX_NAME = 2000  # characters of a tensor's name
-MAX_DIGITS = 40  # of a whole number in JSON; more take Python quadratic time to read
 MAX_BRACKETS = 5_000_000  # in a header: each may become an object of 100 bytes
 METADATA = re.compile(rb'\s*\{\s*"__metadata__"\s*:\s*')
 COMMA = re.compile(rb"\s*,?")
@@ -143,20 +144,6 @@ def check_header(raw: RawHeader, *, layouts: Layouts | None = None) -> Header:
     return Header(known.tensors, MappingProxyType(metadata), 8 + len(content), metadata_json, layout)
 
 
-def read_json(text: str | bytes) -> Any:
-    """JSON as Python reads it, only faster. Raises ValueError (UnicodeDecodeError is one) and RecursionError."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:  # or it is NaN or half a character, which Python writes and reads
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8"), parse_int=_whole)
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise ValueError("a number of too many digits")
-    return int(digits)
-
-
 def _split_metadata(content: bytes, name: str) -> tuple[dict[str, str], str, bytes]:
     """`(metadata, metadata as JSON, the rest without its brace)`; the usual writers put metadata first or leave it out.
     """
@@ -186,7 +173,7 @@ def _object(content: bytes, start: int, name: str) -> tuple[Any, int]:
         pass  # empty, with spaces in it, or no map of strings
     try:
         text = content[start:].decode()
-        value, length = json.JSONDecoder(parse_int=_whole).raw_decode(text)
+        value, length = json.JSONDecoder(parse_int=whole_number).raw_decode(text)
     except (ValueError, RecursionError) as error:
         raise _broken(name, error) from error
     return value, start + len(text[:length].encode())
@@ -220,11 +207,6 @@ def _clean(value: Any, text: str, name: str) -> tuple[dict[str, str], str]:
     texts = {key: item if isinstance(item, str) else _dumps(item, name) for key, item in value.items()}
     mended = {encodable(key): encodable(item) for key, item in texts.items()}
     return mended, text if text and mended == value else json.dumps(mended)
-
-
-def encodable(text: str) -> str:
-    """`text` without lone surrogates, which JSON can smuggle in and no file or database takes."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _read_listing(listing: bytes, name: str) -> Listing:

@@ -19,3 +19,8 @@ def _shown(sign: str) -> str:
     if sign.isprintable():
         return sign
     return " " if unicodedata.category(sign) in BLANKS else ascii(sign)[1:-1]
+
+
+def encodable(text: str) -> str:
+    """`text` without lone surrogates, which JSON can smuggle in and no file or database takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

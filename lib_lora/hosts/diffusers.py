@@ -14,7 +14,7 @@ from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.patch import Keep
 from lib_lora.engine.plan import Plan, split
 from lib_lora.errors import PatchError
-from lib_lora.formats.header import encodable
+from lib_lora.formats.text import encodable
 from lib_lora.grammar.tag import cut_out, read_prompt
 from lib_lora.grammar.trigger_words import unescaped
 from lib_lora.hosts.embeddings import PromptWords

@@ -20,7 +20,7 @@ from lib_lora.formats.hashes import Hashes
 from lib_lora.library.sidecar import VIDEOS
 
 if TYPE_CHECKING:
-    from lib_lora.library.marks import Mark
+    from lib_lora.library.mark import Mark
 
 
 class Store(Protocol):

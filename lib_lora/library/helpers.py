@@ -18,7 +18,7 @@ from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
 
-from lib_lora.formats.header import encodable
+from lib_lora.formats.text import encodable
 from lib_lora.grammar.trigger_words import spoken
 from lib_lora.library.sidecar import (
     CIVITAI,

@@ -21,7 +21,7 @@ from lib_lora.library.duplicates import is_same_content
 from lib_lora.library.entry import Entry
 from lib_lora.library.keeper import Keeper, is_current
 from lib_lora.library.lookup import Lookup
-from lib_lora.library.marks import Change, clean_tags
+from lib_lora.library.mark import Change, clean_tags
 from lib_lora.library.scan import Progress, RefreshResult, Scanner
 
 BATCH = 125  # entries whose texts are read at once

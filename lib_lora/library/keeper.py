@@ -13,7 +13,8 @@ from lib_lora.formats.hashes import Hashes, hash_file, stored_hash
 from lib_lora.library.database import Database
 from lib_lora.library.entry import Details, Entry
 from lib_lora.library.files import look_again, mtime_of
-from lib_lora.library.marks import Change, Mark, Marks, Present
+from lib_lora.library.mark import Change, Mark
+from lib_lora.library.marks import Marks, Present
 from lib_lora.library.readable import original
 from lib_lora.library.reading import Learnt, Texts, fetch, read_texts
 

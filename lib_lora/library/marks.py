@@ -14,40 +14,12 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lib_lora.formats.header import encodable
 from lib_lora.library.database import Database
 from lib_lora.library.entry import Entry
+from lib_lora.library.mark import NO_MARK, Change, Mark
 from lib_lora.library.rescue import MarkRow
 
 PASSED_ON = -1  # the size in the row of a file that is gone and whose mark another file got
-MAX_TAGS = 100  # of one adapter
-MAX_TAG = 100  # characters
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What the user says about one adapter."""
-
-    favorite: bool | None = None  # None: as other tools' sidecars say
-    tags: tuple[str, ...] = ()  # in the order in which they were given
-
-
-NO_MARK = Mark()
-
-
-@dataclass(frozen=True)
-class Change:
-    """What shall become of some marks."""
-
-    favorite: bool | None = None  # None: stays
-    add: tuple[str, ...] = ()
-    remove: tuple[str, ...] = ()
-
-    def applied(self, mark: Mark) -> Mark:
-        gone = {tag.casefold() for tag in self.remove}
-        tags = {tag.casefold(): tag for tag in reversed((*mark.tags, *self.add)) if tag.casefold() not in gone}
-        kept = tuple(reversed(tags.values()))[:MAX_TAGS]  # of two spellings the older one stays
-        return Mark(mark.favorite if self.favorite is None else self.favorite, kept)
 
 
 class Present(NamedTuple):
@@ -167,12 +139,6 @@ class Marks:
 
 def _mark_of(row: MarkRow | None) -> Mark:
     return Mark(row.favorite, row.tags) if row is not None else NO_MARK
-
-
-def clean_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    """Tags as they are kept: one line each, no longer than MAX_TAG."""
-    texts = (" ".join(encodable(tag).split())[:MAX_TAG].strip() for tag in tags)
-    return tuple(dict.fromkeys(text for text in texts if text))[:MAX_TAGS]
 
 
 def _is_gone(path: str, is_reachable: Mapping[str, bool]) -> bool:

@@ -13,7 +13,7 @@ from json.decoder import scanstring  # type: ignore[attr-defined]
 from json.encoder import encode_basestring_ascii as quoted  # json.dumps of a string
 
 from lib_lora.describe.metadata import is_strict, parsed
-from lib_lora.formats.header import encodable
+from lib_lora.formats.text import encodable
 
 FIRST = ("ss_sd_model_name", "ss_resolution", "ss_clip_skip", "ss_num_train_images", "ss_tag_frequency")
 

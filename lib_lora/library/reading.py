@@ -21,10 +21,11 @@ from lib_lora.describe.metadata import Facts, read_facts, trained_tags
 from lib_lora.describe.survey import Survey, group, survey
 from lib_lora.errors import AdapterFileError
 from lib_lora.formats.hashes import stated_hashes
-from lib_lora.formats.header import Layouts, Listing, RawHeader, check_header, encodable, read_json, read_raw
+from lib_lora.formats.header import Layouts, Listing, RawHeader, check_header, read_raw
+from lib_lora.formats.json_text import read_json
 from lib_lora.formats.kinds import TORCH, kind_of
 from lib_lora.formats.opening import open_file
-from lib_lora.formats.text import printable
+from lib_lora.formats.text import encodable, printable
 from lib_lora.grammar.trigger_words import spoken
 from lib_lora.library.entry import Details, Entry, Store
 from lib_lora.library.files import Found

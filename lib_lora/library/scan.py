@@ -16,11 +16,12 @@ from itertools import islice
 from pathlib import Path
 
 from lib_lora.library.ahead import behind
-from lib_lora.library.database import Database, Row, Stamp
+from lib_lora.library.database import Database
 from lib_lora.library.entry import Entry
 from lib_lora.library.files import Found, Walked, look_again, walk
 from lib_lora.library.keeper import DAMAGED, Keeper
 from lib_lora.library.reading import Texts, broken_texts, make_entry
+from lib_lora.library.tables import Row, Stamp
 from lib_lora.library.workers import read_all
 
 BATCH = 125  # files a transaction

@@ -18,8 +18,8 @@ from types import MappingProxyType
 from typing import Any
 
 from lib_lora.errors import LoraError
-from lib_lora.formats.header import encodable
 from lib_lora.formats.opening import read_file
+from lib_lora.formats.text import encodable
 from lib_lora.formats.write import write_file
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
