@@ -40,6 +40,7 @@ OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
+    "AWS_EC2_METADATA_DISABLED": "true",  # where boto3 is, Gradio asks whether this is a notebook at Amazon's
     "PYTHONUNBUFFERED": "1",
     "CUDA_VISIBLE_DEVICES": "",
     "no_proxy": "127.0.0.1",
