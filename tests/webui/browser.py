@@ -14,7 +14,7 @@ PROMPT = "#txt2img_prompt textarea"
 NEGATIVE = "#txt2img_neg_prompt textarea"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-PATIENCE = 30_000  # milliseconds
+PATIENCE = 120_000  # milliseconds: a busy machine takes a minute for the page
 
 
 @contextmanager
