@@ -5,8 +5,9 @@
 
 Every contestant is started, measured and stopped in turn, several times over. A figure is the median of how many
 seconds a picture of one step took longer than one without tags; text encoding is a part of it. Needs a WebUI v1.10.1
-that starts by itself, about 10 GB of memory, and an SD1 checkpoint of any content; on Linux libtcmalloc, as webui.sh,
-unless `--system-malloc` asks for what a WebUI has that is started otherwise.
+that starts by itself, about 10 GB of memory, and an SD1 checkpoint of any content, such as the random one that
+`python -m tests.webui.checkpoints sd15 FOLDER` writes; on Linux libtcmalloc, as webui.sh, unless `--system-malloc` asks
+for what a WebUI has that is started otherwise.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ def _set(webui: WebUI, options: dict[str, Any]) -> bool:
     if missing := options.keys() - webui.request("/sdapi/v1/options").keys():
         print(f"left out: there is no option {', '.join(missing)}", file=sys.stderr)
         return False
-    webui.request("/sdapi/v1/options", {"live_previews_enable": False, **options})
+    webui.request("/sdapi/v1/options", options)
     return True
 
 

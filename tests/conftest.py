@@ -6,6 +6,13 @@ import os
 
 import pytest
 
+from tests.webui.environment import ENVIRONMENT
+
+
+def pytest_report_header() -> list[str]:
+    """What tests/webui needs. Said here: a folder's own conftest is read too late for the header of a whole run."""
+    return ENVIRONMENT.header()
+
 
 @pytest.fixture(autouse=True, scope="session")
 def no_index_of_the_users(tmp_path_factory):

@@ -14,7 +14,8 @@ from lib_lora.drawing import vocabulary
 from lib_lora.drawing.pipelines import load_pipeline, model_name
 from lib_lora.errors import CheckpointError
 from tests.checkpoints import checkpoint_tensors, small_pipeline, write_checkpoint
-from tests.support import SHARED
+from tests.webui.checkpoints import RECIPES
+from tests.webui.checkpoints import write_checkpoint as write_random_checkpoint
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 
@@ -228,14 +229,9 @@ def test_a_diffusers_folder_draws_alike_and_brings_no_code(tmp_path):
         load_pipeline(tmp_path / "mine")
 
 
-@pytest.mark.skipif(not (SHARED / "webui-fixture").is_dir(), reason="the WebUI fixtures are not beside the repository")
-@pytest.mark.parametrize("name", ["tiny-sd1", "tiny-sdxl"])
-def test_the_webui_fixtures_draw(tmp_path, name):
-    import subprocess
-    import sys
-
-    subprocess.run([sys.executable, SHARED / "webui-fixture" / "make_checkpoint.py", name, tmp_path], check=True)
-    path = tmp_path / f"{name}.safetensors"
+@pytest.mark.parametrize("name", ["tiny-sd1", "tiny-sd2", "tiny-sdxl"])
+def test_the_checkpoints_of_the_webuis_tests_draw(tmp_path, name):
+    path = write_random_checkpoint(tmp_path / f"{name}.safetensors", RECIPES[name])
     pipe = load_pipeline(path)
     assert pipe.text_encoder.config.num_attention_heads == 4  # of the folder that the .yaml names
     first = picture(pipe)

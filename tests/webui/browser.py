@@ -14,7 +14,7 @@ PROMPT = "#txt2img_prompt textarea"
 NEGATIVE = "#txt2img_neg_prompt textarea"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-PATIENCE = 30_000  # milliseconds
+PATIENCE = 120_000  # milliseconds: a busy machine takes a minute for the page
 
 
 @contextmanager
@@ -30,8 +30,8 @@ def browsing() -> Iterator[Browser]:
 def opened(browser: Browser, webui: WebUI) -> Iterator[Page]:
     """The WebUI's page, the network cut off; any script error fails the test."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     failures: list[str] = []
     page.on("pageerror", lambda error: None if is_of_gradio(error) else failures.append(f"{error}\n{error.stack}"))
     page.on("dialog", lambda dialog: (failures.append(f"dialog: {dialog.message}"), dialog.dismiss()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.webui.environment import ENVIRONMENT
 from tests.webui.files import index_of, make_checkpoints, write_adapter
 from tests.webui.instance import WebUI
 
-collect_ignore_glob = [] if os.environ.get("WEBUI_ROOT") else ["test_*.py"]
-if not os.environ.get("WEBUI_NEIGHBOURS"):
-    collect_ignore_glob.append("test_neighbours.py")
+collect_ignore_glob = ENVIRONMENT.ignored
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -24,9 +22,13 @@ BUILT_IN = {"built-in enabled": (), "built-in disabled": ("Lora",)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if ENVIRONMENT.mistakes:
+        raise pytest.UsageError("; ".join(ENVIRONMENT.mistakes))
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.webui)
+            if ENVIRONMENT.root is None:  # a file that is named is collected all the same
+                item.add_marker(pytest.mark.skip(reason="WEBUI_ROOT is not set"))
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.webui.environment import ENVIRONMENT
+
 ROOT = Path(__file__).parents[2]
-WEBUI_ROOT = Path(os.environ.get("WEBUI_ROOT", "nowhere"))
-PYTHON = os.environ.get("WEBUI_PYTHON") or str(WEBUI_ROOT / "venv" / "bin" / "python")
 EXTENSION = (
     "lib_lora",
     "scripts",
@@ -40,12 +40,15 @@ OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
+    "AWS_EC2_METADATA_DISABLED": "true",  # where boto3 is, Gradio asks whether this is a notebook at Amazon's
     "PYTHONUNBUFFERED": "1",
     "CUDA_VISIBLE_DEVICES": "",
     "no_proxy": "127.0.0.1",
 }
+QUIET = {"live_previews_enable": False}
 PAYLOAD = {"steps": 3, "width": 64, "height": 64, "seed": 1, "cfg_scale": 7, "sampler_name": "Euler"}
 PATIENCE = 300  # seconds
+LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy is for what is elsewhere
 
 
 @dataclass
@@ -67,6 +70,7 @@ class Drawn:
 class WebUI:
     """`data`: its data folder; `extension`: with a copy of this repository in it; `options`: of its config.json.
 
+    Whatever the options, it draws no live previews: for those of SDXL it would download a decoder.
     `probe`: what the extension of the tests shall change in it (see probe.py); `neighbours`: other extensions' folders.
     """
 
@@ -82,8 +86,8 @@ class WebUI:
         options: Mapping[str, Any] | None = None,
         probe: str = "",
         neighbours: Iterable[Path] = (),
-        root: Path = WEBUI_ROOT,
-        python: str = PYTHON,
+        root: Path | None = ENVIRONMENT.root,
+        python: str = ENVIRONMENT.python,
         threads: int = 1,
     ) -> None:
         self.data = data
@@ -97,7 +101,7 @@ class WebUI:
         for folder in (self.loras, data / "extensions", data / "embeddings"):
             folder.mkdir(parents=True, exist_ok=True)
         self.config = data / "config.json"
-        self.config.write_text(json.dumps({"disabled_extensions": list(disabled), **(options or {})}))
+        self.config.write_text(json.dumps({"disabled_extensions": list(disabled), **(options or {}), **QUIET}))
         scripts = data / "extensions" / "probe" / "scripts"
         scripts.mkdir(parents=True)
         shutil.copy(Path(__file__).with_name("probe.py"), scripts)
@@ -157,7 +161,7 @@ class WebUI:
         body = None if payload is None else json.dumps(payload).encode()
         request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            with LOCAL.open(request, timeout=PATIENCE) as answer:
                 return json.loads(answer.read() or "null")
         except urllib.error.HTTPError as error:
             raise AssertionError(

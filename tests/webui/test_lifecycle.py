@@ -115,7 +115,6 @@ def start(models: Path, adapters: Path, tmp_path_factory: pytest.TempPathFactory
 
     def launch(kind: str, **options: Any) -> WebUI:
         settings = {"probe": "moves copy", **KINDS[kind], **options}
-        settings["options"] = {"live_previews_enable": False, **settings.get("options", {})}
         webui = WebUI(tmp_path_factory.mktemp("life"), models, **settings)
         shutil.copytree(adapters, webui.loras, dirs_exist_ok=True)
         write_vae(models / f"{FIRST}.safetensors", webui.data / "models" / "VAE" / "other.safetensors")

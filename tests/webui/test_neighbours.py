@@ -6,9 +6,7 @@ pictures, problems and interfaces are here once more, in a WebUI that has all of
 
 from __future__ import annotations
 
-import os
 import shutil
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,28 +15,18 @@ from playwright.sync_api import sync_playwright
 
 from tests.webui.browser import CHROMIUM, FLAGS
 from tests.webui.conftest import BUILT_IN
-from tests.webui.instance import WebUI, difference
+from tests.webui.environment import ENVIRONMENT, NEIGHBOURS
+from tests.webui.instance import LOCAL, WebUI, difference
 from tests.webui.test_interfaces import *  # noqa: F403
 from tests.webui.test_pictures import *  # noqa: F403
 from tests.webui.test_problems import *  # noqa: F403
 
-FOLDER = Path(os.environ["WEBUI_NEIGHBOURS"])
-NEIGHBOURS = {
-    "loractl": "sd-webui-loractl",
-    "lora-block-weight": "sd-webui-lora-block-weight",
-    "tagcomplete": "a1111-sd-webui-tagcomplete",
-    "Dynamic Prompts": "sd-dynamic-prompts",
-    "Civitai Helper": "Stable-Diffusion-Webui-Civitai-Helper",
-    "prompt-all-in-one": "sd-webui-prompt-all-in-one",
-    "Regional Prompter": "sd-webui-regional-prompter",
-}
 OURS = "lib_lora.webui.network"
 PAGES = ["lib_lora.webui.cards.extra_page"]
 PROMPT = "a red circle, a cat"
 TAG = "<lora:sd1:0.8>"
 TOLD = "sd-webui-loractl wants to handle <lora:...> too"
 OPTIONS = {
-    "live_previews_enable": False,
     # Dynamic Prompts (2024-03) registers its options too late for WebUI 1.9 and later; those of older ones are kept
     **dict.fromkeys(("dp_ignore_whitespace", "dp_write_raw_template", "dp_write_prompts_to_file",
                      "dp_limit_jinja_prompts", "dp_auto_purge_cache", "dp_wildcard_manager_no_dedupe",
@@ -49,10 +37,8 @@ OPTIONS = {
 
 
 def folders(*names: str) -> list[Path]:
-    found = [FOLDER / NEIGHBOURS[name] for name in names or NEIGHBOURS]
-    missing = [path.name for path in found if not path.is_dir()]
-    assert not missing, f"{FOLDER} has no {', '.join(missing)}"
-    return found
+    assert ENVIRONMENT.neighbours, "WEBUI_NEIGHBOURS is not set"
+    return [ENVIRONMENT.neighbours / NEIGHBOURS[name] for name in names or NEIGHBOURS]
 
 
 @pytest.fixture(scope="session", params=BUILT_IN)
@@ -241,5 +227,5 @@ def test_the_page_has_all_of_them_and_no_script_of_ours_fails(webui):
 def test_the_others_answer(webui):
     for title in ("lora block weight", "dynamic prompts", "regional prompter"):
         assert title in titles(webui)
-    with urllib.request.urlopen(f"{webui.url}/physton_prompt/get_version", timeout=60) as answer:
+    with LOCAL.open(f"{webui.url}/physton_prompt/get_version", timeout=60) as answer:
         assert answer.status == 200
