@@ -18,7 +18,7 @@ from lib_lora.library import Library
 from lib_lora.model.targets import index_checkpoint
 from lib_lora.session.session import Session
 from lib_lora.tools.bake import CheckpointHost
-from lib_lora.webui.cards.card import marks
+from lib_lora.webui.cards.card import fields
 from tests.adapter_files import write
 from tests.support import Folder
 
@@ -108,7 +108,7 @@ def test_list_info_page_and_engine_say_the_same(case, file, capsys):
     assert (entry.family.label, entry.family.sure) == (case.label, case.sure)
     card = Shelf(library).card(entry)
     assert (card["family"]["label"], card["family"]["sure"]) == (case.label, case.sure)
-    facts = re.search(r"data-lora-card='([^']*)'", marks(entry, ["ink"], "")["lora_card"])[1]  # the WebUI's card
+    facts = re.search(r"data-lora-card='([^']*)'", fields(entry, ["ink"], "")["lora_card"])[1]  # the WebUI's card
     shown = json.loads(html.unescape(facts))
     assert (shown["label"], len(shown["possible"]) == 1) == (case.label, case.sure)
     for finder in (library, Folder(file.parent)):  # by its entry, and by its path alone
