@@ -1,10 +1,13 @@
-"""What the commands keep for a user is kept elsewhere while they are tested."""
+"""What the commands keep for a user is kept elsewhere while they are tested; every process computes on one core."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+
+# Before torch is imported, and for the programs that tests start: on tensors as small as these more threads only wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")
