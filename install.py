@@ -2,7 +2,8 @@
 
     python install.py                      started so by the WebUI: says what is missing, installs nothing
     python install.py demo [options...]    installs what is missing, opens the page   (options: of the page)
-    python install.py test [options...]    installs what is missing, runs the suite   (options: of pytest)
+    python install.py test [options...]    installs what is missing, runs the suite   (options: of pytest,
+                                           which then runs in one process)
 
 A Python that has everything is used as it is. Otherwise everything goes into `.venv` in this folder, once.
 """
@@ -215,13 +216,19 @@ def demo(options: list[str]) -> int:
 
 
 def test(options: list[str]) -> int:
-    """Every check, whatever the one before says; pytest's summary comes last."""
+    """Every check, whatever the one before says; pytest's summary comes last. The whole suite runs on several cores."""
     python = environment("test")
     browser = chromium(python)
     os.chdir(ROOT)
-    checks = (["ruff", "check", "--output-format=concise", "."], ["mypy"], ["pytest", *options])
+    checks = (["ruff", "check", "--output-format=concise", "."], ["mypy"], ["pytest", *(options or side_by_side())])
     codes = [run([python, "-m", *check], LIB_LORA_CHROMIUM=browser) for check in checks]
     return next(filter(None, codes), 0)
+
+
+def side_by_side() -> list[str]:
+    """Options of pytest: a process for every core, where that helps and the memory (1 GB each) suffices."""
+    processes = min(os.cpu_count() or 1, 4)
+    return [f"-n{processes}", "--dist=worksteal"] if processes > 1 else []
 
 
 def run(command: list[str], **env: str) -> int:

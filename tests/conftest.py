@@ -1,4 +1,4 @@
-"""What the commands keep for a user is kept elsewhere while they are tested."""
+"""What the commands keep for a user is kept elsewhere while they are tested; every process computes on one core."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import os
 import pytest
 
 from tests.webui.environment import ENVIRONMENT
+
+# Before torch is imported, and for the programs that tests start: on tensors as small as these more threads only wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_report_header() -> list[str]:

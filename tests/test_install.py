@@ -298,6 +298,19 @@ def test_every_check_runs_pytest_last_and_the_first_failure_is_the_exit_code(ins
     assert ran == [["ruff", "check", "--output-format=concise", "."], ["mypy"], ["pytest", "-k", "tag"]]
 
 
+@pytest.mark.parametrize(("cores", "expected"), [
+    (1, []), (2, ["-n2", "--dist=worksteal"]), (64, ["-n4", "--dist=worksteal"]), (None, []),
+])
+def test_the_whole_suite_runs_on_the_cores_that_there_are(install, monkeypatch, cores, expected):
+    monkeypatch.chdir(install.ROOT)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(install, "chromium", lambda python: "/usr/bin/chromium")
+    ran = []
+    monkeypatch.setattr(install, "run", lambda command, **env: ran.append(command[2:]))
+    install.test([])
+    assert ran[-1] == ["pytest", *expected]
+
+
 def stand_in(folder: Path, name: str, script: str) -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / name
