@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lib_lora.engine import originals
+from lib_lora.engine.active import Active
 from lib_lora.engine.exact import IS_NEW
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.errors import PatchError
@@ -566,7 +567,7 @@ def test_a_patch_error_names_what_else_went_wrong(model, folder, monkeypatch):
     monkeypatch.setattr("lib_lora.engine.patch.fold", lambda *_: (_ for _ in ()).throw(out_of_memory))
     fail(monkeypatch, originals.Kept, RuntimeError("again"))
     with pytest.raises(PatchError, match=r"not enough memory.*1 weights could not be put back"):
-        session.host.apply(session._plan({0: (read_prompt("<lora:b:1>").tags[0],
-                                              session.cache.read(folder.find("b").path))})[0])  # fmt: skip
+        session.host.apply(session._plan({0: Active(read_prompt("<lora:b:1>").tags[0],
+                                                    session.cache.read(folder.find("b").path))})[0])  # fmt: skip
     session.clear()
     assert not session.host.patcher.patched

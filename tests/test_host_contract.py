@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lib_lora.algorithms.base import Delta
+from lib_lora.engine.active import Active
 from lib_lora.engine.plan import Plan, plan
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
@@ -267,7 +268,7 @@ class Exploding(Delta):
 
 
 def _plan_of(session: Session, prompt: str) -> dict:
-    active = [(tag, session.cache.read(session.finder.find(tag.name).path)) for tag in read_prompt(prompt).tags]
+    active = [Active(tag, session.cache.read(session.finder.find(tag.name).path)) for tag in read_prompt(prompt).tags]
     return dict(plan(active, session.host.targets()).terms)
 
 
@@ -397,7 +398,7 @@ def test_a_plan_for_a_model_that_was_exchanged_meanwhile_goes_into_no_other(case
     before = case.bits()
     session = Session(case.host, adapters)
     activate(session, "<lora:a:1>")
-    late = plan([(read_prompt("<lora:b:1>").tags[0], session.cache.read(adapters.find("b").path))],
+    late = plan([Active(read_prompt("<lora:b:1>").tags[0], session.cache.read(adapters.find("b").path))],
                 case.another().targets())  # fmt: skip
     with pytest.raises(PatchError, match="the model was exchanged"):
         case.host.apply(late)
