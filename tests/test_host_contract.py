@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import shutil
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -81,21 +83,35 @@ def case(request: pytest.FixtureRequest) -> Case:
     return HOSTS[request.param]()
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple], Path]:
+    """Folders of adapters by the layers they are for, each made once: `a` and `b` fit every layer, `misfit` has one
+    layer of a wrong shape, `stranger` fits nothing.
+    """
+
+    @functools.cache
+    def write(layers: tuple) -> Path:
+        folder, shapes = tmp_path_factory.mktemp("adapters"), dict(layers)
+        write_lora(folder / "a.safetensors", shapes, seed=1)
+        write_lora(folder / "b.safetensors", shapes, seed=2, dtype=torch.float16)
+        first, (outputs, *inputs) = layers[0]
+        write_lora(folder / "misfit.safetensors", {**shapes, first: (outputs + 1, *inputs)}, seed=3)
+        write_lora(folder / "stranger.safetensors", {"lora_unet_double_blocks_0_img_attn_qkv": (24, 8)})
+        return folder
+
+    return write
+
+
 @pytest.fixture
-def adapters(case: Case, tmp_path: Path) -> Folder:
-    """`a` and `b` fit every layer, `bias` gives one layer a bias that it lacks, `misfit` has one layer of a wrong
-    shape, `stranger` fits nothing."""
+def adapters(case: Case, written: Callable[[tuple], Path], tmp_path: Path) -> Folder:
+    """A copy of the adapters for this host, and `bias`, which gives one layer a bias that it lacks."""
     index = case.host.targets()
     shapes = kohya_shapes(index)
     assert shapes
+    shutil.copytree(written(tuple(shapes.items())), tmp_path, dirs_exist_ok=True)
     lacks = next(name for name in shapes if "bias" in index.modules[name] and index.modules[name]["bias"].new_bias_of)
     save_file({f"{lacks}.diff_b": torch.ones(shapes[lacks][0]), f"{lacks}.diff": torch.ones(shapes[lacks])},
               tmp_path / "bias.safetensors")  # fmt: skip
-    write_lora(tmp_path / "a.safetensors", shapes, seed=1)
-    write_lora(tmp_path / "b.safetensors", shapes, seed=2, dtype=torch.float16)
-    first = next(iter(shapes))
-    write_lora(tmp_path / "misfit.safetensors", {**shapes, first: (shapes[first][0] + 1, *shapes[first][1:])}, seed=3)
-    write_lora(tmp_path / "stranger.safetensors", {"lora_unet_double_blocks_0_img_attn_qkv": (24, 8)})
     return Folder(tmp_path)
 
 

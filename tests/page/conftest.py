@@ -22,6 +22,7 @@ from lib_lora.drawing.pipelines import load_pipeline
 from tests.support import kohya_shapes, write_lora
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+PATIENCE = 60_000  # milliseconds; other tests run beside these
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -102,7 +103,7 @@ def page(context: BrowserContext, address: str, failures: list[str]) -> Iterator
     """A fresh page that fails the test for any error in its console, and for any request to another host."""
     made = context.new_page()
     forget(made, address)
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(PATIENCE)
     here = (address, "data:", "blob:")
     made.on("pageerror", lambda error: failures.append(str(error)))
     made.on("console", lambda line: failures.append(line.text) if line.type == "error" else None)

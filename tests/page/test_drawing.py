@@ -105,12 +105,12 @@ def test_one_command_brings_the_page_with_the_adapters_of_the_demo(tmp_path):
             if line.startswith("Open "):
                 break
         address = re.search(r"http://localhost:\d+", lines[-1])[0]
-        with urllib.request.urlopen(f"{address}/lora/v1/adapters", timeout=10) as answer:
+        with urllib.request.urlopen(f"{address}/lora/v1/adapters", timeout=60) as answer:
             cards = json.load(answer)["items"]
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=60) as answer:
             assert b"loraLib" in answer.read()
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
     assert {card["name"] for card in cards} == {path.stem for path in ADAPTERS.glob("*.safetensors")}
     assert all(card["compatible"] and not card["broken"] for card in cards)
