@@ -438,7 +438,7 @@ def test_on_a_full_disk_adapters_are_found(folder, index):
 
 
 def test_while_another_program_has_the_index_locked_adapters_are_found_and_later_marked(folder, index, monkeypatch):
-    monkeypatch.setattr("lib_lora.library.database.TIMEOUT", 0.2)
+    monkeypatch.setattr("lib_lora.library.tables.TIMEOUT", 0.2)
     write(folder / "ink.safetensors")
     library = Library([folder], database=index)
     library.mark(library.entries(), add=["mine"])

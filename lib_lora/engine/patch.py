@@ -242,11 +242,11 @@ class Patcher:
         module, current = weight.module, weight.parameter
         slot = Slot(module, "bias", root=weight.root)
         known = self._new_biases.get(key)
-        if known is not None and known.slot == slot and module.bias is not None:
-            if known.terms == terms and known.like == current.dtype:
+        if known is not None:
+            is_there = known.slot == slot and module.bias is not None
+            if is_there and known.terms == terms and known.like == current.dtype:
                 return
-        elif known is not None:
-            self._undo([key])
+            self._undo([key])  # before the next one is entered: a record knows its own bias only
         base = torch.zeros(terms[0].target.shape, dtype=current.dtype, device=current.device)
         out = torch.empty_like(base)
         fold(base, terms, out)
