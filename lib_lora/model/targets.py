@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from lib_lora.describe import families
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNET_ROOT = "model.diffusion_model"
+KEPT = 4  # indices of models that were looked at last: checkpoints of one kind have the same
 WRAPPERS = ("module.", "_orig_mod.")  # left in keys by DDP and torch.compile
 PEFT_FLAT = "base_model_model_"
 
@@ -104,7 +105,6 @@ class TargetIndex:
     def _flat(self) -> dict[str, Mapping[str, Target]]:
         return {flat(spelling): targets for spelling, targets in self.modules.items()}
 
-
     def with_new_biases(self, weights: Collection[str]) -> TargetIndex:
         """The same, with a bias as target for each of `weights` (their keys) that has none; its host can make one."""
         completed: dict[int, Mapping[str, Target]] = {}
@@ -140,11 +140,7 @@ def index_checkpoint(shapes: Mapping[str, Shape]) -> TargetIndex:
 
     Partial models are fine: what is not there cannot be a target.
     """
-    layers = layout.resnets_per_block(
-        [key.removeprefix(f"{UNET_ROOT}.") for key in shapes if key.startswith(UNET_ROOT)]
-    )
-    found = (entry for key, shape in shapes.items() for entry in _checkpoint_targets(key, tuple(shape), layers))
-    return _index(found, families.detect_checkpoint(shapes))
+    return _index_checkpoint(_frozen(shapes))
 
 
 def index_diffusers(components: Mapping[str, Mapping[str, Shape]]) -> TargetIndex:
@@ -152,6 +148,26 @@ def index_diffusers(components: Mapping[str, Mapping[str, Shape]]) -> TargetInde
 
     Keys of the targets are `component.parameter`.
     """
+    return _index_diffusers(tuple((name, _frozen(shapes)) for name, shapes in components.items()))
+
+
+def _frozen(shapes: Mapping[str, Shape]) -> tuple[tuple[str, Shape], ...]:
+    return tuple((key, tuple(shape)) for key, shape in shapes.items())
+
+
+@lru_cache(maxsize=KEPT)
+def _index_checkpoint(parameters: tuple[tuple[str, Shape], ...]) -> TargetIndex:
+    shapes = dict(parameters)
+    layers = layout.resnets_per_block(
+        [key.removeprefix(f"{UNET_ROOT}.") for key in shapes if key.startswith(UNET_ROOT)]
+    )
+    found = (entry for key, shape in shapes.items() for entry in _checkpoint_targets(key, shape, layers))
+    return _index(found, families.detect_checkpoint(shapes))
+
+
+@lru_cache(maxsize=KEPT)
+def _index_diffusers(parameters: tuple[tuple[str, tuple[tuple[str, Shape], ...]], ...]) -> TargetIndex:
+    components = {name: dict(shapes) for name, shapes in parameters}
     unet = components.get("unet", {})
     paths = {key.rpartition(".")[0] for key in unet}
     layers = layout.resnets_per_block(paths)
