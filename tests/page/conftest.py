@@ -90,7 +90,7 @@ def failures() -> list[str]:
 
 @pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A profile for the tests of one file. It holds Gradio's scripts read and compiled: half of the time of opening."""
+    """A profile for the tests of one file: it has Gradio's scripts read and compiled for the next page."""
     made = browser.new_context(
         viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
     )
