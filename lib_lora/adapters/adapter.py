@@ -103,7 +103,7 @@ def read_adapter(path: Path) -> Adapter:
         raise AdapterFileError(f"{path.name} is {what}")
     if modules and not acts and not embeddings:
         notes.insert(0, ALL_ZERO)
-    narrowed = families.narrow(shapes)
+    narrowed = families.narrow(shapes, grouped=grouped)
     return Adapter(path, narrowed, metadata, modules, tuple(unknown), tuple(refused), tuple(notes), embeddings)
 
 

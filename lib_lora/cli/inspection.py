@@ -10,7 +10,7 @@ from typing import Any
 from lib_lora.cli.values import value_warnings
 from lib_lora.describe import families
 from lib_lora.describe.metadata import read_facts, training_facts
-from lib_lora.describe.survey import survey
+from lib_lora.describe.survey import group, survey
 from lib_lora.errors import AdapterFileError
 from lib_lora.formats.hashes import hash_file, short_hash
 from lib_lora.formats.header import read_header
@@ -36,12 +36,13 @@ def inspect(path: Path) -> dict[str, Any]:
         header = read_header(path)
         shapes, metadata = header.shapes, header.metadata
         warnings = value_warnings(path, header)
-    content = survey(shapes)
+    grouped = group(shapes)
+    content = survey(shapes, grouped=grouped)
     if content.refused:
         raise AdapterFileError(f"{path.name} is {content.refused}")
     facts = read_facts(metadata, path.stem)
     sidecars = read_sidecars(path, frozenset(os.listdir(path.parent)))
-    helpers, family = sidecars.helpers, sidecars.family(families.narrow(shapes), metadata)
+    helpers, family = sidecars.helpers, sidecars.family(families.narrow(shapes, grouped=grouped), metadata)
     hashes = hash_file(path)
     return {
         "name": path.stem,
