@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from lib_lora.adapters.adapter import Adapter, read_adapter
 from lib_lora.adapters.config import config_of
-from lib_lora.adapters.origin import stamps
 from lib_lora.errors import AdapterFileError
 from lib_lora.formats.opening import strange
 
@@ -48,7 +48,7 @@ class AdapterCache:
         """The adapter at `path`. Raises AdapterFileError."""
         with self._lock:
             try:
-                stamp = stamps((path, config_of(path)))
+                stamp = _stamps((path, config_of(path)))
                 status = path.stat()
             except OSError as error:
                 self._read.pop(path, None)
@@ -76,3 +76,8 @@ class AdapterCache:
     def clear(self) -> None:
         """Forget every file."""
         self._read.clear()
+
+
+def _stamps(paths: Iterable[Path | None]) -> tuple[tuple[int, int] | None, ...]:
+    """(modification time, size) of each, None of what is not there. Raises OSError."""
+    return tuple(None if path is None else (path.stat().st_mtime_ns, path.stat().st_size) for path in paths)

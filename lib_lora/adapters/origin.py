@@ -6,9 +6,8 @@ PEFT / diffusers: `lora_adapter_metadata` in the header, or `adapter_config.json
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from lib_lora.adapters.patterns import Patterns
@@ -139,8 +138,3 @@ def _date(metadata: Mapping[str, str]) -> datetime | None:
         return datetime.fromisoformat(metadata["modelspec.date"][:10]).replace(tzinfo=timezone.utc)
     except (KeyError, ValueError):
         return None
-
-
-def stamps(paths: Iterable[Path | None]) -> tuple[tuple[int, int] | None, ...]:
-    """(modification time, size) of each, None of what is not there. Raises OSError."""
-    return tuple(None if path is None else (path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
