@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import gradio as gr
 from modules import sysinfo, ui_extra_networks_user_metadata
 
+from lib_lora.describe.family_rules import CHOICES
 from lib_lora.errors import LoraError
 from lib_lora.grammar.trigger_words import escaped
 from lib_lora.library.entry import Entry
@@ -21,7 +22,7 @@ from lib_lora.webui.names.catalogue import Catalogue
 from lib_lora.webui.names.protocols import Lister
 from lib_lora.webui.names.sd_version import shown_version
 
-VERSIONS = ["SD1", "SD2", "SDXL", "Unknown"]
+VERSIONS = [*CHOICES, "Unknown"]
 SHOWN_TAGS = 24
 
 Tags = Sequence[tuple[str, int]]

@@ -7,11 +7,10 @@ from typing import Any
 from modules import shared
 
 from lib_lora.describe.families import Family
-from lib_lora.describe.family_rules import CHOICES
 from lib_lora.library import Library
 from lib_lora.webui.names import settings
+from lib_lora.webui.names.sd_version import FAMILIES
 
-VERSIONS = {family: version for version, families in CHOICES.items() for family in families}
 REFINER = "sdxl-refiner"
 
 
@@ -27,11 +26,11 @@ class State:
         if self._last and family and family.id == REFINER and shared.state.job_count > 0:
             family = self._last  # the refiner has its turn in a picture; the base model will be back
         self._last = family or self._last
-        version = VERSIONS.get(family.id, "") if family else ""
+        version = FAMILIES.get(family.id) if family else None
         return {
             "checkpoint": {"label": family.label, "possible": list(family.possible)} if family else None,
             "others": "show" if settings.get("lora_show_all") else settings.get("lora_other_base_models"),
-            "unknown": version in settings.get("lora_hide_unknown_for_versions"),
+            "unknown": version is not None and version.name in settings.get("lora_hide_unknown_for_versions"),
             "favorites": self._marked(library),
         }
 

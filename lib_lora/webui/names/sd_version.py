@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 
+from lib_lora.describe.family_rules import CHOICES
 from lib_lora.library.entry import Entry
 from lib_lora.library.sidecar import Notes
 
@@ -21,7 +22,7 @@ class SdVersion(enum.Enum):
         return FAMILIES.get(entry.family.id, cls.Unknown)
 
 
-FAMILIES = {"sd1": SdVersion.SD1, "sd2": SdVersion.SD2, "sdxl": SdVersion.SDXL, "sdxl-refiner": SdVersion.SDXL}
+FAMILIES = {family: SdVersion[choice] for choice, families in CHOICES.items() for family in families}
 
 
 def shown_version(entry: Entry, notes: Notes) -> str:
