@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lib_lora.cli import main, terminal
-from lib_lora.drawing.pipelines import ADAPTERS
+from lib_lora.drawing.demo_files import ADAPTERS
 from tests.test_merge import write_base, write_lora
 
 ROOT = Path(__file__).parents[1]

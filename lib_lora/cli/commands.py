@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_lora.cli.terminal import Bar, complain, table, terminal_width
+from lib_lora.drawing.demo_files import ADAPTERS
 from lib_lora.errors import LoraError
 from lib_lora.formats.opening import strange
 from lib_lora.formats.text import printable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from lib_lora.library import Entry, Library
     from lib_lora.session.session import Report
 
-DEMO_ADAPTERS = Path(__file__).parents[1] / "demo" / "adapters"
 
 
 def generate(options: argparse.Namespace) -> int:
@@ -182,13 +182,13 @@ def _library(given: Sequence[Path] | None) -> Library:
     from lib_lora.library.place import default_index
 
     folders = _folders(given)
-    return Library(folders, database=None if folders == [DEMO_ADAPTERS] else default_index())
+    return Library(folders, database=None if folders == [ADAPTERS] else default_index())
 
 
 def _folders(given: Sequence[Path] | None) -> list[Path]:
     for folder in given or ():
         _require_folder(folder)
-    return list(given or (DEMO_ADAPTERS,))
+    return list(given or (ADAPTERS,))
 
 
 def _require_folder(path: Path) -> None:

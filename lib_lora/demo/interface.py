@@ -10,8 +10,9 @@ import gradio as gr
 
 from lib_lora.browser.markup import listing_html, strip_html
 from lib_lora.demo.studio import Cancelled, Studio
+from lib_lora.drawing.demo_files import MODEL
 from lib_lora.drawing.draw import defaults
-from lib_lora.drawing.pipelines import MODEL, model_name
+from lib_lora.drawing.pipelines import model_name
 from lib_lora.errors import LoraError
 from lib_lora.grammar.tag import LoraTag, read_prompt
 

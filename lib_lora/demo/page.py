@@ -23,7 +23,8 @@ from lib_lora.browser.markup import head_html
 from lib_lora.browser.routes import add_routes
 from lib_lora.demo.interface import build_page
 from lib_lora.demo.studio import Studio
-from lib_lora.drawing.pipelines import ADAPTERS, load_pipeline, model_name
+from lib_lora.drawing.demo_files import ADAPTERS
+from lib_lora.drawing.pipelines import load_pipeline, model_name
 from lib_lora.errors import LoraError
 from lib_lora.library.place import default_index
 

@@ -18,7 +18,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_lora import __version__
-from lib_lora.drawing.pipelines import MODEL, model_name
+from lib_lora.drawing.demo_files import MODEL
+from lib_lora.drawing.pipelines import model_name
 from lib_lora.errors import LoraError
 from lib_lora.formats.text import encodable
 from lib_lora.formats.write import writing

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from lib_lora.drawing import checkpoint_layout as layout
 from lib_lora.drawing import vocabulary
+from lib_lora.drawing.demo_files import MODEL
 from lib_lora.drawing.plain_checkpoint import plain
 from lib_lora.errors import AdapterFileError, CheckpointError
 from lib_lora.formats.header import read_header
@@ -22,8 +23,6 @@ from lib_lora.formats.kinds import TORCH, kind_of
 from lib_lora.formats.torch_file import read_listing
 from lib_lora.keys.names import SD2, SDXL_2
 
-MODEL = Path(__file__).parents[1] / "demo" / "model"
-ADAPTERS = Path(__file__).parents[1] / "demo" / "adapters"
 CHECKPOINTS = (".safetensors", ".ckpt")
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 LIBRARIES = (

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from lib_lora.demo.page import listen
-from lib_lora.drawing.pipelines import ADAPTERS
+from lib_lora.drawing.demo_files import ADAPTERS
 from lib_lora.errors import LoraError
 from tests.page.hands import SLIDER, SUBJECT, drawn, generate, put_seed, write
 from tests.support import fingerprint
