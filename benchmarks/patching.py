@@ -32,7 +32,8 @@ from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine.active import Active
 from lib_lora.engine.memory import Memory
 from lib_lora.engine.originals import CheckpointFile
-from lib_lora.engine.plan import Plan, plan
+from lib_lora.engine.plan import Plan
+from lib_lora.engine.schedule import plan
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.hosts.diffusers import DiffusersHost
 

@@ -16,7 +16,7 @@ from lib_lora.adapters.adapter import read_adapter
 from lib_lora.algorithms.refused import REFUSED
 from lib_lora.describe import foreign
 from lib_lora.engine.active import Active
-from lib_lora.engine.plan import plan
+from lib_lora.engine.schedule import plan
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.keys import SPELLINGS, ModuleName
 from lib_lora.keys.names import SDXL_2

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from lib_lora.adapters.adapter import read_adapter
 from lib_lora.engine.active import Active
 from lib_lora.engine.fold import fold
-from lib_lora.engine.plan import Plan, plan
+from lib_lora.engine.plan import Plan
+from lib_lora.engine.schedule import plan
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.keys import layout
 from lib_lora.model.slots import slots_of

@@ -17,7 +17,8 @@ from torch import nn
 
 from lib_lora.algorithms.base import Delta
 from lib_lora.engine.active import Active
-from lib_lora.engine.plan import Plan, plan
+from lib_lora.engine.plan import Plan
+from lib_lora.engine.schedule import plan
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import DiffusersHost

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from lib_lora.adapters.adapter import read_adapter
 from lib_lora.engine.active import Active
-from lib_lora.engine.plan import plan
+from lib_lora.engine.schedule import plan
 from lib_lora.grammar.tag import LoraTag
 from tests.support import write_lora
 from tests.support_golden import (

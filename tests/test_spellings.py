@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from lib_lora.adapters.adapter import read_adapter
 from lib_lora.describe.survey import survey
 from lib_lora.engine.active import Active
-from lib_lora.engine.plan import plan
+from lib_lora.engine.schedule import plan
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.keys import sort_keys
 from lib_lora.model.targets import UNET_ROOT, index_checkpoint, index_diffusers

@@ -13,7 +13,7 @@ from lib_lora.algorithms.base import Origin, PartsError
 from lib_lora.algorithms.read import read_module
 from lib_lora.engine.active import Active
 from lib_lora.engine.fold import fold
-from lib_lora.engine.plan import plan
+from lib_lora.engine.schedule import plan
 from lib_lora.errors import AdapterFileError
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.model.targets import UNET_ROOT, index_checkpoint

@@ -8,6 +8,7 @@ from lib_lora.adapters.adapter import Adapter
 from lib_lora.describe.families import Family
 from lib_lora.engine.report import Entry
 from lib_lora.grammar.tag import LoraTag
+from lib_lora.grammar.who import EVERYONE, Who
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Active:
     adapter: Adapter
     entry: Entry | None = None  # by which the finder found it
     judged: Family | None = None  # with what stands beside the file
+    who: Who = EVERYONE
 
     @property
     def family(self) -> Family:

@@ -21,10 +21,11 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from lib_lora.engine.fold import fold, low_rank_product
 from lib_lora.engine.plan import Term
-from lib_lora.engine.records import TermsByRow
 from lib_lora.errors import PatchError
+from lib_lora.grammar.who import Row
 from lib_lora.model.slots import Slot, is_plain
 
+Addition = Callable[[Any, Tensor], Tensor]  # (layer, x) -> what is added to the layer's output
 Through = Callable[[Any, Tensor, Tensor], Tensor]  # (layer, x, weight) -> what the layer makes of x with that weight
 CONVOLUTIONS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
 # Attention modules use the weight of their output projection without calling it.
@@ -39,18 +40,25 @@ THROUGH: Mapping[type[nn.Module], Through] = {  # without the bias
 
 
 @dataclass
+class Call:
+    """What the next call of the UNet holds, as its host has told."""
+
+    rows: tuple[Row, ...] = ()  # in order; none: not told
+
+
+@dataclass
 class Hooked:
     """One parameter whose layer adds something."""
 
     slot: Slot
-    rows: TermsByRow
+    terms: tuple[Term, ...]
     hook: Callable[..., Any]
     handle: Any = None  # of the hook; None before it is there
 
     @property
     def planned(self) -> tuple[Term, ...]:
         """See Record."""
-        return tuple(term for terms in self.rows for term in terms)
+        return self.terms
 
     def undo(self) -> None:
         """See Record."""
@@ -67,26 +75,42 @@ class Hooked:
 
 
 class Adding:
-    """The hook of one layer: what it adds for each row of a batch in turn, or for all rows."""
+    """The hook of one layer: what it adds for all rows, or for some of them."""
 
-    def __init__(self, additions: Sequence[Callable[[Any, Tensor], Tensor] | None] = ()) -> None:
-        self.additions = additions
+    def __init__(
+        self, terms: tuple[Term, ...] = (), make: Callable[[tuple[Term, ...]], Addition] | None = None,
+        call: Call | None = None,
+    ) -> None:
+        self.terms = terms
+        self.call = call or Call()
+        self._make = make
+        self._made: dict[tuple[Term, ...], Addition] = {}
+        if terms and not any(term.is_restricted for term in terms):
+            self._of(terms)  # raises now what it would raise in the middle of a picture
 
     def __call__(self, layer: nn.Module, args: Sequence[Any], named: Mapping[str, Any], output: Tensor) -> Tensor:
-        additions = self.additions
-        if not additions:
+        if not self.terms:
             return output
         x = args[0] if args else named["input"]
         x = x.to(output.dtype) if x.is_floating_point() else x  # as the layer did: some cast what they get
-        if len(additions) == 1 and additions[0] is not None:
-            return output + additions[0](layer, x).to(output.dtype)
-        if len(x) % len(additions):
-            raise PatchError(f"a batch of {len(x)} cannot be told apart into {len(additions)} pictures")
-        total = output.clone()
-        for row, addition in enumerate(additions):
-            if addition is not None:
-                total[row :: len(additions)] += addition(layer, x[row :: len(additions)]).to(output.dtype)
+        if not any(term.is_restricted for term in self.terms):
+            return output + self._of(self.terms)(layer, x).to(output.dtype)
+        rows = self.call.rows
+        if not rows or len(x) % len(rows):
+            raise PatchError(f"a batch of {len(x)} cannot be told apart into {len(rows)} rows")
+        each, total = len(x) // len(rows), output.clone()
+        for number, row in enumerate(rows):
+            terms = tuple(term.for_everyone() for term in self.terms if term.who.includes(row))
+            if terms:
+                some = slice(number * each, (number + 1) * each)
+                total[some] += self._of(terms)(layer, x[some]).to(output.dtype)
         return total
+
+    def _of(self, terms: tuple[Term, ...]) -> Addition:
+        if terms not in self._made:
+            assert self._make is not None
+            self._made[terms] = self._make(terms)
+        return self._made[terms]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Adding:
         return self  # a copied layer adds the same
@@ -100,25 +124,23 @@ class Bypass:
 
     def __init__(self, hooked: MutableMapping[str, Hooked]) -> None:
         self._hooked = hooked
+        self.call = Call()
 
-    def show(self, key: str, rows: TermsByRow, slot: Slot) -> None:
-        """Make the layer of `slot` (a bias that it lacks: the layer of the weight) add `rows` from now on.
+    def show(self, key: str, terms: tuple[Term, ...], slot: Slot) -> None:
+        """Make the layer of `slot` (a bias that it lacks: the layer of the weight) add `terms` from now on.
 
-        Of several rows, the first is for every first of as many pictures in a batch, and so on. Nothing of `key` is
-        there before. Raises PatchError if it is no layer for that.
+        Nothing of `key` is there before. Raises PatchError if it is no layer for that.
         """
         if not can_bypass(slot):
-            raise PatchError(_why_not(key, rows, slot))
-        additions = [_addition(slot, terms) if terms else None for terms in rows]
-
-        add = Adding(tuple(additions))
-        hooked = self._hooked[key] = Hooked(slot, rows, add)
+            raise PatchError(_why_not(key, terms, slot))
+        add = Adding(terms, lambda some: _addition(slot, some), self.call)
+        hooked = self._hooked[key] = Hooked(slot, terms, add)
         hooked.handle = slot.module.register_forward_hook(add, with_kwargs=True)
 
-    def is_shown(self, key: str, rows: TermsByRow, slot: Slot) -> bool:
+    def is_shown(self, key: str, terms: tuple[Term, ...], slot: Slot) -> bool:
         """True if the layer adds just that, and really."""
         known = self._hooked.get(key)
-        return known is not None and known.slot == slot and known.rows == rows and known.handle is not None
+        return known is not None and known.slot == slot and known.terms == terms and known.handle is not None
 
 
 def forget_compiled() -> None:
@@ -129,9 +151,9 @@ def forget_compiled() -> None:
         torch.compiler.reset()
 
 
-def _why_not(key: str, rows: TermsByRow, slot: Slot) -> str:
+def _why_not(key: str, terms: Sequence[Term], slot: Slot) -> str:
     kind = type(slot.module).__name__
-    if len(rows) > 1:
+    if any(term.is_restricted for term in terms):
         return f"{key} cannot be another one for each picture of a batch, in a {kind}"
     if slot.is_away:
         return f"{key} is offloaded, and nothing can be added to a {kind} that is; load the model without offloading"

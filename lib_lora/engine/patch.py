@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -21,9 +21,10 @@ from lib_lora.engine.fold import fold
 from lib_lora.engine.keeping import Keep, Places
 from lib_lora.engine.originals import Borrowed, CheckpointFile, Original, Reread, is_shared
 from lib_lora.engine.plan import Plan, Term
-from lib_lora.engine.records import NewBias, Patched, Record, TermsByRow, sample
+from lib_lora.engine.records import NewBias, Patched, Record, sample
 from lib_lora.engine.roots import Records, Roots
 from lib_lora.errors import PatchError, first_line, is_out_of_memory
+from lib_lora.grammar.who import Row
 from lib_lora.model.slots import Slot
 
 
@@ -87,23 +88,22 @@ class Patcher:
     def _modules_with_new_bias(self) -> set[nn.Module]:
         return {record.slot.module for record in self._new_biases.values()}
 
-    def apply(self, plan: Plan, slots: Mapping[str, Slot], *, rows: Mapping[str, TermsByRow] | None = None) -> None:
+    def rows(self, rows: Sequence[Row]) -> None:
+        """Whose rows the next call of the UNet has, in order: asked for where a plan restricts a term."""
+        self._bypass.call.rows = tuple(rows)
+
+    def apply(self, plan: Plan, slots: Mapping[str, Slot]) -> None:
         """Make every parameter what `plan` says, starting from its base weight.
 
-        `rows`: parameters that `plan` does not name, and that shall be another one for each picture of a batch. Raises
-        PatchError if that fails, with every weight its base weight again.
+        Raises PatchError if that fails, with every weight its base weight again.
         """
-        rows = rows or {}
         with self.held():
             self._roots.speak()
             hooked = self._hooks()
             try:
                 with exact_arithmetic():
-                    self._undo([key for key, _ in self._all() if key not in plan.terms and key not in rows])
+                    self._undo([key for key, _ in self._all() if key not in plan.terms])
                     self._roots.release_memory()
-                    for key, of_key in rows.items():
-                        first = next(terms[0] for terms in of_key if terms)
-                        self._add_to_output(key, of_key, _slot_of(slots, key, first))
                     self._merge(self._bypass_others(plan, slots), slots)
                 if hooked != self._hooks():
                     forget_compiled()
@@ -111,7 +111,7 @@ class Patcher:
                 self._take_back(error)
                 if not isinstance(error, NotUndoneError):
                     raise
-                if plan.terms or rows:  # else all is as it should be, at the second try
+                if plan.terms:  # else all is as it should be, at the second try
                     raise PatchError(f"{_reason(error)}; the picture is made without any adapter") from error
 
     def _take_back(self, error: BaseException) -> None:
@@ -173,20 +173,21 @@ class Patcher:
         merged = {}
         for key, terms in plan.terms.items():
             slot = _slot_of(slots, key, terms[0])
-            is_bypassed = can_bypass(slot) and (self.bypass_all or not slot.can_hold_sums)
+            is_restricted = any(term.is_restricted for term in terms)
+            is_bypassed = is_restricted or (can_bypass(slot) and (self.bypass_all or not slot.can_hold_sums))
             # What cannot be bypassed, such as OpenCLIP's projections in fp8, is rounded once.
             if slot.may_be_written and not is_bypassed:
                 if key in self._hooked:
                     self._undo([key])
                 merged[key] = terms
             else:
-                self._add_to_output(key, (terms,), slot)
+                self._add_to_output(key, terms, slot)
         return merged
 
-    def _add_to_output(self, key: str, rows: TermsByRow, slot: Slot) -> None:
-        if not self._bypass.is_shown(key, rows, slot):
+    def _add_to_output(self, key: str, terms: tuple[Term, ...], slot: Slot) -> None:
+        if not self._bypass.is_shown(key, terms, slot):
             self._undo([key])
-            self._bypass.show(key, rows, slot)
+            self._bypass.show(key, terms, slot)
 
     def _merge(self, merged: Mapping[str, tuple[Term, ...]], slots: Mapping[str, Slot]) -> None:
         new = [key for key in merged if key in slots and key not in self._patched]

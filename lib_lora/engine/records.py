@@ -16,7 +16,6 @@ from lib_lora.model.slots import Slot
 
 PLACES, IN_ROW = 16, 4  # values by which a patched weight is recognised after the host moved or cast it
 CAST_ERROR = 2**-7  # relative: what a weight may lose on the way through bf16
-TermsByRow = tuple[tuple[Term, ...], ...]  # the terms of each row of a batch in turn; only one: of all rows
 
 
 class Record(Protocol):

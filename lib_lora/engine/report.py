@@ -12,6 +12,7 @@ from lib_lora.adapters.adapter import Adapter
 from lib_lora.describe.families import Family
 from lib_lora.formats.text import printable
 from lib_lora.grammar.tag import LoraTag
+from lib_lora.grammar.who import EVERYONE, Who
 
 
 class Entry(Protocol):
@@ -39,6 +40,7 @@ class AdapterReport:
     problem: str | None = None  # a sentence: why nothing of it is applied
     entry: Entry | None = field(default=None, repr=False, compare=False)  # what the tag's name was found to mean
     family: Family | None = None  # of the adapter, if it could be read
+    who: Who = EVERYONE  # the pictures of the batch whose prompt has it
     read: ReferenceType[Adapter] | None = field(default=None, repr=False, compare=False)
 
     @property

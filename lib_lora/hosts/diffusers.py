@@ -8,21 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from lib_lora.engine.keeping import Keep
 from lib_lora.engine.originals import CheckpointFile
-from lib_lora.engine.plan import Plan, split
+from lib_lora.engine.plan import Plan
 from lib_lora.errors import PatchError
 from lib_lora.formats.text import encodable
 from lib_lora.grammar.tag import cut_out, read_prompt
 from lib_lora.grammar.trigger_words import unescaped
+from lib_lora.grammar.who import Row
 from lib_lora.hosts.embeddings import PromptWords
 from lib_lora.library import Library
 from lib_lora.model.slots import Slot, slots_of
 from lib_lora.model.targets import TargetIndex, index_diffusers
 from lib_lora.session.session import Report, Session
 from lib_lora.session.torch_host import TorchHost
+from lib_lora.session.wanted import Wanted, repeated
 
 OTHER_PROMPTS = {  # of a call of the pipeline, and what a sentence calls them
     "prompt_2": "prompt_2", "prompt_3": "prompt_3", "negative_prompt": "the negative prompt",
@@ -49,22 +51,14 @@ class DiffusersHost(TorchHost):
 
     def apply(self, plan: Plan) -> None:
         """See Host. The words that the adapters bring come and go with them."""
-        self._with_words([plan], plan.embeddings, lambda: super(DiffusersHost, self).apply(plan))
+        self._with_words(plan, lambda: super(DiffusersHost, self).apply(plan))
 
-    def apply_each(self, plans: Sequence[Plan], *, pictures: int = 1) -> None:
-        """See BatchHost. A word that one adapter brings is known to all prompts of the batch."""
-        embeddings = split(plans)[0].embeddings
-        self._with_words(
-            plans, embeddings, lambda: super(DiffusersHost, self).apply_each(plans, pictures=pictures)
-        )
-
-    def _with_words(
-        self, plans: Sequence[Plan], embeddings: Mapping[str, Mapping[str, Tensor]], apply: Callable[[], None]
-    ) -> None:
+    def _with_words(self, plan: Plan, apply: Callable[[], None]) -> None:
         """`apply` on the matrices as the pipeline knows them, then the longer ones of the adapters' words."""
+        embeddings = plan.embeddings
         same = self.words.shown.keys() == embeddings.keys() and all(
             self.words.shown[word] is parts for word, parts in embeddings.items())  # fmt: skip
-        keys = {*self.patcher.patched, *(key for plan in plans for key in plan.terms)}
+        keys = {*self.patcher.patched, *plan.terms}
         if same and not any("token_embedding" in key for key in keys):
             apply()
             return
@@ -120,13 +114,11 @@ class Attached:
         each picture its own, which costs a little in every step. `pictures` are made of each prompt.
         """
         prompts = [read_prompt(text) for text in ([prompt] if isinstance(prompt, str) else prompt)]
-        tags = [read.tags for read in prompts]
+        wanted = Wanted(tuple(read.tags for read in prompts) or ((),))
         errors = [error for read in prompts for error in read.errors]
         with self.host.held():
-            if all(each == tags[0] for each in tags):
-                report = self.session.activate(tags[0] if tags else (), errors)
-            else:
-                report = self.session.activate_each(tags, errors, pictures=pictures)
+            report = self.session.activate(repeated(wanted, pictures), errors)
+            self.session.rows([Row(image) for image in range(wanted.images * pictures)])
             self.session.report = replace(report, problems=(*report.problems, *self.host.problems))
         texts = [" ".join(read.text.split()) for read in prompts]
         return texts[0] if isinstance(prompt, str) else texts

@@ -45,6 +45,7 @@ class Target:
     new_bias_of: str | None = (
         None  # the weight's key, where this is a bias that the model does not have: it is made, and unmade
     )
+    path: str = ""  # of the module in checkpoint layout, whatever this model's is: "input_blocks.1.1.proj_in"
 
     @property
     def is_whole(self) -> bool:
@@ -115,7 +116,8 @@ class TargetIndex:
                 return targets
             if id(targets) not in completed:
                 key = f"{weight.key.removesuffix('weight')}bias"
-                bias = Target(key, weight.component, weight.shape[:1], piece=weight.piece, new_bias_of=weight.key)
+                bias = Target(key, weight.component, weight.shape[:1], piece=weight.piece, new_bias_of=weight.key,
+                              path=weight.path)
                 completed[id(targets)] = {**targets, "bias": bias}
             return completed[id(targets)]
 
@@ -207,7 +209,7 @@ def _in_fused(path: str, part: str, unet: Mapping[str, Shape]) -> Target | None:
 def _index(entries: Iterable[tuple[ModuleName, str, Target]], family: families.Family) -> TargetIndex:
     by_module: dict[ModuleName, dict[str, Target]] = {}
     for module, part, target in entries:
-        by_module.setdefault(module, {})[part] = target
+        by_module.setdefault(module, {})[part] = replace(target, path=module.native)
     spelled = {spelling: targets for module, targets in by_module.items() for spelling in spellings(module)}
     keys = frozenset(target.key for targets in by_module.values() for target in targets.values())
     fused = {spelling: pieces for module, pieces in _fused(by_module) for spelling in spellings(module)}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from lib_lora.engine.plan import Plan
+from lib_lora.grammar.who import Row
 from lib_lora.model.targets import TargetIndex
 
 
@@ -43,12 +44,9 @@ class Host(Protocol):
 
 
 @runtime_checkable
-class BatchHost(Host, Protocol):
-    """A host that can carry other adapters for each picture of a batch."""
+class RowHost(Host, Protocol):
+    """A host whose plans may have terms that act on some rows of a call only, or on a part of the picture."""
 
-    def apply_each(self, plans: Sequence[Plan], *, pictures: int = 1) -> None:
-        """`apply` for a batch in which every prompt has a plan of its own, and `pictures` pictures are made of each.
-
-        Raises PatchError, with every base weight back in place.
-        """
+    def rows(self, rows: Sequence[Row]) -> None:
+        """Whose rows the next call of the UNet has, in order."""
         ...

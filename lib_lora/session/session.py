@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from lib_lora.adapters.adapter import Adapter
 from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine.active import Active
-from lib_lora.engine.plan import Plan, plan
 from lib_lora.engine.report import AdapterReport, Entry
+from lib_lora.engine.schedule import Encoding, Schedule, schedule
 from lib_lora.errors import LoraError, NotFoundError, PatchError, first_line
 from lib_lora.formats.text import printable
+from lib_lora.grammar.curve import first
+from lib_lora.grammar.moment import START, Moment
 from lib_lora.grammar.tag import LoraTag
+from lib_lora.grammar.who import Row, Stage
 from lib_lora.session.finder import Answer, Finder, family_of, look_up
-from lib_lora.session.host import BatchHost, Host
+from lib_lora.session.host import Host, RowHost
+from lib_lora.session.wanted import Wanted
 
 log = logging.getLogger("lib_lora")
 
@@ -41,13 +45,21 @@ class Report:
 
 
 class Session:
-    """One model, the adapters it carries, and the report of the last change."""
+    """One model, the adapters it carries, and the report of the last change.
+
+    What varies in time or from row to row is told by whoever samples: `advance` before each call of the UNet, `rows`
+    for its rows, `encode` around the text encoders. All three do nothing where nothing varies, and a host that has
+    nothing of it need not call them (`varies`, `restricts`, `tells_encodings_apart`).
+    """
 
     def __init__(self, host: Host, finder: Finder, *, cache: AdapterCache | None = None) -> None:
         self.host = host
         self.finder = finder
         self.cache = cache or AdapterCache()
         self.report = Report()
+        self.schedule = Schedule()
+        self._moment = START
+        self._encoding = Encoding()
         self._active: tuple[Adapter, ...] = ()  # what is in use stays in memory, however many the cache keeps
         self._held: Callable[[], AbstractContextManager[None]] = getattr(host, "held", nullcontext)
 
@@ -57,19 +69,24 @@ class Session:
 
     def activate(
         self,
-        tags: Sequence[LoraTag],
+        wanted: Sequence[LoraTag] | Wanted,
         errors: Sequence[LoraError] = (),
         *,
         answers: Mapping[str, Answer] | None = None,
     ) -> Report:
-        """Make the model carry exactly `tags`; no tags restores every base weight.
+        """Make the model carry exactly the tags of `wanted`, as at the beginning; none restores every base weight.
 
-        Never raises for a bad adapter: it is left out, its report says why, and the others work. `errors` are tags that
-        could not be read; they go into the report. `answers`: what `look_up` said of these tags, if it was asked.
+        A sequence of tags is one for all pictures; a Wanted says more. Never raises for a bad adapter: it is left out,
+        its report says why, and the others work. `errors` are tags that could not be read; they go into the report.
+        `answers`: what `look_up` said of these tags, if it was asked. Raises TypeError if the host makes all rows of a
+        batch alike and the tags ask for something else.
         """
+        if not isinstance(wanted, Wanted):
+            wanted = Wanted((tuple(wanted),))
         with self._held():
-            read, reports = self._read(tags, self.look_up(tags) if answers is None else answers)
-            also, problems = self._apply(read)
+            read, reports = self._read(wanted, self.look_up(wanted.tags) if answers is None else answers)
+            self._moment, self._encoding = START, Encoding()
+            also, problems = self._apply(read, wanted.stage)
             reports |= also
             self._active = tuple(each.adapter for each in read.values())
             self.report = Report(
@@ -77,47 +94,68 @@ class Session:
             )
             return self.report
 
-    def activate_each(
-        self, prompts: Sequence[Sequence[LoraTag]], errors: Sequence[LoraError] = (), *, pictures: int = 1
-    ) -> Report:
-        """The same for a batch whose prompts have tags of their own; `pictures` pictures are made of each prompt.
+    @property
+    def varies(self) -> bool:
+        """True if `advance` has something to do within a picture."""
+        return self.schedule.varies
 
-        Raises TypeError if the host cannot do that. If the arithmetic of one adapter fails, none is applied.
-        """
-        if not isinstance(self.host, BatchHost):
-            raise TypeError(f"{type(self.host).__name__} makes all pictures of a batch with the same adapters")
+    @property
+    def restricts(self) -> bool:
+        """True if the rows of each call of the UNet must be told by `rows`."""
+        return self.schedule.restricts
+
+    @property
+    def tells_encodings_apart(self) -> bool:
+        """True if text encoders must run inside of `encode`."""
+        return self.schedule.tells_encodings_apart
+
+    def advance(self, moment: Moment) -> None:
+        """Make the UNet carry what is due at `moment`. Raises PatchError, with every base weight back in place."""
+        if not self.varies or moment == self._moment:
+            return
         with self._held():
-            plans, by_tag, active = [], {}, []
-            answers = self.look_up(tag for tags in prompts for tag in tags)
-            for tags in prompts:
-                read, reports = self._read(tags, answers)
-                planned, unbound = self._plan(read)
-                reports |= unbound | dict(zip(read, planned.reports, strict=True))
-                plans.append(planned)
-                active += [each.adapter for each in read.values()]
-                by_tag.update({reports[place].tag: reports[place] for place in sorted(reports)})
-            problems = [str(error) for error in errors]
-            try:
-                self.host.apply_each(plans, pictures=pictures)
-            except PatchError as error:
-                by_tag = {tag: replace(each, problem=each.problem or str(error)) for tag, each in by_tag.items()}
-                problems += [] if by_tag else [str(error)]
-            self._active = tuple(active)
-            self.report = Report(tuple(by_tag.values()), tuple(problems))
-            return self.report
+            self._moment = moment
+            self._follow()
+
+    def rows(self, rows: Sequence[Row]) -> None:
+        """Of the next call of the UNet, in order; a layer that sees a multiple of them has that many of each."""
+        if self.restricts:
+            assert isinstance(self.host, RowHost)  # else `activate` had refused
+            self.host.rows(rows)
+
+    def segments(self, row: Row, steps: int) -> list[tuple[int, Encoding]]:
+        """The encodings that the text of `row` needs in a pass of `steps`: `(the first step after it, which)`."""
+        return self.schedule.segments(row, steps)
+
+    @contextmanager
+    def encode(self, encoding: Encoding) -> Iterator[None]:
+        """Text encoders that run meanwhile carry what is due in that run."""
+        if self.tells_encodings_apart:
+            with self._held():
+                self._encoding = encoding
+                self._follow()
+        yield
+
+    def _follow(self) -> None:
+        try:
+            self.host.apply(self.schedule.at(self._moment, self._encoding))
+        except PatchError as error:
+            self.schedule = Schedule()
+            self.report = replace(self.report, problems=(*self.report.problems, str(error)))
+            raise
 
     def _read(
-        self, tags: Sequence[LoraTag], answers: Mapping[str, Answer]
+        self, wanted: Wanted, answers: Mapping[str, Answer]
     ) -> tuple[dict[int, Active], dict[int, AdapterReport]]:
         """`(what can be applied, the reports of what cannot)`, by place in the prompt."""
         read: dict[int, Active] = {}
         reports: dict[int, AdapterReport] = {}
-        for place, tag in enumerate(tags):
+        for place, (tag, who) in enumerate(wanted.each()):
             answer = answers[tag.name]
             try:
-                active = self._found(tag, answer)
+                active = replace(self._found(tag, answer), who=who)
             except LoraError as error:
-                reports[place] = AdapterReport(tag, problem=str(error), entry=answer.entry)
+                reports[place] = AdapterReport(tag, problem=str(error), entry=answer.entry, who=who)
             except Exception as error:
                 reports[place] = _broken(tag, error, answer.entry)
             else:
@@ -132,37 +170,41 @@ class Session:
         told = replace(tag, notes=(*tag.notes, answer.ambiguity)) if answer.ambiguity else tag
         return Active(told, adapter, answer.entry, family_of(answer.entry, adapter))
 
-    def _plan(self, read: dict[int, Active]) -> tuple[Plan, dict[int, AdapterReport]]:
-        """`(the plan of `read`, the reports of what nobody can plan)`; that is taken out of `read`."""
+    def _plan(self, read: dict[int, Active], stage: Stage) -> tuple[Schedule, dict[int, AdapterReport]]:
+        """`(the schedule of `read`, the reports of what nobody can plan)`; that is taken out of `read`."""
         if not read:
-            return Plan(), {}
+            return Schedule(), {}
         index = self.host.targets()
         try:
-            return plan(list(read.values()), index), {}
+            return schedule(list(read.values()), index, stage), {}
         except Exception:
             reports = {}
             for place, each in list(read.items()):
                 try:
-                    plan([each], index)
+                    schedule([each], index, stage)
                 except Exception as error:
                     reports[place] = _broken(each.tag, error, each.entry)
                     del read[place]
-            return plan(list(read.values()), index), reports
+            return schedule(list(read.values()), index, stage), reports
 
-    def _apply(self, read: dict[int, Active]) -> tuple[dict[int, AdapterReport], list[str]]:
+    def _apply(self, read: dict[int, Active], stage: Stage) -> tuple[dict[int, AdapterReport], list[str]]:
         """Apply all of `read`, or those that are left without the ones whose arithmetic fails; also other problems."""
-        planned, unbound = self._plan(read)
+        planned, unbound = self._plan(read, stage)
+        if planned.restricts and not isinstance(self.host, RowHost):
+            raise TypeError(f"{type(self.host).__name__} makes all pictures of a batch with the same adapters")
         reports = unbound | dict(zip(read, planned.reports, strict=True))
+        self.schedule = planned
         try:
-            self.host.apply(planned)
+            self.host.apply(planned.at(START))
         except PatchError as error:
+            self.schedule = Schedule()
             if not read:
                 return reports, [str(error)]  # the base weights could not be put back
             guilty = [place for place, each in read.items() if each.tag.name == error.source] or list(read)
             others = {place: each for place, each in read.items() if place not in guilty}
             for place in guilty:
                 reports[place] = replace(reports[place], problem=reports[place].problem or str(error))
-            also, problems = self._apply(others)
+            also, problems = self._apply(others, stage)
             return reports | also, problems
         return reports, []
 
@@ -182,10 +224,11 @@ def _add(read: dict[int, Active], place: int, active: Active) -> None:
     """The same file twice adds up: weights are summed at the place of the first tag."""
     tag = active.tag
     for earlier, same in read.items():
-        first = same.tag
-        if same.adapter is active.adapter and first.dyn == tag.dyn:
-            total = replace(first, te=first.te + tag.te, unet=first.unet + tag.unet,
-                            force=first.force or tag.force, notes=first.notes + tag.notes)
+        before = same.tag
+        if (same.adapter is active.adapter and before.dyn == tag.dyn and same.who == active.who
+                and before.is_plain and tag.is_plain):  # fmt: skip
+            total = replace(before, te=first(before.te) + first(tag.te), unet=first(before.unet) + first(tag.unet),
+                            force=before.force or tag.force, notes=before.notes + tag.notes)
             read[earlier] = replace(same, tag=total)
             return
     read[place] = active

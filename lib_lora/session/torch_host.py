@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.patch import Patcher
-from lib_lora.engine.plan import Plan, split
+from lib_lora.engine.plan import Plan
 from lib_lora.errors import PatchError
+from lib_lora.grammar.who import Row
 from lib_lora.model.slots import Slot
 from lib_lora.model.targets import TargetIndex
 
@@ -77,15 +78,9 @@ class TorchHost:
         """See Host."""
         self.patcher.apply(plan, self._bound_for(plan).slots)
 
-    def apply_each(self, plans: Sequence[Plan], *, pictures: int = 1) -> None:
-        """See BatchHost.
-
-        What all plans have in common is merged into the weights, the rest is added to the layers' outputs. A batch that
-        the UNet gets holds all pictures in order, once or several times over; one that a text encoder gets holds the
-        prompts.
-        """
-        common, rows = split(plans, pictures)
-        self.patcher.apply(common, self._bound_for(common).slots, rows=rows)
+    def rows(self, rows: Sequence[Row]) -> None:
+        """See RowHost."""
+        self.patcher.rows(rows)
 
     def _bound_for(self, plan: Plan) -> BoundModel:
         """The model that `plan` was made for. Raises PatchError if it has been exchanged for another since."""

@@ -1,0 +1,228 @@
+"""Schedule: what every weight shall be at each moment of a picture. Bound to a model once; `at` gives the Plan.
+
+What never changes is the very same object in every plan, so that who applies one after another sees what is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from lib_lora.algorithms.base import Delta
+from lib_lora.engine.active import Active
+from lib_lora.engine.bind import Binding, bind, require_same_base
+from lib_lora.engine.plan import Plan, Term
+from lib_lora.engine.report import AdapterReport, summary
+from lib_lora.errors import WrongBaseError
+from lib_lora.grammar.blocks import Place
+from lib_lora.grammar.curve import Strength
+from lib_lora.grammar.moment import START, Moment
+from lib_lora.grammar.who import EVERYONE, FIRST_PASS, Area, Row, Stage, Who
+from lib_lora.keys.blocks import block_of
+from lib_lora.model.targets import Target, TargetIndex
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+USUAL_STEPS = 20  # of a pass, before anybody has told how many it makes
+
+
+@dataclass(frozen=True)
+class Share:
+    """One delta onto one target, over time."""
+
+    target: Target
+    delta: Delta
+    strength: Strength
+    dyn: int | None
+    source: str
+    who: Who = EVERYONE
+    region: Area | None = None
+
+    def adds_up_with(self, other: Share) -> bool:
+        """True for the same thing, named twice."""
+        return (self.target, self.delta, self.dyn, self.who, self.region) == (
+            other.target, other.delta, other.dyn, other.who, other.region)  # fmt: skip
+
+    def at(self, moment: Moment, changes: int) -> Term:
+        """The term then; its multiplier may be 0."""
+        return Term(self.target, self.delta, self.strength.at(moment), self.dyn, self.source, self.who, self.region,
+                    changes)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One run of the text encoders: for which row, and for which part of the steps."""
+
+    row: Row = field(default_factory=lambda: Row(0))
+    moment: Moment = START
+
+
+FIRST_ENCODING = Encoding()
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Shares by parameter, in prompt order. Those whose weight is 0 all the time are none."""
+
+    shares: Mapping[str, tuple[Share, ...]] = field(default_factory=dict, repr=False)
+    reports: tuple[AdapterReport, ...] = ()
+    embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
+    index: TargetIndex | None = field(default=None, compare=False, repr=False)
+    # {parameter: (the weights of its shares, its terms)} of the last plan
+    _known: dict[str, tuple[object, tuple[Term, ...]]] = field(default_factory=dict, init=False, repr=False)
+    _changes: dict[object, int] = field(default_factory=dict, init=False, repr=False)
+
+    def at(self, moment: Moment = START, encoding: Encoding = FIRST_ENCODING) -> Plan:
+        """What the UNet shall carry at `moment`, and the text encoders in that run of theirs."""
+        terms = {}
+        for key, shares in self.shares.items():
+            of_key = (self._of_unet(key, shares, moment) if shares[0].target.component == "unet"
+                      else self._of_encoder(key, shares, encoding))  # fmt: skip
+            if of_key:
+                terms[key] = of_key
+        return Plan(terms, self.reports, self.embeddings, self.index)
+
+    def _of_unet(self, key: str, shares: tuple[Share, ...], moment: Moment) -> tuple[Term, ...]:
+        values = (moment.steps, *(share.strength.at(moment) for share in shares))
+        known, of_key = self._known.get(key, (None, ()))
+        if known != values:
+            terms = [share.at(moment, self._changes_of(share, moment.steps)) for share in shares]
+            of_key = tuple(term for term in terms if term.multiplier)
+            self._known[key] = values, of_key
+        return of_key
+
+    def _of_encoder(self, key: str, shares: tuple[Share, ...], encoding: Encoding) -> tuple[Term, ...]:
+        here = tuple(share for share in shares if share.who.includes(encoding.row))
+        values = tuple((id(share), share.strength.at(encoding.moment)) for share in here)
+        known, of_key = self._known.get(key, (None, ()))
+        if known != values:
+            terms = [share.at(encoding.moment, 0).for_everyone() for share in here]
+            of_key = tuple(term for term in terms if term.multiplier)
+            self._known[key] = values, of_key
+        return of_key
+
+    def _changes_of(self, share: Share, steps: int) -> int:
+        steps = steps if steps > 1 else USUAL_STEPS
+        if (known := self._changes.get((share.strength, steps))) is None:
+            known = self._changes[share.strength, steps] = share.strength.changes(steps)
+        return known
+
+    @property
+    def varies(self) -> bool:
+        """True if the UNet carries something else at some moments than at others."""
+        return any(share.strength.constant is None for share in self._of("unet"))
+
+    @property
+    def restricts(self) -> bool:
+        """True if something acts on some rows of a call only, or on a part of the picture."""
+        return any(not share.who.is_everyone or share.region is not None for share in self._of("unet"))
+
+    @property
+    def tells_encodings_apart(self) -> bool:
+        """True if text encoders carry something else for some rows, or for some of the steps."""
+        return any(not share.who.is_everyone or share.strength.constant is None for share in self._of("text"))
+
+    def segments(self, row: Row, steps: int) -> list[tuple[int, Encoding]]:
+        """`(the first step that is not in it any more, what the text encoders run with)`, for all of `steps`."""
+        found: list[tuple[int, Encoding]] = []
+        shares = [share for share in self._of("text") if share.who.includes(row)]
+        strengths = list(dict.fromkeys(share.strength for share in shares if share.strength.constant is None))
+        before: tuple[float, ...] | None = None
+        for step in range(max(steps, 1)):
+            moment = Moment(step, steps)
+            values = tuple(strength.at(moment) for strength in strengths)
+            if values == before:
+                found[-1] = (step + 1, found[-1][1])
+            else:
+                found.append((step + 1, Encoding(row, moment)))
+            before = values
+        return found
+
+    def _of(self, component: str) -> list[Share]:
+        return [share for shares in self.shares.values() for share in shares
+                if (share.target.component == "unet") == (component == "unet")]  # fmt: skip
+
+
+def schedule(active: Sequence[Active], index: TargetIndex, stage: Stage = FIRST_PASS) -> Schedule:
+    """Bind adapters to the model that `index` describes, in prompt order.
+
+    An adapter for another base model contributes nothing and its report says why, unless its tag says `force=1`.
+    """
+    shares: dict[str, list[Share]] = {}
+    embeddings: dict[str, Mapping[str, Tensor]] = {}
+    reports = []
+    for each in active:
+        binding = bind(each.adapter, index)
+        problem = None
+        try:
+            require_same_base(each, binding, index)
+        except WrongBaseError as error:
+            problem = str(error)
+        else:
+            own = list(_shares(each, binding, index, stage))
+            for share in own:
+                _add(shares.setdefault(share.target.key, []), share)
+            if own or _weighs(each, stage):
+                embeddings = {**each.adapter.embeddings, **embeddings}  # of two with one name, the first in the prompt
+        reports.append(_report(each, binding, problem))
+    return Schedule({key: tuple(of_key) for key, of_key in shares.items()}, tuple(reports), embeddings, index)
+
+
+def plan(active: Sequence[Active], index: TargetIndex) -> Plan:
+    """What the weights shall be at the beginning, or all the time if nothing varies."""
+    return schedule(active, index).at(START)
+
+
+def _shares(active: Active, binding: Binding, index: TargetIndex, stage: Stage) -> list[Share]:
+    """Of one adapter, those that ever weigh anything."""
+    tag = active.tag
+    is_xl = index.family.id.startswith("sdxl")
+    strengths: dict[object, Strength] = {}
+    found = []
+    for target, delta in binding.pairs:
+        block = block_of(target.path, target.component)
+        asked = (target.component, target.path if tag.blocks.elements else block)
+        if (strength := strengths.get(asked)) is None:
+            place = Place(target.component, block, target.path, is_xl)
+            strength = strengths[asked] = Strength((tag.strength(place, stage),))
+        if strength.constant != 0:
+            found.append(Share(target, delta, strength, tag.dyn, tag.name, active.who, tag.area))
+    return found
+
+
+def _weighs(active: Active, stage: Stage) -> bool:
+    """True if its tag gives it a weight, whatever layers the file has."""
+    places = (Place("unet"), Place("text_encoder"))
+    return any(active.tag.strength(place, stage).constant != 0 for place in places)
+
+
+def _add(shares: list[Share], share: Share) -> None:
+    for number, earlier in enumerate(shares):
+        if earlier.adds_up_with(share):
+            shares[number] = replace(earlier, strength=earlier.strength + share.strength)
+            return
+    shares.append(share)
+
+
+def _report(active: Active, binding: Binding, problem: str | None) -> AdapterReport:
+    tag, adapter = active.tag, active.adapter
+    return AdapterReport(
+        tag,
+        str(adapter.path),
+        binding.matched,
+        len(adapter.modules),
+        binding.unmatched,
+        binding.misfits,
+        adapter.unknown,
+        adapter.refused,
+        notes=(*tag.notes, *summary(tag.name, adapter.notes)),
+        problem=problem,
+        entry=active.entry,
+        family=active.family,
+        who=active.who,
+        read=ref(adapter),
+    )

@@ -1,0 +1,36 @@
+"""Moment: where a picture is while it is made; and the three ways in which a text can name a place on that way.
+
+    share    of the steps that this pass really makes: step i of n, counted from 0, is at i / (n - 1)
+    step     how many steps were made before
+    sigma    how much noise there is: it falls, and means the same for every sampler, schedule and number of steps
+
+Steps are the sampler's, not calls of the UNet: a second-order sampler calls it twice in one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["share", "step", "sigma"]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Said by the host before each call of the UNet."""
+
+    step: int  # of this pass, from 0
+    steps: int  # that this pass makes
+    sigma: float = math.nan  # not a number where nobody knows it: then what counts by sigma is at its beginning
+
+    def position(self, unit: Unit) -> float:
+        """Where this is, in `unit`; it grows as time goes on for share and step, and falls for sigma."""
+        if unit == "sigma":
+            return math.inf if math.isnan(self.sigma) else self.sigma
+        if unit == "step":
+            return float(self.step)
+        return min(self.step / (self.steps - 1), 1.0) if self.steps > 1 else 0.0
+
+
+START = Moment(0, 1)
