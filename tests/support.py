@@ -120,7 +120,7 @@ MEMBERS = ("_parameters", "_buffers", "_modules")
 
 
 def twin(model: nn.Module) -> nn.Module:
-    """What `copy.deepcopy` makes of a model, which takes many times as long over the empty dictionaries of each layer."""
+    """What `copy.deepcopy` makes of a model, which takes several times as long over each layer's empty dictionaries."""
     modules = list(model.modules())
     copies: dict[int, Any] = {id(module): module.__new__(type(module)) for module in modules}
     for module in modules:
