@@ -244,11 +244,11 @@ def run(command: list[str], **env: str) -> int:
     return ended(start(command, **env))
 
 
-def start(command: list[str], **env: str) -> subprocess.Popen:
+def start(command: list[str], **env: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=child_env(PYTHONPATH=import_path(), **env))
 
 
-def ended(process: subprocess.Popen) -> int:
+def ended(process: subprocess.Popen[bytes]) -> int:
     try:
         return process.wait()
     except KeyboardInterrupt:  # the terminal has told the child too: it ends in its own time
