@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import logging
 import os
 import random
@@ -38,7 +37,7 @@ from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import DiffusersHost
 from lib_lora.session.session import Session
 from lib_lora.session.torch_host import TorchHost
-from tests.support import NAMES, Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, write_lora
+from tests.support import NAMES, Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, twin, write_lora
 from tests.test_embeddings import pipeline
 
 ROOT = Path(lib_lora.__file__).parent
@@ -239,7 +238,7 @@ def words(folder: Path) -> Stage:
         save_file({**load_file(path), f"bundle_emb.word{name}.string_to_param.*": torch.ones(2, 12)}, path)
 
     def copied() -> tuple[TorchHost, list[nn.Module]]:
-        unet, encoder = copy.deepcopy(first.unet), copy.deepcopy(first.text_encoder)
+        unet, encoder = twin(first.unet), twin(first.text_encoder)
         pipe = SimpleNamespace(unet=unet, text_encoder=encoder, tokenizer=first.tokenizer)
         return DiffusersHost(pipe), [unet, encoder]
 
