@@ -27,6 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_list(commands)
     _add_info(commands)
+    _add_inspect(commands)
     _add_merge(commands)
     _add_sheet(commands)
     _add_demo(commands)
@@ -116,6 +117,18 @@ def _add_list(commands: Any) -> None:
 def _add_info(commands: Any) -> None:
     parser = _command(commands, "info", run.info, "tell what an adapter file is")
     parser.add_argument("file", type=Path, metavar="FILE")
+    _add_json(parser)
+
+
+def _add_inspect(commands: Any) -> None:
+    parser = _command(
+        commands, "inspect", run.inspect, "show what adapters change, layer by layer",
+        "Norms are at weight 1. With --model they stand beside those of the checkpoint's own weights, and kinds of\n"
+        "adapters that depend on these (DoRA, OFT, ...) can be told. Several files: how they pull at each other.",
+    )  # fmt: skip
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--model", type=Path, metavar="PATH", help="SD1, SD2 or SDXL checkpoint, or diffusers folder")
+    parser.add_argument("--plot", type=_png, metavar="OUT.png", help="draw the map of the blocks")
     _add_json(parser)
 
 
