@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lib_lora.adapters.adapter import read_adapter
-from lib_lora.analysis.base_weights import BaseWeights
+from lib_lora.model.base_weights import BaseWeights
 from lib_lora.analysis.conflicts import conflicts
 from lib_lora.analysis.measure import Spectrum, measure
 from lib_lora.analysis.picture import cells, draw_map

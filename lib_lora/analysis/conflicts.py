@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lib_lora.adapters.adapter import Adapter
-from lib_lora.analysis.forms import Form, inner
+from lib_lora.algorithms.forms import Form, inner
 from lib_lora.analysis.measure import Base, Progress, forms
 from lib_lora.keys.blocks import block_of
 from lib_lora.model.targets import TargetIndex

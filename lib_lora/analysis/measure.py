@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lib_lora.adapters.adapter import Adapter
 from lib_lora.algorithms.base import Delta
-from lib_lora.analysis.forms import Form, form_of
+from lib_lora.algorithms.forms import Form, form_of
 from lib_lora.engine.plan import Term
 from lib_lora.keys.blocks import block_of
 from lib_lora.model.targets import Target, TargetIndex

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.adapters.adapter import Adapter, read_adapter
-from lib_lora.analysis.base_weights import BaseWeights
 from lib_lora.analysis.conflicts import Conflicts, conflicts
 from lib_lora.analysis.measure import KINDS, Measured, measure
 from lib_lora.cli.terminal import Bar, complain, terminal_width
 from lib_lora.errors import LoraError
 from lib_lora.formats.text import printable
+from lib_lora.model.base_weights import BaseWeights
 from lib_lora.model.targets import TargetIndex
 from lib_lora.model.usual import usual_index
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from lib_lora import __version__
 from lib_lora.cli import commands as run
+from lib_lora.cli import make_files
 from lib_lora.cli.terminal import PROGRAM, complain
 
 EXIT_CODES = """\
@@ -29,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_info(commands)
     _add_inspect(commands)
     _add_merge(commands)
+    make_files.add_to(commands, _command)
     _add_sheet(commands)
     _add_demo(commands)
     return parser
