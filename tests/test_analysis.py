@@ -137,7 +137,7 @@ def test_the_map_has_every_block_in_its_place():
     assert placed["IN00"] == (0, 0)
     assert placed["OUT11"] == (2, 0)
     assert placed["M00"] == (1, 12)
-    assert len(cells(["IN08", "OUT08"])) == 9 + 9 + 2
+    assert len(cells(["IN08", "OUT08"])) == 9 + 9 + 3
 
 
 def test_the_base_weights_of_a_file_and_of_a_folder(tmp_path):

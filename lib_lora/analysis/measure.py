@@ -81,6 +81,18 @@ class Measured:
             found.setdefault(layer.block, {}).setdefault(layer.kind, []).append(layer)
         return {block: {kind: _together(layers) for kind, layers in kinds.items()} for block, kinds in found.items()}
 
+    @property
+    def effective_rank(self) -> float | None:
+        """On average over the layers that have one."""
+        ranks = [layer.spectrum.effective_rank for layer in self.layers if layer.spectrum and layer.spectrum.rank]
+        return sum(ranks) / len(ranks) if ranks else None
+
+    def energy(self) -> list[float]:
+        """The share of the squared norm that is kept at rank 1, 2, ..., on average over the layers."""
+        curves = [layer.spectrum.energy for layer in self.layers if layer.spectrum and layer.spectrum.energy]
+        most = max(map(len, curves), default=0)
+        return [sum(curve[min(rank, len(curve) - 1)] for curve in curves) / len(curves) for rank in range(most)]
+
     def oddities(self) -> list[str]:
         """Sentences about what a healthy file does not have."""
         told = []

@@ -25,6 +25,11 @@ class Cell:
     column: int  # 0 down, 1 middle and text, 2 up
     row: int
 
+    @property
+    def label(self) -> str:
+        """ "other" is what is in no block: the time's and the size's embedding, the last convolution."""
+        return self.block or "other"
+
 
 def cells(blocks: Sequence[str]) -> list[Cell]:
     """The places of a UNet's blocks: IN downwards on the left, OUT upwards on the right, M between at the bottom."""
@@ -34,7 +39,7 @@ def cells(blocks: Sequence[str]) -> list[Cell]:
     count = next((usual for usual in (9, 12) if count <= usual), count)
     down = [Cell(f"IN{number:02d}", 0, number) for number in range(count)]
     up = [Cell(f"OUT{number:02d}", 2, count - 1 - number) for number in range(count)]
-    return [*down, Cell("M00", 1, count), Cell("BASE", 1, 0), *up]
+    return [*down, Cell("M00", 1, count), Cell("BASE", 1, 0), Cell("", 1, 1), *up]
 
 
 def draw_map(measured: Measured, title: str) -> Image.Image:
@@ -56,7 +61,7 @@ def draw_map(measured: Measured, title: str) -> Image.Image:
         value = values.get(cell.block)
         colour = EMPTY if value is None else _mixed(value / most)
         pen.rounded_rectangle((left, top, left + WIDE, top + HIGH), 5, colour)
-        text = cell.block if value is None else f"{cell.block}   {value:.3g}"
+        text = cell.label if value is None else f"{cell.label}   {value:.3g}"
         dark = value is not None and value / most > 0.5
         pen.text((left + 10, top + 7), text, PAPER if dark else FAINT if value is None else INK, _font(SIZE))
     _draw_energy(pen, measured, MARGIN * 2 + 3 * WIDE + 2 * GAP, HEAD)
@@ -73,17 +78,14 @@ def _value(kinds: Mapping[str, tuple[float, float | None]]) -> float:
 
 def _draw_energy(pen: ImageDraw.ImageDraw, measured: Measured, left: int, top: int) -> None:
     """The share of the energy that is kept at each rank, over all layers."""
-    spectra = [layer.spectrum for layer in measured.layers if layer.spectrum is not None and layer.spectrum.energy]
+    kept = measured.energy()
     pen.text((left, top), "energy kept at rank", INK, _font(SIZE))
     box = (left, top + 24, left + CURVE, top + CURVE)
     pen.rectangle(box, outline=EMPTY)
-    if not spectra:
+    if not kept:
         return
-    most = max(len(spectrum.energy) for spectrum in spectra)
-    points = [(0.0, 0.0)]
-    for rank in range(1, most + 1):
-        kept = [spectrum.energy[min(rank, len(spectrum.energy)) - 1] for spectrum in spectra]
-        points.append((rank / most, sum(kept) / len(kept)))
+    most = len(kept)
+    points = [(rank / most, share) for rank, share in enumerate([0.0, *kept])]
     line = [(box[0] + x * (box[2] - box[0]), box[3] - y * (box[3] - box[1])) for x, y in points]
     pen.line(line, fill=STRONG, width=2)
     pen.text((left, top + CURVE + 4), "0", FAINT, _font(SMALL_SIZE))

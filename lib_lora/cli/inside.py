@@ -127,8 +127,7 @@ def _file_json(adapter: Adapter, each: Measured) -> dict[str, Any]:
 
 
 def _ranks(each: Measured) -> str:
-    ranks = [layer.spectrum.effective_rank for layer in each.layers if layer.spectrum and layer.spectrum.rank]
-    return f", effective rank {sum(ranks) / len(ranks):.1f} on average" if ranks else ""
+    return "" if each.effective_rank is None else f", effective rank {each.effective_rank:.1f} on average"
 
 
 def _bars(each: Measured) -> Iterator[str]:
