@@ -104,6 +104,13 @@ def info(options: argparse.Namespace) -> int:
     return 0
 
 
+def inspect(options: argparse.Namespace) -> int:
+    """What adapters change, layer by layer."""
+    from lib_lora.cli import inside
+
+    return inside.run(options)
+
+
 def merge(options: argparse.Namespace) -> int:
     """Bake the prompt's adapters into a checkpoint."""
     from lib_lora.grammar.tag import read_prompt
