@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lib_lora.errors import TagError
@@ -46,6 +46,7 @@ class Prompts:
     read: Mapping[str, tuple[Edited, ...]]  # by argument: one for each picture, or one for all
     lists: frozenset[str] = frozenset()  # the arguments that are lists
     pictures: int = 1  # of each prompt
+    seeds: tuple[int, ...] = ()  # of the pictures
 
     @property
     def count(self) -> int:
@@ -63,7 +64,7 @@ class Prompts:
         wanted = Wanted(tuple(self._tags(number, "cond") for number in each) or ((),),
                         tuple(self._tags(number, "uncond") for number in each), stage,
                         errors=tuple(self._errors(number) for number in each))  # fmt: skip
-        return repeated(wanted, self.pictures)
+        return replace(repeated(wanted, self.pictures), seeds=self.seeds)
 
     @property
     def are_edited(self) -> bool:
@@ -108,7 +109,8 @@ def read_call(pipe: Any, prompt: Any, args: Sequence[Any], options: Mapping[str,
     steps = signature.parameters.get(STEPS)
     usual = steps.default if steps is not None and isinstance(steps.default, int) else 1
     planned = next((len(named[name]) for name in ("timesteps", "sigmas") if named.get(name) is not None), None)
-    return read_prompts(given, planned or named.get(STEPS) or usual, named.get("num_images_per_prompt") or 1), named
+    prompts = read_prompts(given, planned or named.get(STEPS) or usual, named.get("num_images_per_prompt") or 1)
+    return replace(prompts, seeds=tuple(_seeds(named.get("generator"), prompts.images))), named
 
 
 def read_prompts(texts: Mapping[str, str | Sequence[str]], steps: int, pictures: int = 1) -> Prompts:
@@ -121,6 +123,13 @@ def read_prompts(texts: Mapping[str, str | Sequence[str]], steps: int, pictures:
     read = {name: tuple(_read(each, steps) for each in ([text] if isinstance(text, str) else text))
             for name, text in texts.items()}  # fmt: skip
     return Prompts(read, frozenset(lists), pictures)
+
+
+def _seeds(generator: Any, images: int) -> Iterator[int]:
+    """Of one generator for all pictures those that follow its own."""
+    if isinstance(generator, list | tuple):
+        return (each.initial_seed() for each in generator)
+    return iter(range(first := generator.initial_seed(), first + images) if generator is not None else ())
 
 
 def _is_text(value: Any) -> bool:

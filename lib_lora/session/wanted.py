@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
-from lib_lora.errors import LoraError
+from lib_lora.errors import LoraError, TagError
+from lib_lora.grammar.presets import BUILT_IN, Presets
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.who import FIRST_PASS, Row, Side, Stage, Who
 
@@ -23,6 +24,8 @@ class Wanted:
     negative: tuple[Tags, ...] = ()
     stage: Stage = FIRST_PASS
     errors: tuple[tuple[LoraError, ...], ...] = ()  # what of them could not be read
+    seeds: tuple[int, ...] = ()  # of the pictures: R and U among block weights are the same numbers for the same seed
+    presets: Presets = field(default=BUILT_IN, repr=False)  # names of block weights
 
     @property
     def images(self) -> int:
@@ -55,7 +58,13 @@ class Wanted:
         for where, tags in (("prompt", self.prompts[image]), ("negative", negative)):
             for tag in tags:
                 side = tag.on or DEFAULT[where]
-                yield tag, None if side == "both" else side
+                yield self._settled(tag, image), None if side == "both" else side
+
+    def _settled(self, tag: LoraTag, image: int) -> LoraTag:
+        try:
+            return tag.settled(self.presets, self.seeds[image] if image < len(self.seeds) else 0)
+        except TagError:  # the session says so, where its other problems are
+            return tag
 
     def rows(self) -> list[Row]:
         """One for each text that is encoded."""
