@@ -175,6 +175,7 @@ class Reference:
     def __init__(self, pipe: Any, family: str, deltas: Deltas) -> None:
         self.pipe, self.family, self.deltas = pipe, family, deltas
         self.plain = type(pipe.unet).forward
+        self.names = {component: self._names(component) for component in ("unet", "text_encoder", "text_encoder_2")}
         self._encoded: dict[Any, tuple[Tensor, Tensor | None]] = {}
 
     @torch.no_grad()
@@ -222,12 +223,19 @@ class Reference:
         finally:
             del unet.forward
 
+    def _names(self, component: str) -> dict[str, tuple[str, str]]:
+        """Each module's whole name, and its block."""
+        model = getattr(self.pipe, component, None)
+        blocks = BLOCKS[self.family] if component == "unet" else dict.fromkeys(ENCODER, "BASE")
+        names = [] if model is None else [name for name, _ in model.named_modules()]
+        return {module: (next(name for name in names if name.endswith(module)), block)
+                for module, block in blocks.items() if names}  # fmt: skip
+
     def weights(self, component: str, tags: Sequence[Tag], when: When, stage: str) -> dict[str, Tensor]:
         """The parameters that are not the base weights."""
         model = getattr(self.pipe, component)
-        blocks = BLOCKS[self.family] if component == "unet" else dict.fromkeys(ENCODER, "BASE")
         found = {}
-        for module, block in blocks.items():
+        for module, (name, block) in self.names[component].items():
             total: Tensor | None = None
             for tag in tags:
                 delta = self.deltas[tag.name].get(component, {}).get(module)
@@ -235,7 +243,6 @@ class Reference:
                 if delta is not None and strength:
                     total = strength * delta if total is None else total + strength * delta
             if total is not None:
-                name = next(name for name, _ in model.named_modules() if name.endswith(module))
                 base = model.get_parameter(f"{name}.weight")
                 found[f"{name}.weight"] = (base.double() + total.reshape(base.shape)).to(base)
         return found

@@ -13,7 +13,8 @@ from typing import Any
 
 from lib_lora.errors import TagError
 from lib_lora.formats.text import encodable
-from lib_lora.grammar.tag import LoraTag, read_prompt
+from lib_lora.grammar.editing import edited
+from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.trigger_words import unescaped
 from lib_lora.grammar.who import FIRST_PASS, Side, Stage
 from lib_lora.session.wanted import Wanted, repeated
@@ -139,8 +140,8 @@ def _is_text(value: Any) -> bool:
 
 
 def _read(prompt: str, steps: int) -> Spoken:
-    read = read_prompt(prompt)
-    return Spoken(((steps, _plain(read.text)),), read.tags, read.errors)
+    read = edited(prompt, steps)
+    return Spoken(tuple((stop, _plain(text)) for stop, text in read.texts), read.tags, read.errors)
 
 
 def _plain(text: str) -> str:
