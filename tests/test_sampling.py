@@ -19,7 +19,7 @@ from tests.support import fingerprint, kohya_shapes, write_lora
 ONE_CALL = (0, 1, 2, 3, 4)  # the step of each call, of five
 TWO_CALLS = (0, 0, 1, 1, 2, 2, 3, 3, 4)
 STEPS = {
-    "EulerDiscrete": ONE_CALL, "EulerAncestralDiscrete": ONE_CALL, "LMSDiscrete": ONE_CALL, "DDIM": ONE_CALL,
+    "EulerDiscrete": ONE_CALL, "EulerAncestralDiscrete": ONE_CALL, "DDIM": ONE_CALL,
     "DDPM": ONE_CALL, "DPMSolverMultistep": ONE_CALL, "DPMSolverSinglestep": ONE_CALL, "UniPCMultistep": ONE_CALL,
     "DEISMultistep": ONE_CALL, "LCM": ONE_CALL, "TCD": ONE_CALL, "SASolver": ONE_CALL,
     "HeunDiscrete": TWO_CALLS, "KDPM2Discrete": TWO_CALLS, "KDPM2AncestralDiscrete": TWO_CALLS,
@@ -99,7 +99,7 @@ def test_several_calls_in_one_step_and_a_second_pass(pipe):
 # the hook
 
 
-CURVE, WINDOW, SIDE = "<lora:ink:0:0@0,1@1>", "<lora:ink:1:stop=0.5>", "<lora:ink:0:1:on=cond>"
+CURVE, WINDOW, SIDE = "<lora:ink:0:0@0,1@1>", "<lora:ink:1:stop=0.8>", "<lora:ink:0:1:on=cond>"
 
 
 @pytest.fixture
@@ -144,8 +144,10 @@ def test_an_error_in_mid_picture_ends_in_the_untouched_model(drawing, prompt, er
     before = state()
 
     def fail(pipe, step, timestep, values):
-        assert state() != before or drawing.host.patcher.bypassed
-        raise error
+        if step == 1:
+            assert state() != before or drawing.host.patcher.bypassed
+            raise error
+        return {}
 
     with pytest.raises(error):
         draw(drawing, f"a{prompt}", callback_on_step_end=fail)
