@@ -79,6 +79,8 @@ class Window:
     def holds(self, moment: Moment) -> bool:
         """True if it is active then."""
         position = moment.position(self.unit)
+        if self.unit == "step":
+            position += moment.part
         if self.unit == "sigma":  # which falls: from the start's noise down to the stop's
             return any(start >= position > stop for start, stop in self.ranges)
         end = math.inf if self.unit == "share" and position == 1 else None  # the last step is within a stop of 1

@@ -59,10 +59,10 @@ class Room:
         self.catalogue = Catalogue()
         self.legacy = legacy.Legacy(self.catalogue)
         self.network = LoraNetwork(self.catalogue, self.legacy)
-        self.claim = Claim(self.network)
+        self.claim = Claim(self.network, self.network.announce)
         self.network.news = self.claim.news
         self.hashes = HashCache(self.catalogue)
-        self.conditioning = Conditioning(self.network)
+        self.conditioning = Conditioning(self.network, self.network.failed)
         self.page = LoraPage(self.catalogue)
         self.takeover = takeover.Takeover()
         self.options = Options(lambda: list(self.catalogue.by_name), self.catalogue.refresh)
@@ -94,6 +94,7 @@ class Room:
         script_callbacks.on_app_started(self.app_started)
         script_callbacks.on_ui_tabs(make_tab)
         script_callbacks.on_model_loaded(self.model_loaded)
+        script_callbacks.on_cfg_denoiser(self.network.sampling.before_call)
         script_callbacks.on_infotext_pasted(paste.tags_of_additional_networks)
         script_callbacks.on_infotext_pasted(paste.rename_by_hash)
         for model in loaded_models():
@@ -102,6 +103,7 @@ class Room:
     def leave(self) -> None:
         """Undo `enter`, so that the WebUI can load scripts again."""
         checkpoints.stop_watching()
+        self.network.sampling.rest()
         self.claim.remove()
         typed.remove()
         self.conditioning.remove()

@@ -18,6 +18,7 @@ from typing import Any
 from modules import extra_networks, patches, processing, sd_hijack, shared
 
 from lib_lora.webui.a1111.carried import carried_by_encoders
+from lib_lora.webui.a1111.rows import EncodedRow, Encoder, Prompts, RowEncoder, rows_of
 from lib_lora.webui.names.protocols import EmbeddingTable, ExtraNetworkData, Hijack, Network, Processing
 
 PATCHED = (processing.StableDiffusionProcessing, "get_conds_with_caching")
@@ -30,8 +31,6 @@ OPTIONS = (  # that decide how a prompt is encoded, and are missing in the WebUI
 TI_HASHES = "TI hashes"
 
 Cache = list[Any]  # [key, encoded prompt, ...]; the key is None while it is empty
-Prompts = Sequence[str]  # for SDXL they have `width` and `height`
-Encoder = Callable[..., Any]  # the WebUI's function for prompts, or for negative ones
 
 
 @dataclass
@@ -47,7 +46,7 @@ class Circumstances:
     """All that decides what encoding a prompt gives, beside what the WebUI's key has. Stands in it for the tags."""
 
     other_networks: Mapping[str, Any]  # typed for extra networks that are not ours
-    encoders: Mapping[str, Any]
+    encoders: Any  # what they carry: all the time, or for each row in each part of the steps
     words: tuple[Any, ...]  # every embedding that a prompt can name
     options: tuple[Any, ...]
     size: tuple[Any, ...]  # for SDXL a part of the prompt
@@ -59,8 +58,9 @@ class Circumstances:
 class Conditioning:
     """Stands between the WebUI and its caches of encoded prompts."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, failed: Callable[[Processing, str], None]) -> None:
         self._network = network  # whose tags need not stand in the key
+        self._failed = failed  # told that adapters are not active any more
 
     def install(self) -> None:
         """Through the WebUI's own register of patches."""
@@ -70,9 +70,11 @@ class Conditioning:
             p: Processing, function: Encoder, prompts: Prompts, steps: int, caches: list[Cache],
             typed: ExtraNetworkData | None, hires_steps: int | None = None,
         ) -> Any:
-            now = self._circumstances(function, prompts, typed)
+            rows = rows_of(p, prompts, is_hires=hires_steps is not None)
+            now = self._circumstances(function, prompts, typed, rows)
+            encode = RowEncoder(function, rows, lambda told: self._failed(p, told)) if rows else function
             return find(caches, now, lambda all_caches: original(
-                p, function, prompts, steps, all_caches, now, hires_steps))
+                p, encode, prompts, steps, all_caches, now, hires_steps))
 
         patches.patch(__name__, *PATCHED, get_conds_with_caching)
 
@@ -80,10 +82,12 @@ class Conditioning:
         """What was encoded until now is not found any more: the WebUI's own key is another."""
         patches.undo(__name__, *PATCHED)
 
-    def _circumstances(self, function: Encoder, prompts: Prompts, typed: ExtraNetworkData | None) -> Circumstances:
+    def _circumstances(
+        self, function: Encoder, prompts: Prompts, typed: ExtraNetworkData | None, rows: Sequence[EncodedRow]
+    ) -> Circumstances:
         return Circumstances(
             {kind: params for kind, params in (typed or {}).items() if not self._is_ours(kind)},
-            carried_by_encoders(shared.sd_model),
+            rows or carried_by_encoders(shared.sd_model),
             tuple(_words(sd_hijack.model_hijack.embedding_db)),
             tuple(getattr(shared.opts, name, None) for name in OPTIONS),
             (getattr(prompts, "width", None), getattr(prompts, "height", None)),
