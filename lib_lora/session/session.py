@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from lib_lora.adapters.adapter import Adapter
 from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine.active import Active
+from lib_lora.engine.call import Size
 from lib_lora.engine.report import AdapterReport, Entry
 from lib_lora.engine.schedule import Encoding, Schedule, schedule
 from lib_lora.errors import LoraError, NotFoundError, PatchError, first_line
@@ -117,11 +118,13 @@ class Session:
             self._moment = moment
             self._follow()
 
-    def rows(self, rows: Sequence[Row]) -> None:
-        """Of the next call of the UNet, in order; a layer that sees a multiple of them has that many of each."""
-        if self.restricts:
-            assert isinstance(self.host, RowHost)  # else `activate` had refused
-            self.host.rows(rows)
+    def rows(self, rows: Sequence[Row], size: Size | None = None) -> None:
+        """Of the next call of the UNet, in order; a layer that sees a multiple of them has that many of each.
+
+        `size`: height and width of the latent, needed where something acts on a part of the picture.
+        """
+        if (self.restricts or self.varies) and isinstance(self.host, RowHost):
+            self.host.rows(rows, size)
 
     def segments(self, row: Row, steps: int, calls: int = 1) -> list[tuple[int, Encoding]]:
         """The encodings that the text of `row` needs in a pass of `steps`: `(the first step after it, which)`.
