@@ -55,11 +55,12 @@ DOORS: tuple[Door, ...] = (
     *_doors("modules.script_callbacks", "patched", "callback_map ordered_callbacks_map",
             a1111="modules/script_callbacks.py"),
     *_doors("modules.script_callbacks", "registered",
-            "on_app_started on_before_ui on_cfg_denoiser on_infotext_pasted on_model_loaded on_script_unloaded on_ui_tabs",
+            "on_app_started on_before_ui on_cfg_denoiser on_infotext_pasted on_model_loaded on_script_unloaded "
+            "on_ui_tabs",
             a1111="modules/script_callbacks.py"),
     *_doors("modules.patches", "called", "patch undo", a1111="modules/patches.py"),
     *_doors("modules.extensions", "read", "extensions", a1111="modules/extensions.py"),
-    *_doors("modules.scripts", "read", "scripts_txt2img", a1111="modules/scripts.py"),
+    *_doors("modules.scripts", "read", "scripts_data scripts_txt2img", a1111="modules/scripts.py"),
     *_doors("modules.scripts.scripts_txt2img", "read", "infotext_fields", a1111="modules/scripts.py:ScriptRunner"),
 
     # Tags.
@@ -170,7 +171,7 @@ OBJECTS: tuple[Object, ...] = (
            "modules/extra_networks.py:ExtraNetworkParams"),
     Object(protocols.Network, "modules.extra_networks.ExtraNetwork", "modules/extra_networks.py:ExtraNetwork"),
     Object(protocols.SdModel, "modules.sd_models_types.WebuiSdModel", "modules/sd_models_types.py:WebuiSdModel",
-           frozenset({"alphas_cumprod", "model", "network_layer_mapping"})),  # two are in ldm, which is not in the WebUI's tree
+           frozenset({"alphas_cumprod", "model", "network_layer_mapping"})),  # ldm, not in the tree, has the others
     Object(protocols.CheckpointInfo, "modules.sd_models.CheckpointInfo", "modules/sd_models.py:CheckpointInfo"),
     Object(protocols.Embedding, "modules.textual_inversion.textual_inversion.Embedding",
            "modules/textual_inversion/textual_inversion.py:Embedding"),
@@ -178,6 +179,8 @@ OBJECTS: tuple[Object, ...] = (
            "modules/textual_inversion/textual_inversion.py:EmbeddingDatabase"),
     Object(protocols.Hijack, "modules.sd_hijack.StableDiffusionModelHijack",
            "modules/sd_hijack.py:StableDiffusionModelHijack"),
+    Object(protocols.Plot, "scripts.xyz_grid", "scripts/xyz_grid.py"),
+    Object(protocols.Axis, "scripts.xyz_grid.AxisOption", "scripts/xyz_grid.py:AxisOption"),
     Object(protocols.Option, "modules.options.OptionInfo", "modules/options.py:OptionInfo"),
     Object(protocols.Callback, "modules.script_callbacks.ScriptCallback", "modules/script_callbacks.py:ScriptCallback"),
     Object(protocols.Lister, "modules.util.MassFileLister", "modules/util.py:MassFileLister"),

@@ -20,6 +20,7 @@ from lib_lora.webui.a1111 import checkpoints, layers, takeover
 from lib_lora.webui.a1111.checkpoints import loaded_family, loaded_models
 from lib_lora.webui.a1111.encoding import Conditioning
 from lib_lora.webui.a1111.host import release, session_of
+from lib_lora.webui.axes import Axes
 from lib_lora.webui.cards.extra_page import LoraPage
 from lib_lora.webui.claim import Claim
 from lib_lora.webui.hash_cache import HashCache
@@ -64,6 +65,7 @@ class Room:
         self.hashes = HashCache(self.catalogue)
         self.conditioning = Conditioning(self.network, self.network.failed)
         self.page = LoraPage(self.catalogue)
+        self.axes = Axes(lambda: self.catalogue.by_name)
         self.takeover = takeover.Takeover()
         self.options = Options(lambda: list(self.catalogue.by_name), self.catalogue.refresh)
 
@@ -104,6 +106,7 @@ class Room:
         """Undo `enter`, so that the WebUI can load scripts again."""
         checkpoints.stop_watching()
         self.network.sampling.rest()
+        self.axes.remove()
         self.claim.remove()
         typed.remove()
         self.conditioning.remove()
@@ -117,6 +120,7 @@ class Room:
     def before_ui(self) -> None:
         """The registries were emptied after the scripts were loaded; the page's cards are made later."""
         ui_extra_networks.register_page(self.page)
+        self.axes.install()
         self.claim.register()
         self.legacy.networks.extra_network_lora = self.network
 

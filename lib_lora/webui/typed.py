@@ -16,6 +16,8 @@ from typing import Any
 from modules import extra_networks, patches
 
 from lib_lora.errors import LoraError, TagError
+from lib_lora.grammar.curve import first
+from lib_lora.grammar.number import write_number
 from lib_lora.grammar.scan import split_body, without
 from lib_lora.grammar.tag import LoraTag, Typed, read_tag, typed_tags
 from lib_lora.webui.names.protocols import Params, Processing
@@ -25,17 +27,27 @@ ALL_PATCHED = (extra_networks, "parse_prompts")
 
 
 class TypedParams(extra_networks.ExtraNetworkParams):
-    """What the WebUI hands to `activate` for one tag; others read it too, so that its numbers are in plain signs."""
+    """What the WebUI hands to `activate` for one tag.
+
+    Others read it too, and call `float` on what they find: so its numbers are in plain signs, and of a tag that says
+    more than numbers they get those that it begins with.
+    """
 
     def __init__(self, typed: Typed) -> None:
-        super().__init__(split_body(typed.found.body))
-        self.error = typed.error
+        tag = typed.tag
+        as_typed = split_body(typed.found.body)
+        super().__init__(as_typed if tag is None or tag.is_plain else [tag.name, *_numbers(tag)])
+        self.tag, self.error = tag, typed.error
         self.typed = tuple(self.items)
 
     @property
     def is_as_typed(self) -> bool:
         """False if somebody has put other words into it."""
         return tuple(self.items) == self.typed
+
+
+def _numbers(tag: LoraTag) -> list[str]:
+    return [write_number(first(tag.te)), write_number(first(tag.unet))]
 
 
 class TypedPrompts(defaultdict[str, list[Params]]):
@@ -84,9 +96,11 @@ def read_params(params_list: Iterable[Params]) -> tuple[tuple[LoraTag, ...], tup
     errors: list[LoraError] = []
     for params in params_list:
         try:
-            if error := getattr(params, "error", None):
-                raise error
-            tags.append(read_tag(":".join(str(item) for item in params.items)))
+            if isinstance(params, TypedParams) and params.is_as_typed:
+                tags += [params.tag] if params.tag else []
+                errors += [params.error] if params.error else []
+            else:
+                tags.append(read_tag(":".join(str(item) for item in params.items)))
         except TagError as error:
             errors.append(error)
     return tuple(tags), tuple(errors)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Protocol
 
 from torch import nn
@@ -14,7 +14,8 @@ from torch import nn
 class Processing(Protocol):
     """What is made of one click on "Generate", the WebUI's `p`. Some are bare: no prompts, no scripts."""
 
-    all_prompts: list[str] | None  # with their tags
+    prompt: str  # as typed: of all pictures
+    all_prompts: list[str] | None  # of each, with their tags
     all_negative_prompts: list[str] | None
     all_hr_prompts: list[str] | None
     all_hr_negative_prompts: list[str] | None
@@ -123,6 +124,19 @@ class Option(Protocol):
     """One line of the settings."""
 
     section: tuple[str, str]
+
+
+class Axis(Protocol):
+    """One line of the X/Y/Z plot's list."""
+
+    label: str
+
+
+class Plot(Protocol):
+    """The module of the X/Y/Z plot."""
+
+    AxisOption: Callable[..., Axis]
+    axis_options: list[Axis]
 
 
 class Callback(Protocol):
