@@ -118,7 +118,8 @@ DOORS: tuple[Door, ...] = (
             "lora_hide_unknown_for_versions lora_in_memory_limit lora_not_found_gradio_warning "
             "lora_not_found_warning_console lora_preferred_name lora_show_all sd_lora",
             a1111=f"{LORA}scripts/lora_script.py"),
-    *_doors("modules.shared.opts", "read", "lora_memory_budget lora_originals lora_other_base_models", a1111=""),
+    *_doors("modules.shared.opts", "read", "lora_block_presets lora_element_presets lora_memory_budget lora_originals "
+            "lora_other_base_models", a1111=""),
     *_doors("modules.shared.cmd_opts", "read", "lora_dir lyco_dir_backcompat", a1111=f"{LORA}preload.py"),
     *_doors("modules.paths", "read", "models_path", a1111="modules/paths.py"),
     *_doors("modules.cache", "read", "cache_dir", a1111="modules/cache.py"),

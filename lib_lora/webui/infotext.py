@@ -15,6 +15,7 @@ from lib_lora.grammar.scan import renamed
 from lib_lora.library import Entry, Library
 from lib_lora.session.finder import Answer
 from lib_lora.session.session import Report
+from lib_lora.webui.a1111.said import OfEach
 from lib_lora.webui.names import settings
 from lib_lora.webui.names.catalogue import Catalogue
 from lib_lora.webui.names.protocols import Processing
@@ -95,10 +96,11 @@ def hashing(answers: Iterable[Answer], library: Library) -> Iterator[None]:
 
 
 def _put(p: Processing, label: str, texts: Sequence[str | None]) -> None:
-    """One text where it is the same for all pictures that are made already, else a list."""
-    different = {text for text in texts if text is not None}
+    """One text where it is the same for all pictures that are made already."""
+    known = {number: text for number, text in enumerate(texts) if text is not None}
+    different = set(known.values())
     if different - {""}:
-        p.extra_generation_params[label] = different.pop() if len(different) == 1 else [text or None for text in texts]
+        p.extra_generation_params[label] = different.pop() if len(different) == 1 else OfEach(known)
     else:
         p.extra_generation_params.pop(label, None)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from weakref import ref
 
@@ -19,6 +19,7 @@ from torch import nn
 from lib_lora.adapters.cache import AdapterCache
 from lib_lora.errors import LoraError
 from lib_lora.grammar.tag import LoraTag
+from lib_lora.grammar.who import Who
 from lib_lora.session.session import Report
 from lib_lora.session.wanted import Wanted
 from lib_lora.webui import infotext
@@ -46,7 +47,7 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         self._legacy = legacy
         self.cache = AdapterCache(KEPT)
         self.news: Callable[[], list[str]] = list  # about the installation rather than a picture, each thing once
-        self._words = BundledWords()
+        self.words = BundledWords()
         self._printed: frozenset[str] = frozenset()
         self._announced: ExtraNetworkData | None = None
         self._p: Callable[[], Processing | None] = lambda: None  # whose pictures are being made, if it still lives
@@ -65,7 +66,7 @@ class LoraNetwork(extra_networks.ExtraNetwork):
             wants = wants.with_tags([default])
         self.wanted, self._p = wants.wanted, ref(p)
         report = self._apply(shared.sd_model, wants.wanted, wants.all_errors)
-        problems = self._words.show(shared.sd_model, self._words_of(report)) if shared.sd_model else []
+        problems = self.words.bring(shared.sd_model, _words_of(report)) if shared.sd_model else []
         self.errors = {each.name: len(each.misfits) for each in report.adapters if each.misfits}
         self._legacy.show_loaded(report)
         infotext.write(p, wants, report, problems)
@@ -112,16 +113,6 @@ class LoraNetwork(extra_networks.ExtraNetwork):
             session.host.patcher.restore()
             return Report(problems=(f"an error in lib_lora, no adapter is active: {type(error).__name__}: {error}",))
 
-    @staticmethod
-    def _words_of(report: Report) -> dict[str, Word]:
-        """The embeddings inside active adapters; of two of one name, the first in the prompt."""
-        words: dict[str, Word] = {}
-        for each in report.applied:
-            if each.path and each.adapter is not None and (each.tag.te or each.tag.unet):
-                for word, parts in each.adapter.embeddings.items():
-                    words.setdefault(word, Word(each.name, each.path, parts))
-        return words
-
     def _default_tag(self, p: Processing, tags: Sequence[LoraTag]) -> LoraTag | None:
         """What the option "Add network to prompt" adds, unless the prompt has it."""
         name = settings.get("sd_lora")
@@ -147,3 +138,10 @@ class LoraNetwork(extra_networks.ExtraNetwork):
             for each in report.adapters:
                 if each.problem and each.problem.startswith("Lora not found"):
                     gr.Warning(each.problem)
+
+
+def _words_of(report: Report) -> Iterator[tuple[Who, dict[str, Word]]]:
+    """The embeddings inside active adapters, and whose prompts they are words of."""
+    for each in report.applied:
+        if each.path and each.adapter is not None and (each.tag.te or each.tag.unet):
+            yield each.who, {word: Word(each.name, each.path, parts) for word, parts in each.adapter.embeddings.items()}

@@ -63,7 +63,7 @@ class Room:
         self.claim = Claim(self.network, self.network.announce)
         self.network.news = self.claim.news
         self.hashes = HashCache(self.catalogue)
-        self.conditioning = Conditioning(self.network, self.network.failed)
+        self.conditioning = Conditioning(self.network, self.network.words, self.network.failed)
         self.page = LoraPage(self.catalogue)
         self.axes = Axes(lambda: self.catalogue.by_name)
         self.takeover = takeover.Takeover()

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
+from lib_lora.grammar.arguments import Reader
 from lib_lora.grammar.number import read_number, write_number
 from lib_lora.grammar.scan import Found, scan, split_body
-from lib_lora.grammar.tag import ALIASES, POSITIONAL, read_prompt
+from lib_lora.grammar.tag import read_prompt
 
 RANGE = re.compile(r"\s*(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*(?:\(\+?(-?[\d.]+)\)|\[(\d+)\])\s*")  # 0-1 (+0.25), 0-1 [5]
 MOST_VALUES = 1000  # of one range
@@ -29,13 +30,7 @@ class Arguments:
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Arguments:
-        positional, named = [], {}
-        for argument in arguments:
-            key, equals, value = (part.strip() for part in argument.partition("="))
-            key = ALIASES.get(key.lower(), key.lower())
-            named.update({key: value} if equals else {})
-            positional += [] if equals else [argument]
-        texts = dict(zip(POSITIONAL, positional, strict=False)) | named
+        texts = Reader("").texts(arguments)
         te = texts.pop("te", "1")
         return cls(te, texts.pop("unet", te), texts)
 

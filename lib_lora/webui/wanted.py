@@ -12,6 +12,7 @@ from lib_lora.grammar.who import Stage
 from lib_lora.session.session import Report
 from lib_lora.session.wanted import Tags, Wanted
 from lib_lora.webui.a1111.passes import Pass
+from lib_lora.webui.names.presets import known_presets
 from lib_lora.webui.names.protocols import ExtraNetworkData, Params, Processing
 from lib_lora.webui.typed import TypedPrompts, read_params, take_negative
 
@@ -50,15 +51,18 @@ def asked(p: Processing, params_list: Sequence[Params], networks: ExtraNetworkDa
     Where other extensions activate what they have put together themselves, it is for all pictures.
     """
     take_negative(p)
+    presets = known_presets()
     if not isinstance(networks, TypedPrompts) or not networks.are(params_list):
         tags, errors = read_params(params_list)
-        return Asked(Wanted((tags,)), (errors,))
+        return Asked(Wanted((tags,), presets=presets), (errors,))
     is_hires = networks is getattr(p, "hr_extra_network_data", None) or bool(getattr(p, "is_hr_pass", False))
     prompts, errors_of_prompts = _read(p, networks.prompts, is_hires=is_hires)
     negative, errors_of_negative = _read(p, networks.negative or (), is_hires=is_hires, is_negative=True)
     missing: tuple[Errors, ...] = ((),) * (len(prompts) - len(negative))
     errors_of = zip(errors_of_prompts, errors_of_negative + missing, strict=False)
-    found = Asked(Wanted(prompts, negative[: len(prompts)], Stage(hires=is_hires)), tuple(a + b for a, b in errors_of))
+    seeds = tuple(int(seed) for seed in getattr(p, "seeds", None) or ())
+    wanted = Wanted(prompts, negative[: len(prompts)], Stage(hires=is_hires), seeds, presets)
+    found = Asked(wanted, tuple(a + b for a, b in errors_of))
     added, errors_of_added = read_params(each for each in params_list if not hasattr(each, "typed"))
     return found.with_tags(added, errors_of_added)
 

@@ -6,16 +6,20 @@ each call of the UNet, by pictures made one by one, by a guidance that leaves on
 
 from __future__ import annotations
 
+import shutil
+import threading
+import time
+
 import numpy as np
 import pytest
 
-from tests.webui.files import index_of, write_adapter
-from tests.webui.instance import difference, png
+from tests.webui.instance import FULL, WebUI, difference, png
 
 PROMPT = "a red circle, a cat"
 ROUNDING = 1  # of 255
 SIX = {"steps": 6}
-HIRES = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7, "hr_second_pass_steps": 4}
+HIRES = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7,
+         "hr_second_pass_steps": 4}  # fmt: skip
 INIT = png(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))
 
 
@@ -72,7 +76,7 @@ def test_a_curve_and_a_window_are_their_weight_in_each_step(webui, plain, unet):
         assert close(drawn, by_call(plain, weights, **SIX))
 
 
-@pytest.mark.parametrize("sampler, calls", [("DDIM", 1), ("DPM++ 2M", 1), ("Heun", 2), ("UniPC", 1), ("DPM2", 2)])
+@pytest.mark.parametrize(("sampler", "calls"), [("DDIM", 1), ("DPM++ 2M", 1), ("Heun", 2), ("UniPC", 1), ("DPM2", 2)])
 def test_samplers_of_any_kind_count_steps(webui, plain, sampler, calls):
     options = {"steps": 5, "sampler_name": sampler}
     drawn = webui.draw(f"{PROMPT} <lora:sd1:0:0@0,1@1>", **options).picture
@@ -107,17 +111,24 @@ def test_prompt_editing_around_tags_acts_when_a_word_would_be_shown(webui, plain
     }.items():
         assert close(webui.draw(f"{PROMPT} {text}", **SIX).picture, by_call(plain, weights, **SIX)), text
     heun = {"steps": 4, "sampler_name": "Heun"}  # it counts calls there
-    assert close(webui.draw(f"{PROMPT} [<lora:sd1:0:0.8>:2]", **heun).picture, by_call(plain, [0] * 3 + [0.8] * 5, **heun))
+    drawn = webui.draw(f"{PROMPT} [<lora:sd1:0:0.8>:2]", **heun).picture
+    assert close(drawn, by_call(plain, [0] * 3 + [0.8] * 5, **heun))
 
 
 def test_windows_reach_the_text_encoder(webui, plain):
     """Its part alone: the prompt is encoded with and without, and the encodings change where the window does."""
     plain.checkpoint("tiny-sd1")
-    late = webui.draw(f"{PROMPT} <lora:text:1:start=0.5>", **SIX)
-    assert close(late.picture, webui.draw(f"{PROMPT} [<lora:text:1>:2]", **SIX).picture, 0)
-    assert apart(late.picture, webui.draw(f"{PROMPT} <lora:text:1>", **SIX).picture, webui.draw(PROMPT, **SIX).picture)
-    both = webui.draw(f"{PROMPT} [blue <lora:text:1:stop=0.5>:green:4]", **SIX).picture
-    assert apart(both, late.picture)
+    early = webui.draw(f"{PROMPT} <lora:text:1:stop=0.5>", **SIX).picture
+    assert close(early, webui.draw(f"{PROMPT} [<lora:text:1>::2]", **SIX).picture, 0)
+    late = webui.draw(f"{PROMPT} <lora:text:1:start=0.5>", **SIX).picture
+    assert close(late, webui.draw(f"{PROMPT} [<lora:text:1>:2]", **SIX).picture, 0)
+    whole, nothing = (webui.draw(f"{PROMPT} {tag}", **SIX).picture for tag in ("<lora:text:1>", ""))
+    assert difference(early, whole) > 0
+    assert difference(late, nothing) > 0
+    assert apart(early, late)
+    edited = webui.draw("a [red:blue:3] circle <lora:text:1:stop=0.5>", **SIX).picture
+    assert close(edited, webui.draw("a [red:blue:3] circle [<lora:text:1>::2]", **SIX).picture, 0)
+    assert apart(edited, early)
 
 
 @pytest.mark.parametrize("tag", ["<lora:sd1:0:0.9", "<lora:sd1:0.9:0", "<lora:sd1:0.9"])
@@ -151,8 +162,9 @@ def matrix(webui, *parts, batch, **options):
     return drawn.pictures[1:], drawn.texts[1:]
 
 
-@pytest.mark.parametrize("tags", [("<lora:sd1:0.8>", "<lora:second:0.6>"), ("<lora:sd1:0:0@0,1@1>", "<lora:text:0.9:stop=0.5>"),
-                                  ("<lora:sd1:0.7:on=cond>", "[<lora:second:0.9>:2]")])
+@pytest.mark.parametrize("tags", [("<lora:sd1:0.8>", "<lora:second:0.6>"),
+                                  ("<lora:sd1:0:0@0,1@1>", "<lora:text:0.9:stop=0.5>"),
+                                  ("<lora:sd1:0.7:on=cond>", "[<lora:second:0.9>:2]")])  # fmt: skip
 def test_each_picture_of_a_batch_is_what_it_is_alone(webui, tags):
     pictures, texts = matrix(webui, PROMPT, *tags, batch=4, **SIX)
     alone = [PROMPT, f"{PROMPT} {tags[0]}", f"{PROMPT} {tags[1]}", f"{PROMPT} {tags[0]} {tags[1]}"]
@@ -171,7 +183,8 @@ def test_each_picture_of_a_batch_is_what_it_is_alone(webui, tags):
 def test_problems_are_told_of_the_picture_that_has_them(webui):
     _, texts = matrix(webui, PROMPT, "<lora:nobody:1>", "<lora:sd1:abc>", batch=2, **SIX)
     said = [webui.parse(text).get("Lora problems", "") for text in texts]
-    assert [("nobody" in each, "abc" in each) for each in said] == [(False, False), (True, False), (False, True), (True, True)]
+    assert ["nobody" in each for each in said] == [False, True, False, True]
+    assert ["abc" in each for each in said] == [False, False, True, True]
 
 
 def test_parts_of_a_prompt_and_skipped_sides_keep_each_its_adapters(webui):
@@ -180,8 +193,8 @@ def test_parts_of_a_prompt_and_skipped_sides_keep_each_its_adapters(webui):
     for picture, tags in zip(pictures, ("", " <lora:sd1:0.8:on=cond>", " <lora:second:0.6>",
                                         " <lora:sd1:0.8:on=cond> <lora:second:0.6>"), strict=True):  # fmt: skip
         assert close(picture, webui.draw(f"{prompt}{tags}", **SIX).picture), tags
-    for option in ({"skip_early_cond": 0.5}, {"s_min_uncond": 2.0, "s_min_uncond_all": True}, {"batch_cond_uncond": False},
-                   {"pad_cond_uncond": True}):  # fmt: skip
+    for option in ({"skip_early_cond": 0.5}, {"s_min_uncond": 2.0, "s_min_uncond_all": True},
+                   {"batch_cond_uncond": False}, {"pad_cond_uncond": True}):  # fmt: skip
         override = {"override_settings": option, "negative_prompt": "ugly"}
         pictures, _ = matrix(webui, PROMPT, "<lora:sd1:0.8:on=cond>", batch=2, **SIX, **override)
         expected = webui.draw(f"{PROMPT} <lora:sd1:0.8:on=cond>", **SIX, **override)
@@ -191,8 +204,9 @@ def test_parts_of_a_prompt_and_skipped_sides_keep_each_its_adapters(webui):
 
 def test_the_hires_pass_has_strengths_of_its_own(webui):
     first = webui.draw(f"{PROMPT} <lora:sd1:0.8>", **HIRES).picture
-    for own, hires in (("0.8:hr=0.3", "0.3"), ("0.8:hr=off", "0"), ("0.8:hrunet=0.3", "0.8:0.3"), ("0.8:hrte=0.1", "0.1:0.8"),
-                       ("0.8:hr=0@0,1@1", "0:0@0,1@1"), ("0.2@0,1@1:hr=0.5", "0.5")):  # fmt: skip
+    for own, hires in (("0.8:hr=0.3", "0.3"), ("0.8:hr=off", "0"), ("0.8:hrunet=0.3", "0.8:0.3"),
+                       ("0.8:hrte=0.1", "0.1:0.8"), ("0.8:hr=0@0,1@1", "0:0@0,1@1"),
+                       ("0.2@0,1@1:hr=0.5", "0.5")):  # fmt: skip
         expected = webui.draw(f"{PROMPT} <lora:sd1:{own.partition(':hr')[0]}>",
                               hr_prompt=f"{PROMPT} <lora:sd1:{hires}>", **HIRES).picture  # fmt: skip
         drawn = webui.draw(f"{PROMPT} <lora:sd1:{own}>", **HIRES).picture
@@ -248,3 +262,78 @@ def test_afterwards_the_model_is_untouched(webui):
     webui.draw(PROMPT)
     after = webui.request("/probe/weights")
     assert (after["bits"], after["hooks"]) == (before["bits"], before["hooks"])
+
+
+def test_an_interrupt_in_mid_schedule_leaves_nothing(webui):
+    untouched, before = webui.draw(PROMPT).picture, webui.request("/probe/weights")
+    for tag in ("0@0,1@1", "1:on=cond", "1:0:start=0.1"):
+        drawing = threading.Thread(target=webui.draw, args=(f"{PROMPT} <lora:sd1:{tag}>",), kwargs={"steps": 100})
+        drawing.start()
+        while webui.request("/sdapi/v1/progress?skip_current_image=true")["state"]["sampling_step"] < 3:
+            time.sleep(0.05)
+        webui.request("/sdapi/v1/interrupt" if tag == "1:on=cond" else "/sdapi/v1/skip", {})
+        drawing.join()
+        good = webui.draw(f"{PROMPT} <lora:second:0.8>").picture
+        assert difference(webui.draw(PROMPT).picture, untouched) == 0
+        after = webui.request("/probe/weights")
+        assert (after["bits"], after["hooks"]) == (before["bits"], before["hooks"])
+        assert difference(webui.draw(f"{PROMPT} <lora:second:0.8>").picture, good) == 0
+
+
+def test_an_error_in_mid_schedule_is_told_and_leaves_the_base_weights(webui):
+    """The weight that fails is one that a later step puts in."""
+    untouched, before = webui.draw(PROMPT, **SIX).picture, webui.request("/probe/weights")
+    webui.draw(f"{PROMPT} <lora:sd1:0:0.5:start=0.5>", **SIX)
+    webui.draw(PROMPT, **SIX)
+    for error in ("out of memory", "a mistake"):
+        webui.request("/probe/fail", {"at": 5, "error": error})
+        try:
+            drawn = webui.draw(f"{PROMPT} <lora:sd1:0:0.5:start=0.5>", **SIX)
+        finally:
+            webui.request("/probe/fail-no-more", {})
+        assert "Lora problems" in drawn.text
+        assert difference(drawn.picture, untouched) == 0  # the first half was without, and so is the rest
+        after = webui.request("/probe/weights")
+        assert after["bits"] == before["bits"]
+        assert difference(webui.draw(PROMPT, **SIX).picture, untouched) == 0
+
+
+def test_a_curve_encodes_nothing_and_a_window_does(webui):
+    def encoded(tags):
+        before = webui.request("/probe")["encodings"]
+        webui.draw(f"{PROMPT} {tags}", **SIX)
+        return webui.request("/probe")["encodings"] - before
+
+    webui.request("/probe/forget-encodings", {})
+    assert encoded("<lora:sd1:0.5:0@0,1@1>") == 2  # the prompt and the negative prompt
+    assert encoded("<lora:sd1:0.5:1@0,0@1>") == 0
+    assert encoded("<lora:sd1:0.5:0.3:in=0.5>") == 0
+    assert encoded("<lora:sd1:0.5:stop=0.5>") == 4  # with and without, each
+    assert encoded("<lora:sd1:0.5:unet=0@0,1@1:stop=0.5>") == 0
+    assert encoded("<lora:sd1:0.5:stop=0.7>") == 4
+    assert encoded("<lora:sd1:0.5:stop=0.5>") == 0
+
+
+def test_words_of_one_picture_are_no_words_of_the_others(webui):
+    prompt = "a sprinkle of stardust"
+    pictures, texts = matrix(webui, prompt, "<lora:words:0:1>", batch=2, **SIX)
+    for picture, text, tags in zip(pictures, texts, ("", " <lora:words:0:1>"), strict=True):
+        alone = webui.draw(prompt + tags, **SIX)
+        assert close(picture, alone.picture)
+        assert ("TI hashes" in text) == ("TI hashes" in alone.text) == bool(tags)
+
+
+@pytest.mark.parametrize("flag", ["--lowvram", "--medvram"])
+def test_with_little_memory_the_pictures_are_the_same(flag, webui, checkpoints, adapters, tmp_path):
+    small = WebUI(tmp_path, checkpoints, flags=f"{FULL} {flag}")
+    shutil.copytree(adapters, small.loras, dirs_exist_ok=True)
+    small.start()
+    try:
+        assert small.request("/probe/weights")["low VRAM"] is True
+        for tag in ("0@0,1@1:hr=0.5", "0.8:hr=off", "0.8:stop=0.5:hrte=0.2", "0.8:on=cond"):
+            prompt = f"{PROMPT} <lora:sd1:{tag}>"
+            ours, expected = (each.draw(prompt, negative_prompt="ugly", **HIRES) for each in (small, webui))
+            assert close(ours.picture, expected.picture), tag
+            assert ours.text == expected.text
+    finally:
+        small.stop()

@@ -16,6 +16,7 @@ from modules import prompt_parser, shared
 from lib_lora.engine.schedule import Encoding
 from lib_lora.errors import PatchError
 from lib_lora.grammar.who import Row, Side
+from lib_lora.webui.a1111.bundled import BundledWords
 from lib_lora.webui.a1111.carried import carried_in
 from lib_lora.webui.a1111.host import existing_session
 from lib_lora.webui.a1111.passes import Pass
@@ -31,25 +32,28 @@ class Part:
 
     first: int
     last: int  # included
-    carried: Any
+    carried: Any  # and the words that they know
     encoding: Encoding = field(compare=False)
 
 
 EncodedRow = tuple[Part, ...]  # one prompt of the batch, or one negative prompt
 
 
-def rows_of(p: Processing, prompts: Prompts, *, is_hires: bool) -> list[EncodedRow]:
+def rows_of(p: Processing, prompts: Prompts, words: BundledWords, *, is_hires: bool) -> list[EncodedRow]:
     """For each prompt its parts in time; nothing if all are encoded alike at any time."""
     session = existing_session(shared.sd_model)
-    if session is None or not session.tells_encodings_apart:
+    if session is None:
         return []
     side: Side = "uncond" if getattr(prompts, "is_negative_prompt", False) else "cond"
+    words_of = {number: words.of(Row(number, side)) for number in range(len(prompts))}
+    if not session.tells_encodings_apart and len(set(words_of.values())) <= 1:
+        return []
     length = Pass.of(p, is_hires=is_hires)
     rows = []
     for number in range(len(prompts)):
         first, parts = 0, []
         for stop, encoding in session.segments(Row(number, side), length.steps, length.calls):
-            parts.append(Part(first, stop - 1, carried_in(session, encoding), encoding))
+            parts.append(Part(first, stop - 1, (carried_in(session, encoding), words_of[number]), encoding))
             first = stop
         rows.append(tuple(parts))
     return rows
@@ -58,9 +62,12 @@ def rows_of(p: Processing, prompts: Prompts, *, is_hires: bool) -> list[EncodedR
 class RowEncoder:
     """Stands where the WebUI calls its function. `failed` is told why adapters are not active any more."""
 
-    def __init__(self, encode: Encoder, rows: Sequence[EncodedRow], failed: Callable[[str], None]) -> None:
+    def __init__(
+        self, encode: Encoder, rows: Sequence[EncodedRow], words: BundledWords, failed: Callable[[str], None]
+    ) -> None:
         self._encode = encode
         self._rows = rows
+        self._words = words
         self._failed = failed
 
     def __call__(self, sd_model: Any, prompts: Prompts, *others: Any, **named: Any) -> Any:
@@ -80,7 +87,8 @@ class RowEncoder:
         for state in self._states():
             numbers = list(dict.fromkeys(number for number, _ in state))
             texts = prompt_parser.SdConditioning([prompts[number] for number in numbers], copy_from=prompts)
-            with session.encode(state[0][1].encoding):
+            encoding = state[0][1].encoding
+            with session.encode(encoding), self._words.only_of(encoding.row, shared.sd_model):
                 encoded = encode(texts)
             if len(state) == len(self._rows) == len(prompts) and all(len(row) == 1 for row in self._rows):
                 return encoded

@@ -15,12 +15,14 @@ class Processing(Protocol):
     """What is made of one click on "Generate", the WebUI's `p`. Some are bare: no prompts, no scripts."""
 
     prompt: str  # as typed: of all pictures
+    prompts: list[str]  # of the pictures that are made at once
     all_prompts: list[str] | None  # of each, with their tags
     all_negative_prompts: list[str] | None
     all_hr_prompts: list[str] | None
     all_hr_negative_prompts: list[str] | None
     iteration: int
     batch_size: int
+    seeds: list[int]  # of the pictures that are made at once
     steps: int
     sampler_name: str | None
     hr_second_pass_steps: int  # 0: as many as the first pass
@@ -31,7 +33,7 @@ class Processing(Protocol):
     hr_extra_network_data: ExtraNetworkData | None
     negative_prompts: list[str]  # of the same
     hr_negative_prompts: list[str] | None
-    extra_generation_params: dict[str, Any]  # goes into the picture's text; a list has one for each picture
+    extra_generation_params: dict[str, Any]  # goes into the picture's text
     lora_hashes: dict[str, str]  # the built-in's, and ours: of the pictures that are made at once
     lora_pictures: dict[int, Any]  # ours: what the text of each picture says, by its number
 
