@@ -19,6 +19,7 @@ from lib_lora.errors import WrongBaseError
 from lib_lora.grammar.blocks import Place
 from lib_lora.grammar.curve import Strength
 from lib_lora.grammar.moment import START, Moment
+from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.who import EVERYONE, FIRST_PASS, Area, Row, Stage, Who
 from lib_lora.keys.blocks import block_of
 from lib_lora.model.targets import Target, TargetIndex
@@ -168,7 +169,7 @@ def schedule(active: Sequence[Active], index: TargetIndex, stage: Stage = FIRST_
                 _add(shares.setdefault(share.target.key, []), share)
             if own or _weighs(each, stage):
                 embeddings = {**each.adapter.embeddings, **embeddings}  # of two with one name, the first in the prompt
-        reports.append(_report(each, binding, problem))
+        reports.append(_report(each, binding, problem, _is_xl(index)))
     return Schedule({key: tuple(of_key) for key, of_key in shares.items()}, tuple(reports), embeddings, index)
 
 
@@ -177,17 +178,21 @@ def plan(active: Sequence[Active], index: TargetIndex) -> Plan:
     return schedule(active, index).at(START)
 
 
+def _is_xl(index: TargetIndex) -> bool:
+    """True if the model has the blocks of SDXL."""
+    return index.family.id.startswith("sdxl")
+
+
 def _shares(active: Active, binding: Binding, index: TargetIndex, stage: Stage) -> list[Share]:
     """Of one adapter, those that ever weigh anything."""
     tag = active.tag
-    is_xl = index.family.id.startswith("sdxl")
     strengths: dict[object, Strength] = {}
     found = []
     for target, delta in binding.pairs:
         block = block_of(target.path, target.component)
         asked = (target.component, target.path if tag.blocks.elements else block)
         if (strength := strengths.get(asked)) is None:
-            place = Place(target.component, block, target.path, is_xl)
+            place = Place(target.component, block, target.path, _is_xl(index))
             strength = strengths[asked] = Strength((tag.strength(place, stage),))
         if strength.constant != 0:
             found.append(Share(target, delta, strength, tag.dyn, tag.name, active.who, tag.area))
@@ -208,7 +213,14 @@ def _add(shares: list[Share], share: Share) -> None:
     shares.append(share)
 
 
-def _report(active: Active, binding: Binding, problem: str | None) -> AdapterReport:
+def _lost_blocks(tag: LoraTag, binding: Binding, is_xl: bool) -> list[str]:
+    """A sentence on the blocks of the adapter that its tag made 0 without naming them."""
+    blocks = {block_of(target.path, target.component) for target, _ in binding.pairs}
+    told = tag.blocks.unlisted(blocks, is_xl)
+    return [f"{tag.name}: {told}"] if told else []
+
+
+def _report(active: Active, binding: Binding, problem: str | None, is_xl: bool) -> AdapterReport:
     tag, adapter = active.tag, active.adapter
     return AdapterReport(
         tag,
@@ -219,7 +231,7 @@ def _report(active: Active, binding: Binding, problem: str | None) -> AdapterRep
         binding.misfits,
         adapter.unknown,
         adapter.refused,
-        notes=(*tag.notes, *summary(tag.name, adapter.notes)),
+        notes=(*tag.notes, *_lost_blocks(tag, binding, is_xl), *summary(tag.name, adapter.notes)),
         problem=problem,
         entry=active.entry,
         family=active.family,

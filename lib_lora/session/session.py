@@ -153,7 +153,7 @@ class Session:
         for place, (tag, who) in enumerate(wanted.each()):
             answer = answers[tag.name]
             try:
-                active = replace(self._found(tag, answer), who=who)
+                active = replace(self._found(tag.settled(wanted.presets), answer), who=who)
             except LoraError as error:
                 reports[place] = AdapterReport(tag, problem=str(error), entry=answer.entry, who=who)
             except Exception as error:

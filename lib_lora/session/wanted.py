@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from lib_lora.errors import TagError
+from lib_lora.grammar.presets import BUILT_IN, Presets
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.who import FIRST_PASS, Row, Side, Stage, Who
 
@@ -20,6 +22,8 @@ class Wanted:
     prompts: tuple[Tags, ...] = ((),)
     negative: tuple[Tags, ...] = ()
     stage: Stage = FIRST_PASS
+    seeds: tuple[int, ...] = ()  # of the pictures: R and U among block weights are the same numbers for the same seed
+    presets: Presets = field(default=BUILT_IN, repr=False)  # names of block weights
 
     @property
     def images(self) -> int:
@@ -52,7 +56,13 @@ class Wanted:
         for where, tags in (("prompt", self.prompts[image]), ("negative", negative)):
             for tag in tags:
                 side = tag.on or DEFAULT[where]
-                yield tag, None if side == "both" else side
+                yield self._settled(tag, image), None if side == "both" else side
+
+    def _settled(self, tag: LoraTag, image: int) -> LoraTag:
+        try:
+            return tag.settled(self.presets, self.seeds[image] if image < len(self.seeds) else 0)
+        except TagError:  # the session says so, where its other problems are
+            return tag
 
     def rows(self) -> list[Row]:
         """One for each text that is encoded."""
