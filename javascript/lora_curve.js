@@ -28,10 +28,17 @@
         if (places[0] === undefined) return weights[0];  // the whole is a constant
         const given = places.filter((place) => place !== undefined);
         const unit = unitOf(given);
-        const end = unit === "sigma" ? 0 : Math.max(1, ...given.map(({at}) => at));
-        const points = weights.map((weight, n) => ({at: places[n]?.at ?? end, weight}));
-        points.sort((a, b) => a.at - b.at);
-        return {points, unit, source: text};
+        const end = unit === "sigma" ? 0 : 1;
+        return {points: inTime(unit, weights.map((weight, n) => ({at: places[n]?.at ?? end, weight}))), unit, source: text};
+    }
+
+    // As time goes on: sigma falls.
+    function inTime(unit, points) {
+        return [...points].sort((a, b) => time(unit, a.at) - time(unit, b.at));
+    }
+
+    function time(unit, at) {
+        return unit === "sigma" ? -at : at;
     }
 
     // 0.5, 12, s14.6 as {at, isSigma}; null for what is none.
@@ -64,9 +71,10 @@
     function at(weight, position) {
         if (typeof weight === "number") return weight;
         let before = weight.points[0];
-        if (position < before.at) return before.weight;
+        const now = time(weight.unit, position);
+        if (now < time(weight.unit, before.at)) return before.weight;
         for (const after of weight.points.slice(1)) {
-            if (position < after.at) return before.weight + (position - before.at) / (after.at - before.at) * (after.weight - before.weight);
+            if (now < time(weight.unit, after.at)) return before.weight + (position - before.at) / (after.at - before.at) * (after.weight - before.weight);
             before = after;
         }
         return before.weight;
@@ -74,7 +82,7 @@
 
     // What it begins with: text encoders run before there is any step.
     function first(weight) {
-        return typeof weight === "number" ? weight : weight.points.at(weight.unit === "sigma" ? -1 : 0).weight;
+        return typeof weight === "number" ? weight : weight.points[0].weight;
     }
 
     // The number that stands best for the whole: its highest, or its lowest where that is farther from 0.
@@ -86,15 +94,15 @@
     // What follows makes another curve of one; points keep their order.
 
     function moved(curve, n, to) {
-        const low = curve.points[n - 1]?.at ?? 0;
-        const high = curve.points[n + 1]?.at ?? Infinity;
-        const point = {at: Math.min(high, Math.max(low, to.at ?? curve.points[n].at)), weight: to.weight ?? curve.points[n].weight};
+        const [before, after] = [curve.points[n - 1]?.at, curve.points[n + 1]?.at];
+        const [low, high] = curve.unit === "sigma" ? [after, before] : [before, after];
+        const point = {at: Math.min(high ?? Infinity, Math.max(low ?? 0, to.at ?? curve.points[n].at)), weight: to.weight ?? curve.points[n].weight};
         return kept({unit: curve.unit, points: spliced(curve.points, n, 1, point)});
     }
 
     // With one more point at `position`, on the line if no weight is given; and its place among the points.
     function added(curve, position, weight = at(curve, position)) {
-        const found = curve.points.findIndex((point) => point.at > position);
+        const found = curve.points.findIndex((point) => time(curve.unit, point.at) > time(curve.unit, position));
         const n = found < 0 ? curve.points.length : found;
         if (curve.points.length >= MOST_POINTS) return {curve, n: Math.min(n, MOST_POINTS - 1)};
         return {curve: kept({unit: curve.unit, points: spliced(curve.points, n, 0, {at: position, weight})}), n};
@@ -107,7 +115,7 @@
     }
 
     function make(unit, points) {
-        return kept({unit, points: [...points].sort((a, b) => a.at - b.at)});
+        return kept({unit, points: inTime(unit, points)});
     }
 
     // The largest of step numbers is beyond 1, or they would be read as shares.

@@ -22,7 +22,6 @@
     function corners(weight, axis) {
         if (typeof weight === "number") return [[0, weight], [1, weight]];
         const points = weight.points.map((point) => [axis.fraction(point.at), point.weight]);
-        if (axis.unit === "sigma") points.reverse();
         const bent = axis.unit === "sigma" ? Array.from({length: SAMPLES}, (_, n) => n / SAMPLES) : [];
         const [start, end] = [points[0], points.at(-1)];
         const between = bent.filter((part) => part > start[0] && part < end[0]).map((part) => [part, lib.curve.at(weight, axis.at(part))]);

@@ -36,11 +36,20 @@
         show(tag, scene) {
             Object.assign(this, {tag, scene});
             const told = lib.stripKinds.told(tag, scene);
+            if (scene.known && scene.known !== this.known) this.explain(scene.known);
             for (const [kind, chip] of this.chips) fill(chip, told.get(kind), told.has(kind) || scene.isOpen && !kind.isRare || kind === this.open, kind === this.open);
             fill(this.blocks, scene.blocks, Boolean(scene.blocks), scene.isOpen);
             if (this.open?.isRare && !told.has(this.open)) this.open = null;
             this.element.hidden = !scene.isOpen && told.size === 0 && !scene.blocks && !this.open;
             this.showPart();
+        }
+
+        // What the arguments mean, where the mouse rests.
+        explain(known) {
+            this.known = known;
+            for (const [{keys}, {button}] of this.chips) {
+                button.title = keys.filter((key) => known.arguments[key]).map((key) => `${key}= ${lib.t(known.arguments[key].meaning)}`).join("\n");
+            }
         }
 
         showPart() {

@@ -18,10 +18,8 @@
             this.unit = lib.stripUnit((unit) => this.convert(unit));
             this.flat = iconButton("remove", lib.t("One weight for all steps"), () => this.changed(lib.curve.peak(this.weight)));
             this.point = new lib.StripPoint({moved: (to) => this.move(to), add: () => this.addAfter(this.place), remove: () => this.remove(this.place)});
-            this.note = element("p", {class: "lora-meta lora-note"});
-            this.heading = element("h4", {text: label});
             this.element = element("section", {class: "lora-panel", "aria-label": label},
-                element("div", {class: "lora-panel-head"}, this.heading, this.unit, this.flat), this.picture.element, this.point.element, this.note);
+                element("div", {class: "lora-panel-head"}, element("h4", {text: label}), this.unit, this.flat), this.picture.element, this.point.element);
             this.picture.element.addEventListener("dblclick", (event) => this.addAt(event));
             lib.pointer.follow(this.picture.element, {
                 begin: (event) => this.take(event),
@@ -30,10 +28,9 @@
             });
         }
 
-        // scene: {steps, window, note}
+        // scene: {steps, window}: parts of the way [from, to]
         show(weight, scene) {
             Object.assign(this, {weight, scene});
-            this.note.textContent = scene.note ?? "";
             this.draw();
         }
 

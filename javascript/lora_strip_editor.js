@@ -29,11 +29,10 @@
             const window = lib.stripWindow.read(tag.values);
             const over = {steps: scene.steps, window: window ? lib.stripWindow.parts(window, scene.steps) : [0, 1]};
             const isTeCurved = tag.te !== null && typeof tag.te === "object";
-            const told = isTeCurved ? lib.t("Text encoders run before the first step: they take the first value, {n}.", {n: lib.number.write(lib.curve.first(tag.te))}) : "";
             this.unet.element.hidden = tag.unet === null;
             this.te.element.hidden = !isTeCurved || this.isJoint;
-            if (tag.unet !== null) this.unet.show(tag.unet, {...over, note: this.isJoint ? told : ""});
-            if (isTeCurved) this.te.show(tag.te, {...over, note: told});
+            if (tag.unet !== null) this.unet.show(tag.unet, over);
+            if (isTeCurved) this.te.show(tag.te, over);
             this.blocks.show(blocks, scene.known);
         }
 

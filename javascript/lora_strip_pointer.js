@@ -13,10 +13,11 @@
 
         node.addEventListener("pointerdown", (event) => {
             if (event.button !== 0 || held || begin(event) === false) return;
-            event.preventDefault();  // no selection, no scrolling
+            event.preventDefault();  // no selection
             held = {id: event.pointerId, x: event.clientX, y: event.clientY, isMoved: false};
             node.setPointerCapture(event.pointerId);
         });
+        node.addEventListener("touchstart", (event) => held && event.preventDefault(), {passive: false});  // who holds something does not scroll
         node.addEventListener("pointermove", (event) => {
             if (held?.id !== event.pointerId) return;
             held.isMoved ||= Math.hypot(event.clientX - held.x, event.clientY - held.y) >= STILL;

@@ -36,6 +36,7 @@
             this.soloButton = iconButton("solo", lib.t("Solo: mute all others"), solo, "lora-solo");
             this.words = element("div", {class: "lora-words"});
             this.problem = element("div", {class: "lora-problem", role: "alert"});
+            this.notes = element("div", {class: "lora-notes"});
             const remove = iconButton("remove", lib.t("Remove from the prompt"), () => edit((text) => lib.tagEdits.remove(text, this.place)));
             this.handle = iconButton("grip", lib.t("Move: drag, or Alt and an arrow key"), () => {}, "lora-grip");
             this.element = element(
@@ -47,6 +48,7 @@
                 this.editor.element,
                 this.words,
                 this.problem,
+                this.notes,
             );
             this.endDrag = lib.drag.dragBy(this.handle, this.element, {
                 elements,
@@ -97,12 +99,15 @@
 
         showFact(tag, fact, adapter, text) {
             const problem = tag.error ?? fact?.problem ?? "";
-            const notes = tag.error ? [] : [...(fact?.notes ?? []), ...(fact?.also?.length ? [lib.t("also installed under this name: {names}", {names: fact.also.join(", ")})] : [])];
+            const prefix = `${lib.tagScan.shortened(fact?.source ?? "")}: `;
+            const ofTag = (fact?.notes ?? []).map((note) => note.startsWith(prefix) ? note.slice(prefix.length) : note);
+            const notes = tag.error ? [] : [...ofTag, ...(fact?.also?.length ? [lib.t("also installed under this name: {names}", {names: fact.also.join(", ")})] : [])];
             const state = JSON.stringify([problem, notes, fact?.nearest, adapter?.id, adapter?.family.label]);
             if (state !== this.state) {
                 this.state = state;
                 this.badges.replaceChildren(...(adapter ? [lib.dom.badge(adapter.family)] : []));
-                this.problem.replaceChildren(...[problem, ...notes].filter(Boolean).map((line) => lib.dom.element("span", {text: line})));
+                this.problem.replaceChildren(...(problem ? [lib.dom.element("span", {text: problem})] : []));
+                this.notes.replaceChildren(...notes.map((text) => lib.dom.element("span", {text})));
                 for (const name of fact?.nearest ?? []) {
                     this.problem.append(lib.dom.element("button", {
                         type: "button", class: "lora-chip", text: name,

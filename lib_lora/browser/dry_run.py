@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lib_lora.browser.listing import Shelf
-from lib_lora.errors import NotFoundError
+from lib_lora.errors import NotFoundError, TagError
 from lib_lora.grammar.curve import Curve, Weight, write_weight
 from lib_lora.grammar.scan import without
 from lib_lora.grammar.tag import LoraTag, Typed, typed_tags
@@ -55,6 +55,10 @@ def _plain(weight: Weight) -> float | str:
 def _problem(shelf: Shelf, tag: LoraTag, entry: Entry) -> str | None:
     if entry.broken:
         return entry.broken
+    try:
+        tag.settled(shelf.presets())
+    except TagError as error:
+        return str(error)
     checkpoint = shelf.checkpoint()
     if checkpoint and entry.family.fits(checkpoint) is False and not tag.force:
         made_for = f"made for {entry.family.label}, the checkpoint is {checkpoint.label}"

@@ -29,12 +29,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 
 from lib_lora.browser.answers import JSONResponse, answered, body, error, json_object, refuse_foreign
-from lib_lora.browser.blocks import blocks_of
 from lib_lora.browser.dry_run import MAX_PROMPT, dry_run
 from lib_lora.browser.listing import Checkpoint, Shelf
 from lib_lora.browser.pictures import MAX_BYTES
 from lib_lora.browser.search import FACETS, MAX_PAGE, Query, Scene, ids, search
 from lib_lora.browser.thumbnail import original, thumbnail, video
+from lib_lora.browser.strength import strength_of
 from lib_lora.browser.writing import RefusedError, save_fields, save_preview, texts_of
 from lib_lora.errors import NotFoundError
 from lib_lora.grammar.presets import BUILT_IN, Presets
@@ -75,7 +75,7 @@ def add_routes(
         ("GET", "/rescan", routes.progress),
         ("POST", "/rescan", routes.rescan),
         ("POST", "/prompt", routes.prompt),
-        ("GET", "/blocks", routes.blocks),
+        ("GET", "/strength", routes.strength),
     )
     for method, path, endpoint in table:
         asked = [*dependencies] if method == "GET" else [*dependencies, Depends(refuse_foreign)]
@@ -190,8 +190,8 @@ class Routes:
             return error(400, f'the body must be {{"prompt": text}}, at most {MAX_PROMPT} characters')
         return JSONResponse(await run_in_threadpool(dry_run, self.shelf, prompt))
 
-    def blocks(self) -> Response:
-        return JSONResponse(blocks_of(self.shelf.checkpoint(), self.shelf.presets()))
+    def strength(self) -> Response:
+        return JSONResponse(strength_of(self.shelf.checkpoint(), self.shelf.presets()))
 
     def _scanned(self, done: int, total: int) -> None:
         self._progress = (done, total)

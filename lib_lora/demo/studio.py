@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.drawing.draw import Picture, draw, save_png
-from lib_lora.grammar.curve import write_weight
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.hosts.diffusers import Attached
 from lib_lora.library import Library
@@ -81,6 +80,6 @@ class Studio:
 
 def caption(seed: int, tags: Sequence[LoraTag]) -> str:
     """ "seed 7 · outline 0.8 · night 0.5/1" """
-    weights = ["/".join(dict.fromkeys(write_weight(weight) for weight in (tag.te, tag.unet))) for tag in tags]
+    weights = [f"{tag.te:g}" if tag.te == tag.unet else f"{tag.te:g}/{tag.unet:g}" for tag in tags]
     named = [f"{tag.name} {weight}" for tag, weight in zip(tags, weights, strict=True)]
     return " · ".join([f"seed {seed}", *named])
