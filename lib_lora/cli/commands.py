@@ -16,6 +16,8 @@ from lib_lora.formats.opening import strange
 from lib_lora.formats.text import printable
 from lib_lora.formats.write import writing
 
+STEPS = 20  # in which a tag must count all the time to be merged
+
 if TYPE_CHECKING:
     from lib_lora.library import Entry, Library
     from lib_lora.session.session import Report
@@ -106,9 +108,9 @@ def info(options: argparse.Namespace) -> int:
 
 def merge(options: argparse.Namespace) -> int:
     """Bake the prompt's adapters into a checkpoint."""
-    from lib_lora.grammar.tag import read_prompt
+    from lib_lora.grammar.editing import edited
 
-    prompt = read_prompt(options.prompt)
+    prompt = edited(options.prompt, STEPS)
     if not prompt.tags and not prompt.errors:
         complain("the prompt has no <lora:name:weight> tag; there is nothing to merge")
         return 2

@@ -86,12 +86,13 @@ class LoraTag:
         """Those of its arguments that mean nothing where no picture is made: in a merge."""
         weights = {"te": self.te, "unet": self.unet, "in": self.blocks.input, "mid": self.blocks.middle,
                    "out": self.blocks.output}  # fmt: skip
+        places = [each for each in self._places() if each != "on=both"]
         curves = [f"{key}={weight}" for key, weight in weights.items() if isinstance(weight, Curve)]
         if self.unet == self.te:
             curves = [each for each in curves if not each.startswith("unet=")]
         letters = [f"{letter} in lbw=" for letter in self.blocks.letters]
         edited = ["prompt editing around it"] if self.shown != ALWAYS else []
-        return (*curves, *write_window(self.window), *letters, *self._passes(), *self._places(), *edited)
+        return (*curves, *write_window(self.window), *letters, *self._passes(), *places, *edited)
 
     @property
     def is_plain(self) -> bool:
