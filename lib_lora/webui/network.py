@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from weakref import ref
 
 import gradio as gr
@@ -34,13 +34,21 @@ from lib_lora.webui.wanted import asked, with_tags
 KEPT = 8  # adapter files kept open; the user's option can only raise it
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What is being made."""
+
+    wanted: Wanted = field(default_factory=Wanted)
+    p: Callable[[], Processing | None] = lambda: None  # whose pictures they are, if it still lives
+
+
 class LoraNetwork(extra_networks.ExtraNetwork):
     """The entry named `lora` in the WebUI's registry; `lyco` is its alias."""
 
     def __init__(self, catalogue: Catalogue, legacy: Legacy) -> None:
         super().__init__("lora")
         self.errors: dict[str, int] = {}  # {adapter: layers that did not fit}; other extensions look here
-        self.wanted = Wanted()  # for the pictures that are being made
+        self.now = Pictures()
         self.sampling = Sampling(self.failed)
         self._catalogue = catalogue
         self._legacy = legacy
@@ -49,7 +57,6 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         self.words = BundledWords()
         self._printed: frozenset[str] = frozenset()
         self._announced: ExtraNetworkData | None = None
-        self._p: Callable[[], Processing | None] = lambda: None  # whose pictures are being made, if it still lives
 
     def announce(self, networks: ExtraNetworkData) -> None:
         """Told before `activate`: of which pictures its tags are, in which pass."""
@@ -63,7 +70,7 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         default = self._default_tag(p, wanted.tags)
         if default is not None:
             wanted = with_tags(wanted, [default])
-        self.wanted, self._p = wanted, ref(p)
+        self.now = Pictures(wanted, ref(p))
         report = self._apply(shared.sd_model, wanted)
         problems = self.words.bring(shared.sd_model, _words_of(report)) if shared.sd_model else []
         self.errors = {each.name: len(each.misfits) for each in report.adapters if each.misfits}
@@ -77,16 +84,20 @@ class LoraNetwork(extra_networks.ExtraNetwork):
     def deactivate(self, p: Processing) -> None:
         """The picture is finished; the weights stay, so that the next picture with these tags starts at once."""
         self.sampling.rest()
-        self.wanted = Wanted()
+        self.now = Pictures()
         if self.errors:
             p.comment("Networks with errors: " + ", ".join(f"{name} ({count})" for name, count in self.errors.items()))
             self.errors = {}
 
-    def follow(self, sd_model: nn.Module, wanted: Wanted) -> None:
-        """The checkpoint was changed in the middle of a picture (refiner): it gets the same tags, where they fit."""
-        if wanted.tags:
-            stage = replace(wanted.stage, refiner=is_refiner(self._p(), sd_model))
-            self._apply(sd_model, replace(wanted, stage=stage))
+    def follow(self, sd_model: nn.Module, before: Pictures) -> None:
+        """The checkpoint was changed in the middle of a picture (refiner): it gets the same tags, where they fit.
+
+        Loading it may have activated nothing for nobody; `before` is of before that.
+        """
+        self.now = before
+        if before.wanted.tags:
+            stage = replace(before.wanted.stage, refiner=is_refiner(before.p(), sd_model))
+            self._apply(sd_model, replace(before.wanted, stage=stage))
 
     def failed(self, p: Processing | None, sentence: str) -> None:
         """The pictures that are made now go on without adapters."""
