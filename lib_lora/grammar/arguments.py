@@ -203,7 +203,7 @@ ARGUMENTS: dict[str, Argument] = {each.key: each for each in (
     Argument("lbwe", "preset or blocks:elements:ratio", "the factor of some layers of blocks, instead of that of lbw",
              "<lora:ink:0.8:lbwe=IN05-OUT05:attn:0>", Reader.rules),
     Argument("x", "number", "what X is among the numbers of lbw; 1 if missing",
-             "<lora:ink:0.8:lbw=1,X,X,X,X,1,0,0,0,0,0,0:x=0.5>", Reader.number),
+             "<lora:ink:0.8:lbw=mine:x=0.5>", Reader.number),
     Argument("in", CURVE, "a factor for all input blocks", "<lora:ink:0.8:in=0>", Reader.weight),
     Argument("mid", CURVE, "a factor for the middle block", "<lora:ink:0.8:mid=0.5>", Reader.weight),
     Argument("out", CURVE, "a factor for all output blocks", "<lora:ink:0.8:out=1@0,0@1>", Reader.weight),
@@ -217,7 +217,7 @@ ARGUMENTS: dict[str, Argument] = {each.key: each for each in (
              Reader.weight_or_off),
     Argument("on", "cond, uncond or both", "which side of the guidance: what is wanted, what is not, or both; both if "
              "missing, uncond in the negative prompt", "<lora:ink:0.8:on=cond>", Reader.side),
-    Argument("area", "left,top,width,height[,feather]", "acts on that part of the picture only, in shares of it, but "
+    Argument("area", "left, top, width, height; feather", "acts on that part of the picture only, in shares of it, but "
              "on the whole prompt; feather: how wide its edge is", "<lora:ink:0.8:area=0,0,0.5,1>", Reader.area),
 )}  # fmt: skip
 KEYS = {name: each.key for each in ARGUMENTS.values() for name in (each.key, *each.aliases)}
