@@ -185,6 +185,10 @@ def test_what_other_programs_write_around_tags_is_named(text, sentence):
     assert read.tags == (LoraTag("ink"),)
 
 
+def test_without_a_tag_a_word_such_as_cmd_is_only_a_word():
+    assert read_prompt("a terminal, #cmd, #increment").errors == ()
+
+
 def test_tags_are_found_as_typed():
     assert list(find_tags("x <lora: a : 1 > <hypernet:b:1> <lyco:c>")) == ["<lora: a : 1 >", "<lyco:c>"]
 

@@ -29,6 +29,7 @@ VECTORS: dict[int, tuple[str, ...]] = {  # how many numbers -> the blocks that t
     20: ("BASE", *ORDER[1:10], "M00", *ORDER[14:23]),
 }
 FOR_XL = frozenset({12, 20})
+FLUX = 61  # numbers for a model that is not drawn with here
 COUNTS = "12 or 20 for SDXL, 17 or 26 for SD1 and SD2"
 # R is any number from 0 to 1, U from -0.5 to 1.5, both new for each picture; X is what `x=` says, X+0.5 more than that.
 LETTER = re.compile(r"[RU]|X(?:[+-][0-9.]+)?")
@@ -102,7 +103,7 @@ def read_presets(weights: str = "", elements: str = "") -> Presets:
     problems = []
     for line in narrow(weights).splitlines():
         name, colon, text = (part.strip() for part in line.partition(":"))
-        if not colon or not name or "#" in line or "," not in text:
+        if not colon or not name or "#" in line or "," not in text or text.count(",") + 1 == FLUX:
             continue
         try:
             vectors = _joined(vectors, {name: (read_vector(text),)})
