@@ -36,6 +36,7 @@
             hash: () => post("hashing"),
             hashing: () => ask("hashing"),
             prompt: (prompt) => post("prompt", {prompt}),
+            strength: () => ask("strength"),
             picture: (path, more = "") => new URL(path + more, root).href,
         };
     }

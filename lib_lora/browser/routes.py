@@ -34,8 +34,10 @@ from lib_lora.browser.listing import Checkpoint, Shelf
 from lib_lora.browser.pictures import MAX_BYTES
 from lib_lora.browser.search import FACETS, MAX_PAGE, Query, Scene, ids, search
 from lib_lora.browser.thumbnail import original, thumbnail, video
+from lib_lora.browser.strength import strength_of
 from lib_lora.browser.writing import RefusedError, save_fields, save_preview, texts_of
 from lib_lora.errors import NotFoundError
+from lib_lora.grammar.presets import BUILT_IN, Presets
 from lib_lora.library import Entry, Library
 from lib_lora.library.duplicates import groups
 from lib_lora.library.hashing import Hasher
@@ -49,14 +51,16 @@ def add_routes(
     library: Library,
     *,
     checkpoint: Checkpoint = lambda: None,
+    presets: Callable[[], Presets] = lambda: BUILT_IN,
     dependencies: Sequence[Any] = (),
 ) -> Shelf:
     """Add the routes to `app`; call it before anything is mounted at `/`.
 
     checkpoint    tells the family of the loaded model (`host.targets().family`) or its id, for what is compatible
+    presets       block weights by name, the user's own among them
     dependencies  FastAPI's, for the login of the page that the routes belong to
     """
-    shelf = Shelf(library, checkpoint=checkpoint)
+    shelf = Shelf(library, checkpoint=checkpoint, presets=presets)
     routes = Routes(shelf)
     table: tuple[tuple[str, str, Callable[..., Any]], ...] = (
         ("GET", "/adapters", routes.adapters),
@@ -71,6 +75,7 @@ def add_routes(
         ("GET", "/rescan", routes.progress),
         ("POST", "/rescan", routes.rescan),
         ("POST", "/prompt", routes.prompt),
+        ("GET", "/strength", routes.strength),
     )
     for method, path, endpoint in table:
         asked = [*dependencies] if method == "GET" else [*dependencies, Depends(refuse_foreign)]
@@ -184,6 +189,9 @@ class Routes:
         if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
             return error(400, f'the body must be {{"prompt": text}}, at most {MAX_PROMPT} characters')
         return JSONResponse(await run_in_threadpool(dry_run, self.shelf, prompt))
+
+    def strength(self) -> Response:
+        return JSONResponse(strength_of(self.shelf.checkpoint(), self.shelf.presets()))
 
     def _scanned(self, done: int, total: int) -> None:
         self._progress = (done, total)

@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from lib_lora.engine.call import Call
 from lib_lora.engine.fold import fold, low_rank_product
 from lib_lora.engine.plan import Term
 from lib_lora.errors import PatchError
-from lib_lora.grammar.who import Row
 from lib_lora.model.slots import Slot, is_plain
 
 Addition = Callable[[Any, Tensor], Tensor]  # (layer, x) -> what is added to the layer's output
@@ -37,13 +37,6 @@ THROUGH: Mapping[type[nn.Module], Through] = {  # without the bias
     nn.LayerNorm: lambda layer, x, weight: F.layer_norm(x, layer.normalized_shape, weight, None, layer.eps),
     nn.GroupNorm: lambda layer, x, weight: F.group_norm(x, layer.num_groups, weight, None, layer.eps),
 }
-
-
-@dataclass
-class Call:
-    """What the next call of the UNet holds, as its host has told."""
-
-    rows: tuple[Row, ...] = ()  # in order; none: not told
 
 
 @dataclass

@@ -16,6 +16,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from lib_lora.engine.books import NotUndoneError, books_of, unwatch
 from lib_lora.engine.bypass import Bypass, Hooked, can_bypass, forget_compiled
+from lib_lora.engine.call import Size
 from lib_lora.engine.exact import exact_arithmetic
 from lib_lora.engine.fold import fold
 from lib_lora.engine.keeping import Keep, Places
@@ -88,9 +89,12 @@ class Patcher:
     def _modules_with_new_bias(self) -> set[nn.Module]:
         return {record.slot.module for record in self._new_biases.values()}
 
-    def rows(self, rows: Sequence[Row]) -> None:
-        """Whose rows the next call of the UNet has, in order: asked for where a plan restricts a term."""
-        self._bypass.call.rows = tuple(rows)
+    def rows(self, rows: Sequence[Row], size: Size | None = None) -> None:
+        """Whose rows the next call of the UNet has, in order, and how large (height, width) its latent is.
+
+        Needed where a plan has terms that act on some rows, or on a part of the picture.
+        """
+        self._bypass.call.rows, self._bypass.call.size = tuple(rows), size
 
     def apply(self, plan: Plan, slots: Mapping[str, Slot]) -> None:
         """Make every parameter what `plan` says, starting from its base weight.

@@ -37,7 +37,7 @@ class Reader:
 
     def values(self, arguments: Sequence[str]) -> dict[str, Any]:
         """By key, and the window by `window`."""
-        texts = self._sorted(arguments)
+        texts = self.texts(arguments)
         values = {key: ARGUMENTS[key].read(self, key, text) for key, text in texts.items()}
         values["window"] = self._window(texts)
         self._note_encoders(values)
@@ -129,7 +129,7 @@ class Reader:
             self._note([f"area={area} reaches beyond the picture; the part within it counts"])
         return area
 
-    def _sorted(self, arguments: Sequence[str]) -> dict[str, str]:
+    def texts(self, arguments: Sequence[str]) -> dict[str, str]:
         """The text of each argument by its key; a named one counts before a positional one."""
         positional: list[str] = []
         named: dict[str, str] = {}
