@@ -13,7 +13,7 @@ from lib_lora.grammar.blocks import BlockWeights
 from lib_lora.grammar.curve import ALWAYS, Curve, Window, simple
 from lib_lora.grammar.number import read_number, write_number
 from lib_lora.grammar.scan import scan, without
-from lib_lora.grammar.tag import MOST_TAGS, LoraTag, cut_out, find_tags, is_typable, read_prompt, read_tag, typed_tags
+from lib_lora.grammar.tag import MOST_TAGS, LoraTag, find_tags, is_typable, read_prompt, read_tag, typed_tags
 from lib_lora.grammar.who import Area
 
 
@@ -310,15 +310,6 @@ def test_a_million_signs_are_read_at_once_and_told_in_short_sentences(text):
     assert time.perf_counter() - started < 5
     assert max((len(str(error)) for error in read.errors), default=0) < 400
     assert sum(len(note) for tag in read.tags for note in tag.notes) < 4000
-
-
-def test_tags_where_they_have_no_effect_are_cut_out_and_told_once():
-    text, told = cut_out("blurry <lora:x:1> <LoRA:x:1> <lora:x:1>", "the negative prompt")
-    assert text == "blurry   "
-    assert told == (
-        "<lora:x:1> in the negative prompt has no effect yet; it was left out. Put it into the prompt",
-        "<LoRA:x:1> in the negative prompt has no effect yet; it was left out. Put it into the prompt",
-    )
 
 
 @pytest.mark.parametrize("name", ["NieR：2", "a:b", "a>b", " a", "", "x" * 401, "a\u200b"])
