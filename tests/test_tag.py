@@ -303,6 +303,11 @@ def test_of_too_many_tags_the_first_ones_are_read_and_one_sentence_says_so():
     "<lora:" + "：" * 1_000_000 + ">", f"<lora:a：{'1' * 1_000_000}x>", "<lora:a" + "：te=1" * 200_000 + ">",
     "<lora:a" + ":k=1" * 200_000 + ">", "<lora:" + "a" * 1_000_000, "《lora:" * 200_000,
     "<lora:a:" + "1" * 1_000_000 + ">",
+    "<lora:a:1:lbw=" + "1," * 300_000 + ">", "<lora:a:1:" + "1," * 300_000 + ">", "<lora:a:" + "0@0," * 250_000 + "1>",
+    "<lora:a:1:0@0," + "1@" * 300_000 + ">", "<lora:a:1:0," + "1@1" * 300_000 + ">", "<lora:a:1:start=" + "1" * 900_000,
+    "<lora:a:1:start=" + "s" * 900_000 + ">", "<lora:a:1:lbwe=" + "IN00-OUT11 " * 90_000 + ":a:1>",
+    "<lora:a:1:lbwe=x" + ":1" * 300_000 + ">", "<lora:a:1:lbwe=" + "z" * 500_000 + ":a:1>", "<fromto[" * 100_000,
+    "<lora:a:1:area=" + "0," * 300_000 + ">", "<lora:a:1:step=" + "-" * 900_000 + ">", "<lora:a:1>" + "#cmd" * 200_000,
 ], ids=lambda text: f"{text[:12]}...")
 def test_a_million_signs_are_read_at_once_and_told_in_short_sentences(text):
     started = time.perf_counter()

@@ -25,7 +25,7 @@ FORCE = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": 
 SIDES = ("cond", "uncond", "both")
 OFF = "off"
 NUMBERS = ("nan", "inf", "infinity", OFF)  # words that are no names of presets
-FEWEST_BLOCKS = min(VECTORS)
+FEWEST_BLOCKS, MOST_BLOCKS = min(VECTORS), 100  # numbers in a row that are no slip of the finger
 
 
 class Reader:
@@ -254,7 +254,7 @@ def _names_blocks(text: str) -> bool:
         return False
     parts = text.split(",")
     if len(parts) > 1:
-        return len(parts) >= FEWEST_BLOCKS and all(
+        return FEWEST_BLOCKS <= len(parts) <= MOST_BLOCKS and all(
             read_number(part.strip()) is not None or LETTER.fullmatch(part.strip()) for part in parts)
     return text[:1].isalpha() and text.replace(".", "").replace("_", "").isalnum()
 

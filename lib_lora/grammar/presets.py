@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from lib_lora.grammar.alike import did_you_mean
 from lib_lora.grammar.elements import ORDER, BlocksError, read_rules
 from lib_lora.grammar.number import narrow, read_number
+from lib_lora.grammar.scan import shortened
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -89,11 +90,11 @@ def choose(vectors: Iterable[Vector], is_xl: bool) -> Vector:
 def read_vector(text: str) -> Vector:
     """`1,0,R,...` in as many parts as one of VECTORS. Raises BlocksError."""
     parts = tuple(part.strip() for part in narrow(text).split(","))
-    wrong = [part for part in parts if read_number(part) is None and not LETTER.fullmatch(part)]
-    if wrong:
-        raise BlocksError(f"has '{wrong[0]}' for a block, which is no number, nor R, U or X")
     if len(parts) not in VECTORS:
         raise BlocksError(f"has {len(parts)} numbers; it takes {COUNTS}")
+    wrong = [part for part in parts if read_number(part) is None and not LETTER.fullmatch(part)]
+    if wrong:
+        raise BlocksError(f"has '{shortened(wrong[0])}' for a block, which is no number, nor R, U or X")
     return parts
 
 
@@ -129,7 +130,7 @@ def _known(name: str, names: Mapping[str, object], what: str) -> str:
     same = [each for each in names if each.lower() == name.lower()]
     if not same:
         listed = ", ".join(names)
-        raise BlocksError(f"'{name}' is no {what}{did_you_mean(name, names)}; there are {listed}")
+        raise BlocksError(f"'{shortened(name)}' is no {what}{did_you_mean(name, names)}; there are {listed}")
     return same[0]
 
 
