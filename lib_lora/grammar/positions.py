@@ -87,8 +87,8 @@ def read_position(text: str) -> float:
     """0.5, 12, s14.6. Raises CurveError."""
     number = read_number(text[len(SIGMA) :] if text[:1].lower() == SIGMA else text)
     if number is None or number < 0:
-        raise CurveError(f"has the position '{shortened(text)}'; write a share such as 0.5, a step such as 12, or s14.6 "
-                         "for sigma")  # fmt: skip
+        raise CurveError(f"has the position '{shortened(text)}'; write a share such as 0.5, a step such as 12, or "
+                         "s14.6 for sigma")  # fmt: skip
     return number
 
 
