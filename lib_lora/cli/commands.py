@@ -165,6 +165,15 @@ def sheet(options: argparse.Namespace) -> int:
     return 1 if report else 0
 
 
+def grammar(options: argparse.Namespace) -> int:
+    """Print the reference of tags."""
+    from lib_lora.cli.reference import plain_text
+    from lib_lora.grammar.reference import markdown
+
+    print("\n".join(markdown() if options.markdown else plain_text(terminal_width())).strip("\n"))
+    return 0
+
+
 def demo(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
     folders = _folders(options.lora_dir)

@@ -32,6 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_merge(commands)
     make_files.add_to(commands, _command)
     _add_sheet(commands)
+    _add_grammar(commands)
     _add_demo(commands)
     return parser
 
@@ -167,6 +168,11 @@ def _add_sheet(commands: Any) -> None:
     _add_model(parser)
     _add_tokenizer(parser)
     _add_lora_dir(parser)
+
+
+def _add_grammar(commands: Any) -> None:
+    parser = _command(commands, "grammar", run.grammar, "tell what a tag can say")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown: docs/grammar.md")
 
 
 def _add_demo(commands: Any) -> None:
