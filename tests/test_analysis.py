@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lib_lora.adapters.adapter import read_adapter
-from lib_lora.model.base_weights import BaseWeights
 from lib_lora.analysis.conflicts import conflicts
 from lib_lora.analysis.measure import Spectrum, measure
 from lib_lora.analysis.picture import cells, draw_map
@@ -19,6 +18,7 @@ from lib_lora.engine.active import Active
 from lib_lora.engine.schedule import plan
 from lib_lora.errors import CheckpointError
 from lib_lora.grammar.tag import LoraTag
+from lib_lora.model.base_weights import BaseWeights
 from lib_lora.model.usual import USUAL, shapes_of, usual_index
 from tests.support_golden import GIVEN, OWN, folded, given_base, given_cases, index_of, own_file
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from lib_lora.grammar.who import Stage
 from lib_lora.hosts.diffusers import Attached, attach
 from tests.checkpoints import small_pipeline
 from tests.support import fingerprint
-from tests.support_strength import BLOCKS, ENCODER, VECTORS, Deltas, Line, Picture, Reference, Tag, When, only_pairs
+from tests.support_strength import BLOCKS, ENCODER, VECTORS, Deltas, Line, Picture, Reference, Tag, When
 
 NEAR = 1e-5  # of the largest value
 SAMPLERS = {"euler": "EulerDiscreteScheduler", "heun": "HeunDiscreteScheduler", "ddim": "DDIMScheduler",

@@ -35,8 +35,8 @@ from lib_lora.browser.inside import inside
 from lib_lora.browser.listing import Checkpoint, Shelf
 from lib_lora.browser.pictures import MAX_BYTES
 from lib_lora.browser.search import FACETS, MAX_PAGE, Query, Scene, ids, search
-from lib_lora.browser.thumbnail import original, thumbnail, video
 from lib_lora.browser.strength import strength_of
+from lib_lora.browser.thumbnail import original, thumbnail, video
 from lib_lora.browser.writing import RefusedError, save_fields, save_preview, texts_of
 from lib_lora.errors import NotFoundError
 from lib_lora.grammar.presets import BUILT_IN, Presets
