@@ -9,7 +9,7 @@
         const both = [each, each.toUpperCase()];
         return `[${both.join("")}${both.map((letter) => String.fromCharCode(letter.charCodeAt(0) + 0xfee0)).join("")}]`;
     }).join("");
-    const KEYWORD = `(?:${anyCase("lora")}|${anyCase("lyco")}(?:${anyCase("ris")})?)`;
+    const KEYWORD = `(?:${anyCase("lora")}(?:${anyCase("ctl")})?|${anyCase("lyco")}(?:${anyCase("ris")})?)`;
     const HEAD = new RegExp(`[<＜《〈][${BLANK}]*${KEYWORD}(?:[${BLANK}]*([:：])|(?![0-9A-Za-z_-]))`, "g");
     const BRACKETS = /[<＜>＞]/g;  // a name may hold the others
     const ALL_BRACKETS = /[<＜《〈>＞》〉]/g;

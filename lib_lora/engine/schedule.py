@@ -20,6 +20,7 @@ from lib_lora.errors import WrongBaseError
 from lib_lora.grammar.blocks import Place
 from lib_lora.grammar.curve import Strength
 from lib_lora.grammar.moment import START, Moment
+from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.who import EVERYONE, FIRST_PASS, Area, Row, Stage, Who
 from lib_lora.keys.blocks import block_of
 from lib_lora.keys.places import about
@@ -147,19 +148,23 @@ class Schedule:
         """True if text encoders carry something else for some rows, or for some of the steps."""
         return any(not share.who.is_everyone or share.strength.constant is None for share in self._of("text"))
 
-    def segments(self, row: Row, steps: int) -> list[tuple[int, Encoding]]:
-        """`(the first step that is not in it any more, what the text encoders run with)`, for all of `steps`."""
+    def segments(self, row: Row, steps: int, calls: int = 1) -> list[tuple[int, Encoding]]:
+        """`(the first call that is not in it any more, what the text encoders run with)`, for all of `steps`.
+
+        `calls`: of the UNet in one step; a call is a step where it is 1.
+        """
         found: list[tuple[int, Encoding]] = []
         shares = [share for share in self._of("text") if share.who.includes(row)]
         strengths = list(dict.fromkeys(share.strength for share in shares if share.strength.constant is None))
         before: tuple[float, ...] | None = None
-        for step in range(max(steps, 1)):
-            moment = Moment(step, steps)
+        for call in range(max(steps, 1) * calls):
+            step, part = divmod(call, calls)
+            moment = Moment(step, steps, part=part / calls)
             values = tuple(strength.at(moment) for strength in strengths)
             if values == before:
-                found[-1] = (step + 1, found[-1][1])
+                found[-1] = (call + 1, found[-1][1])
             else:
-                found.append((step + 1, Encoding(row, moment)))
+                found.append((call + 1, Encoding(row, moment)))
             before = values
         return found
 
@@ -189,7 +194,7 @@ def schedule(active: Sequence[Active], index: TargetIndex, stage: Stage = FIRST_
                 _add(shares.setdefault(share.target.key, []), share)
             if own or _weighs(each, stage):
                 embeddings = {**each.adapter.embeddings, **embeddings}  # of two with one name, the first in the prompt
-        reports.append(_report(each, binding, problem, placeless))
+        reports.append(_report(each, binding, problem, _is_xl(index), placeless))
     return Schedule({key: tuple(of_key) for key, of_key in shares.items()}, tuple(reports), embeddings, index)
 
 
@@ -198,17 +203,21 @@ def plan(active: Sequence[Active], index: TargetIndex) -> Plan:
     return schedule(active, index).at(START)
 
 
+def _is_xl(index: TargetIndex) -> bool:
+    """True if the model has the blocks of SDXL."""
+    return index.family.id.startswith("sdxl")
+
+
 def _shares(active: Active, binding: Binding, index: TargetIndex, stage: Stage) -> tuple[list[Share], int]:
     """Of one adapter, those that ever weigh anything; and how many cannot act in an area, as its tag asks."""
     tag = active.tag
-    is_xl = index.family.id.startswith("sdxl")
     strengths: dict[object, Strength] = {}
     found, placeless = [], 0
     for target, delta in binding.pairs:
         block = block_of(target.path, target.component)
         asked = (target.component, target.path if tag.blocks.elements else block)
         if (strength := strengths.get(asked)) is None:
-            place = Place(target.component, block, target.path, is_xl)
+            place = Place(target.component, block, target.path, _is_xl(index))
             strength = strengths[asked] = Strength((tag.strength(place, stage),))
         if strength.constant == 0:
             continue
@@ -233,7 +242,16 @@ def _add(shares: list[Share], share: Share) -> None:
     shares.append(share)
 
 
-def _report(active: Active, binding: Binding, problem: str | None, placeless: int) -> AdapterReport:
+def _lost_blocks(tag: LoraTag, binding: Binding, is_xl: bool) -> list[str]:
+    """A sentence on the blocks of the adapter that its tag made 0 without naming them."""
+    blocks = {block_of(target.path, target.component) for target, _ in binding.pairs}
+    told = tag.blocks.unlisted(blocks, is_xl)
+    return [f"{tag.name}: {told}"] if told else []
+
+
+def _report(
+    active: Active, binding: Binding, problem: str | None, is_xl: bool, placeless: int
+) -> AdapterReport:
     tag, adapter = active.tag, active.adapter
     left_out = (f"{tag.name}: {placeless} of its layers know no places and are left out within an area",)
     return AdapterReport(
@@ -245,7 +263,8 @@ def _report(active: Active, binding: Binding, problem: str | None, placeless: in
         binding.misfits,
         adapter.unknown,
         adapter.refused,
-        notes=(*tag.notes, *(left_out if placeless else ()), *summary(tag.name, adapter.notes)),
+        notes=(*tag.notes, *_lost_blocks(tag, binding, is_xl), *(left_out if placeless else ()),
+               *summary(tag.name, adapter.notes)),
         problem=problem,
         entry=active.entry,
         family=active.family,
