@@ -16,13 +16,18 @@ from lib_lora.engine.plan import Term
 from lib_lora.engine.route import COSTS, REASONS, Case, Circumstances, reason_for, route, seconds_beside, seconds_merged
 from lib_lora.engine.schedule import USUAL_STEPS
 from lib_lora.errors import PatchError
+from lib_lora.grammar.tag import read_prompt
 from lib_lora.grammar.who import Area, Row, Who
-from lib_lora.model.slots import Slot
+from lib_lora.model.slots import Slot, slots_of
 from lib_lora.model.targets import Target
-from tests.support import fingerprint
-from tests.support_rows import Tiny, moment
+from lib_lora.session.session import Session
+from lib_lora.session.torch_host import TorchHost
+from lib_lora.session.wanted import Wanted
+from tests.support import Folder, ThreeLayers, fingerprint, three_layer_host, write_lora
+from tests.support_rows import Tiny, index_of, moment, no_problem
 
 AROUND = Circumstances(calls=20)
+ATTENTION = "down_blocks_0_attentions_0_transformer_blocks_0_attn1"
 COND = Who(None, "cond")
 OUTER, DEEP = "input_blocks.1.1.transformer_blocks.0.attn1.to_q", "middle_block.1.transformer_blocks.0.attn1.to_q"
 
@@ -75,8 +80,8 @@ def test_deep_layers_go_beside_and_outer_ones_are_merged_anew(device, monkeypatc
         assert seconds_merged(outer) < seconds_beside(outer)
         assert reason_for(outer).name == "else"
     larger, fewer = replace(AROUND, size=(512, 512), rows=8), replace(AROUND, calls=100)
-    assert seconds_beside(replace(deep, around=larger)) > 100 * seconds_beside(deep)
-    assert seconds_beside(replace(deep, around=fewer)) == 5 * seconds_beside(deep)
+    assert seconds_beside(replace(deep, around=larger)) > 4 * seconds_beside(deep)
+    assert seconds_beside(replace(deep, around=fewer)) == pytest.approx(5 * seconds_beside(deep))
 
 
 def test_what_is_restricted_goes_beside_alone_while_all_terms_are_sums():
@@ -112,9 +117,7 @@ def tiny(tmp_path):
 
 
 def activate(tiny: Tiny, prompt: str) -> None:
-    from lib_lora.grammar.tag import read_prompt
-
-    assert tiny.session.activate(read_prompt(prompt).tags).sentences() == []
+    assert no_problem(tiny.session.activate(read_prompt(prompt).tags))
 
 
 def beside_all(monkeypatch):
@@ -215,8 +218,7 @@ def test_an_error_in_the_middle_leaves_the_base_weights(tiny, monkeypatch, error
     with monkeypatch.context() as context:
         context.setattr(where, name, fail)
         with pytest.raises((PatchError, KeyboardInterrupt, ValueError)):
-            for step in (2, 3, 4):
-                tiny.session.advance(moment(step, 5))
+            _go_on(tiny)
     assert len(count) >= 5
     assert fingerprint(tiny.unet.named_parameters()) == before
     assert not registered(tiny)
@@ -225,19 +227,15 @@ def test_an_error_in_the_middle_leaves_the_base_weights(tiny, monkeypatch, error
     assert fingerprint(tiny.unet.named_parameters()) == before
 
 
+def _go_on(tiny: Tiny) -> None:
+    for step in (2, 3, 4):
+        tiny.session.advance(moment(step, 5))
+
+
 def test_two_hosts_of_one_model_hear_the_same_rows_and_follow_each_other(tiny):
-    from lib_lora.model.slots import slots_of
-    from lib_lora.session.session import Session
-    from lib_lora.session.torch_host import TorchHost
-    from tests.support import Folder
-    from tests.support_rows import _index
-
-    other = Session(TorchHost(lambda: slots_of(tiny.unet, "unet."), _index), Folder(tiny.folder))
+    other = Session(TorchHost(lambda: slots_of(tiny.unet, "unet."), index_of), Folder(tiny.folder))
     inputs, results = tiny.inputs(2), []
-    wanted = tiny.wanted([[]])
-    from lib_lora.grammar.tag import read_prompt
-
-    wanted = replace(wanted, prompts=(read_prompt("<lora:lora:1:on=cond><lora:more:0@0,1@1>").tags,))
+    wanted = Wanted((read_prompt("<lora:lora:1:on=cond><lora:more:0@0,1@1>").tags,))
     for session in (tiny.session, other, tiny.session):
         session.activate(wanted)
         session.advance(moment(2, 5))
@@ -264,25 +262,33 @@ def test_a_deep_copy_keeps_what_it_adds_whatever_the_first_does(tiny, monkeypatc
     assert not torch.allclose(tiny.call(inputs), before, atol=1e-3)
 
 
-def test_a_compiled_model_hears_of_rows_and_moments(tiny, monkeypatch):
+def test_a_compiled_model_hears_of_rows_and_moments(tmp_path, monkeypatch):
     beside_all(monkeypatch)
+    model, x = ThreeLayers().requires_grad_(False), torch.randn(2, 3, 8)
+    for seed, name in enumerate("ab"):
+        write_lora(tmp_path / f"{name}.safetensors", {f"lora_unet_{ATTENTION}_to_q": (8, 8)}, seed=seed)
+    session, layer = Session(three_layer_host(model), Folder(tmp_path)), model.block.to_q
     torch._dynamo.reset()
-    compiled = torch.compile(tiny.unet, backend="eager")
-    inputs = tiny.inputs(2)
-
-    def both() -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.no_grad():
-            return compiled(timestep=500, **inputs).sample, tiny.call(inputs)
-
-    results = []
-    activate(tiny, "<lora:lora:0.2@0,1@1><lora:more:0.5:on=cond>")
+    compiled = torch.compile(Outer(model), backend="eager")
+    wanted = Wanted((read_prompt("<lora:a:0.2@0,1@1:force=1><lora:b:0.5:on=cond:force=1>").tags,))
+    plain, results = compiled(x).clone(), []
+    assert no_problem(session.activate(wanted))
     for step, sides in ((0, "cu"), (3, "cu"), (3, "uc"), (4, "uc")):
-        tiny.session.advance(moment(step, 5))
-        tiny.session.rows([Row(0, "cond" if side == "c" else "uncond") for side in sides])
-        one, other = both()
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
-        assert not any(torch.allclose(other, earlier, atol=1e-3) for earlier in results)
-        results.append(other)
-    tiny.session.clear()
-    one, other = both()
-    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+        session.advance(moment(step, 5))
+        session.rows([Row(0, "cond" if side == "c" else "uncond") for side in sides])
+        results.append(compiled(x).clone())
+        assert torch.equal(results[-1], layer(x))
+        assert not any(torch.allclose(results[-1], earlier, atol=1e-3) for earlier in (plain, *results[:-1]))
+    session.clear()
+    assert torch.equal(compiled(x), plain)
+
+
+class Outer(nn.Module):
+    """What is compiled: it calls the layer, as a UNet does."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner.block.to_q(x)

@@ -46,8 +46,9 @@ from tests.test_embeddings import pipeline
 ROOT = Path(lib_lora.__file__).parent
 ENGINE = frozenset(
     str(ROOT / f"{name}.py")
-    for name in ("engine/books", "engine/records", "engine/roots", "engine/patch", "engine/bypass", "engine/originals",
-                 "engine/keeping", "engine/fold", "engine/memory", "engine/exact", "engine/schedule", "model/slots", "session/torch_host",
+    for name in ("engine/books", "engine/records", "engine/roots", "engine/patch", "engine/bypass", "engine/hooks",
+                 "engine/additions", "engine/regions", "engine/route", "engine/schedule", "engine/originals",
+                 "engine/keeping", "engine/fold", "engine/memory", "engine/exact", "model/slots", "session/torch_host",
                  "session/session", "hosts/embeddings", "hosts/diffusers")
 )  # fmt: skip
 ERRORS: tuple[Callable[[], BaseException], ...] = (
