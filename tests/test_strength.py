@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from lib_lora.grammar.who import Stage
 from lib_lora.hosts.diffusers import Attached, attach
 from tests.checkpoints import small_pipeline
 from tests.support import fingerprint
-from tests.support_strength import BLOCKS, ENCODER, VECTORS, Deltas, Line, Picture, Reference, Tag, When, only_pairs
+from tests.support_strength import BLOCKS, ENCODER, VECTORS, Deltas, Line, Picture, Reference, Tag, When
 
 NEAR = 1e-5  # of the largest value
 SAMPLERS = {"euler": "EulerDiscreteScheduler", "heun": "HeunDiscreteScheduler", "ddim": "DDIMScheduler",
@@ -120,13 +119,14 @@ def compare(world: World, pictures: list[Picture], *, sampler: str = "euler", st
     else:
         options |= dict(latents=noise, width=SIZE, height=SIZE)
         made = steps
-    ours = draw([each.prompt for each in pictures], negative_prompt=[each.negative_prompt for each in pictures],
-                num_images_per_prompt=each, guidance_scale=guidance, output_type="latent", **options).images  # fmt: skip
+    options |= dict(num_images_per_prompt=each, guidance_scale=guidance, output_type="latent")
+    ours = draw([picture.prompt for picture in pictures],
+                negative_prompt=[picture.negative_prompt for picture in pictures], **options).images  # fmt: skip
     assert not draw.report.problems
     assert all(each.applied for each in draw.report.adapters)
     options["generator"] = torch.Generator().manual_seed(1)
     when = reference_moments(reference.pipe.scheduler, made)
-    theirs = reference.draw(pictures, each=each, guidance=guidance, stage=stage, when=when, **options)
+    theirs = reference.draw(pictures, stage=stage, when=when, **options)
     assert ours.shape == theirs.shape
     assert (ours - theirs).abs().max() < NEAR * theirs.abs().max(), (ours - theirs).abs().max() / theirs.abs().max()
     return ours
@@ -163,7 +163,8 @@ def tags(draw, family: str) -> Tag:
         start, stop = sorted(draw(st.lists(st.sampled_from(inner), min_size=2, max_size=2, unique=True)),
                              reverse=unit == "sigma")  # fmt: skip
         which = draw(st.sampled_from(["start", "stop", "both"]))
-        options = {"start": start if which != "stop" else None, "stop": stop if which != "start" else None, "unit": unit}
+        options = {"start": start if which != "stop" else None, "unit": unit,
+                   "stop": stop if which != "start" else None}  # fmt: skip
     if draw(st.integers(0, 3)) == 0:
         length = draw(st.sampled_from([26, 17] if family == "sd1" else [20, 12]))
         options["vector"] = tuple(draw(st.sampled_from([0.0, 0.5, 1.0])) for _ in VECTORS[length])
@@ -185,7 +186,8 @@ def pictures(draw, family: str) -> Picture:
 def cases(family: str):
     return st.fixed_dictionaries({
         "pictures": st.lists(pictures(family), min_size=1, max_size=2),
-        "sampler": st.sampled_from(list(SAMPLERS)), "steps": st.sampled_from([1, 2, 2, 3]), "each": st.sampled_from([1, 1, 1, 2]),
+        "sampler": st.sampled_from(list(SAMPLERS)), "steps": st.sampled_from([1, 2, 2, 3]),
+        "each": st.sampled_from([1, 1, 1, 2]),
         "guidance": st.sampled_from([1.0, 2.0, 2.0]), "stage": st.sampled_from(["", "", "hires", "refiner"]),
     })  # fmt: skip
 
@@ -210,3 +212,90 @@ def test_any_combination_on_sdxl(worlds, case):
 def test_any_combination_from_a_picture(worlds, case):
     compare(worlds["sd1"], **case | {"steps": case["steps"] + 1}, of_image=True)
     left_alone(worlds["sd1"])
+
+
+# each by itself, for what random combinations seldom hit
+
+UP, DOWN = Line(((0.0, 0.0), (1.0, 1.0))), Line(((0.0, 1.5), (1.0, -0.5)))
+ALONE = {
+    "a curve": [Picture((Tag("a", unet=UP),))],
+    "a curve by steps": [Picture((Tag("a", unet=Line(((0.0, 1.0), (3.0, 0.0)), "step")),))],
+    "a curve by sigma": [Picture((Tag("a", unet=Line(((0.5, 0.0), (14.0, 1.0)), "sigma")),))],
+    "a window": [Picture((Tag("a", start=0.3, stop=0.8),))],
+    "one side": [Picture((Tag("a", on="cond"), Tag("b", on="uncond")))],
+    "a negative tag": [Picture((Tag("a", Line(((0.0, 0.5),))),), (Tag("b", unet=DOWN),))],
+    "blocks": [Picture((Tag("a", groups=(("in", UP), ("mid", DOWN), ("out", Line(((0.0, 0.5),))))),))],
+    "one file twice": [Picture((Tag("a", unet=UP), Tag("a", unet=DOWN, start=0.5), Tag("a")))],
+    "four pictures": [Picture((Tag("a"),)), Picture((Tag("b", unet=UP),)), Picture((), (Tag("c"),)), Picture()],
+}
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+@pytest.mark.parametrize("what", ALONE)
+def test_by_itself(worlds, family, what):
+    made = compare(worlds[family], ALONE[what], steps=4)
+    plain = compare(worlds[family], [Picture() for _ in ALONE[what]], steps=4)
+    assert (made - plain).abs().max() > 1000 * NEAR
+    left_alone(worlds[family])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_with_every_sampler_and_from_a_picture(worlds, sampler):
+    pictures = [Picture((Tag("a", unet=DOWN, stop=0.9), Tag("b", te=UP)), (Tag("b", start=0.4),))]
+    for of_image in (False, True):
+        compare(worlds["sd1"], pictures, sampler=sampler, steps=5, of_image=of_image)
+    left_alone(worlds["sd1"])
+
+
+@pytest.mark.parametrize("stage", ["hires", "refiner"])
+def test_another_pass_has_its_own_weights(worlds, stage):
+    pictures = [Picture((Tag("a", **{stage: DOWN}), Tag("b")))]
+    own, first = (compare(worlds["sd1"], pictures, stage=each) for each in (stage, ""))
+    assert (own - first).abs().max() > 1000 * NEAR
+
+
+def test_prompt_editing_around_tags_and_words_says_in_which_steps_they_count(worlds):
+    """`[a:b:2]` is a in the steps 0 to 2, as in the WebUI; the same in windows is what the reference knows."""
+    world = worlds["sd1"]
+    world.use("euler")
+    a, b = Tag("a", stop=3, unit="step"), Tag("b", start=3, unit="step")
+    noise = torch.randn(1, 4, SIZE // 2, SIZE // 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    def draw(prompt: str) -> torch.Tensor:
+        return world.draw(prompt, num_inference_steps=5, latents=noise, width=SIZE, height=SIZE, output_type="latent",
+                          generator=torch.Generator().manual_seed(1)).images  # fmt: skip
+
+    world.draw.stage = Stage()
+    windows = draw(f"a cat{a.text}{b.text}")
+    assert torch.equal(draw("a cat[<lora:a:1>:<lora:b:1>:2]"), windows)
+    assert torch.equal(draw("a [cat<lora:a:1>:cat <lora:b:1>:0.4]"), windows)
+    swapped = draw("a [cat<lora:a:1>:red house<lora:b:1>:2]")
+    assert (swapped - windows).abs().max() > 1000 * NEAR
+    assert torch.equal(draw("a [cat|cat]"), draw("a cat"))
+    assert (draw("a [cat|dog]") - draw("a cat")).abs().max() > 1000 * NEAR
+    left_alone(world)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_where_words_are_edited_the_unet_is_told_the_new_ones(worlds, family):
+    world = worlds[family]
+    world.use("euler")
+    world.draw.stage = Stage()
+    told: dict[str, list[torch.Tensor]] = {}
+
+    def look(unet, args, named, output):
+        added = [named["added_cond_kwargs"]["text_embeds"]] if family == "sdxl" else []
+        told[prompt].append(torch.cat([each.flatten() for each in (named["encoder_hidden_states"], *added)]))
+
+    hook = world.draw.pipe.unet.register_forward_hook(look, with_kwargs=True)
+    try:
+        for prompt in ("a [cat|red house]<lora:a:0.5>", "a cat<lora:a:0.5>", "a red house<lora:a:0.5>"):
+            told[prompt] = []
+            world.draw(prompt, num_inference_steps=3, width=SIZE, height=SIZE, output_type="latent",
+                       generator=torch.Generator().manual_seed(1))  # fmt: skip
+    finally:
+        hook.remove()
+    edited, (cat, *_), (house, *_) = told.values()
+    assert (cat - house).abs().max() > 1000 * NEAR
+    for seen, expected in zip(edited, (cat, cat, house), strict=True):  # the WebUI's steps are counted from 1
+        assert (seen - expected).abs().max() < NEAR
