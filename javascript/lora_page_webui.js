@@ -12,6 +12,7 @@
             lib.mount(`#${tab}_prompt_row`, (row) => {
                 row.after(lib.dom.element("div", {
                     class: "lora-strip", "data-lora-prompt": `#${tab}_prompt textarea`, "data-lora-api": "/lora/v1",
+                    ...Object.fromEntries(["steps", "width", "height"].map((name) => [`data-lora-${name}`, `#${tab}_${name} input[type=number]`])),
                 }));
             });
         }

@@ -165,7 +165,7 @@ class Tiny:
         self.files: dict[str, dict[str, Tensors]] = {}
         for seed, name in enumerate(dict.fromkeys(("lora", "more", *kinds))):
             self.write(name, "lora" if name == "more" else name, every=every, seed=seed)
-        self.host = TorchHost(lambda: slots_of(self.unet, "unet."), _index)
+        self.host = TorchHost(lambda: slots_of(self.unet, "unet."), index_of)
         self.session = Session(self.host, Folder(folder))
 
     def write(self, name: str, kind: str, *, every: int, seed: int) -> None:
@@ -259,5 +259,5 @@ def moment(step: int, steps: int) -> Moment:
     return Moment(step, steps, 10.0 - step)
 
 
-def _index(shapes: Mapping[str, tuple[int, ...]]) -> Any:
+def index_of(shapes: Mapping[str, tuple[int, ...]]) -> Any:
     return index_diffusers({"unet": {key.removeprefix("unet."): shape for key, shape in shapes.items()}})

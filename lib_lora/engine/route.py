@@ -36,8 +36,8 @@ class Costs:
     hook: float  # seconds to call one, besides
 
 
-COSTS: Mapping[str, Costs] = {  # by type of device; others as the CPU
-    "cpu": Costs(operations=5e10, bytes=1e10, change=1.5e-4, hook=6e-5),
+COSTS: Mapping[str, Costs] = {  # by type of device; others as the CPU. That of GPUs is estimated, not measured
+    "cpu": Costs(operations=5e10, bytes=1e10, change=2e-4, hook=4e-5),
     "cuda": Costs(operations=2e13, bytes=1e12, change=2e-4, hook=6e-5),
 }
 

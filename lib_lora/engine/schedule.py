@@ -154,19 +154,23 @@ class Schedule:
         is_told = any(not share.who.is_everyone or share.strength.constant is None for share in self._of("text"))
         return is_told or any(not who.is_everyone for who, _ in self.words)
 
-    def segments(self, row: Row, steps: int) -> list[tuple[int, Encoding]]:
-        """`(the first step that is not in it any more, what the text encoders run with)`, for all of `steps`."""
+    def segments(self, row: Row, steps: int, calls: int = 1) -> list[tuple[int, Encoding]]:
+        """`(the first call that is not in it any more, what the text encoders run with)`, for all of `steps`.
+
+        `calls`: of the UNet in one step; a call is a step where it is 1.
+        """
         found: list[tuple[int, Encoding]] = []
         shares = [share for share in self._of("text") if share.who.includes(row)]
         strengths = list(dict.fromkeys(share.strength for share in shares if share.strength.constant is None))
         before: tuple[float, ...] | None = None
-        for step in range(max(steps, 1)):
-            moment = Moment(step, steps)
+        for call in range(max(steps, 1) * calls):
+            step, part = divmod(call, calls)
+            moment = Moment(step, steps, part=part / calls)
             values = tuple(strength.at(moment) for strength in strengths)
             if values == before:
-                found[-1] = (step + 1, found[-1][1])
+                found[-1] = (call + 1, found[-1][1])
             else:
-                found.append((step + 1, Encoding(row, moment)))
+                found.append((call + 1, Encoding(row, moment)))
             before = values
         return found
 
@@ -265,7 +269,7 @@ def _report(
         binding.misfits,
         adapter.unknown,
         adapter.refused,
-        notes=(*tag.notes, *(left_out if placeless else ()), *_lost_blocks(tag, binding, is_xl),
+        notes=(*tag.notes, *_lost_blocks(tag, binding, is_xl), *(left_out if placeless else ()),
                *summary(tag.name, adapter.notes)),
         problem=problem,
         entry=active.entry,

@@ -76,6 +76,8 @@ class Window:
     def holds(self, moment: Moment) -> bool:
         """True if it is active then."""
         position = moment.position(self.unit)
+        if self.unit == "step":
+            position += moment.part
         if self.unit == "sigma":  # which falls: from the start's noise down to the stop's
             return any(start >= position > stop for start, stop in self.ranges)
         is_end = self.unit == "share" and position == 1  # the last step is within a stop of 1

@@ -137,9 +137,12 @@ class Session:
         if (self.restricts or self.varies) and isinstance(self.host, RowHost):
             self.host.rows(rows, size)
 
-    def segments(self, row: Row, steps: int) -> list[tuple[int, Encoding]]:
-        """The encodings that the text of `row` needs in a pass of `steps`: `(the first step after it, which)`."""
-        return self.schedule.segments(row, steps)
+    def segments(self, row: Row, steps: int, calls: int = 1) -> list[tuple[int, Encoding]]:
+        """The encodings that the text of `row` needs in a pass of `steps`: `(the first step after it, which)`.
+
+        Where a step is several `calls` of the UNet, calls are counted instead of steps.
+        """
+        return self.schedule.segments(row, steps, calls)
 
     @contextmanager
     def encode(self, encoding: Encoding) -> Iterator[None]:

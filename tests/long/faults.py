@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import logging
 import os
 import random
@@ -41,14 +40,15 @@ from lib_lora.hosts.diffusers import DiffusersHost
 from lib_lora.session.session import Session
 from lib_lora.session.torch_host import TorchHost
 from lib_lora.session.wanted import Wanted
-from tests.support import NAMES, Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, write_lora
+from tests.support import NAMES, Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, twin, write_lora
 from tests.test_embeddings import pipeline
 
 ROOT = Path(lib_lora.__file__).parent
 ENGINE = frozenset(
     str(ROOT / f"{name}.py")
-    for name in ("engine/books", "engine/records", "engine/roots", "engine/patch", "engine/bypass", "engine/originals",
-                 "engine/keeping", "engine/fold", "engine/memory", "engine/exact", "engine/schedule", "model/slots", "session/torch_host",
+    for name in ("engine/books", "engine/records", "engine/roots", "engine/patch", "engine/bypass", "engine/hooks",
+                 "engine/additions", "engine/regions", "engine/route", "engine/schedule", "engine/originals",
+                 "engine/keeping", "engine/fold", "engine/memory", "engine/exact", "model/slots", "session/torch_host",
                  "session/session", "hosts/embeddings", "hosts/diffusers")
 )  # fmt: skip
 ERRORS: tuple[Callable[[], BaseException], ...] = (
@@ -257,7 +257,7 @@ def words(folder: Path) -> Stage:
         save_file({**load_file(path), f"bundle_emb.word{name}.string_to_param.*": torch.ones(2, 12)}, path)
 
     def copied() -> tuple[TorchHost, list[nn.Module]]:
-        unet, encoder = copy.deepcopy(first.unet), copy.deepcopy(first.text_encoder)
+        unet, encoder = twin(first.unet), twin(first.text_encoder)
         pipe = SimpleNamespace(unet=unet, text_encoder=encoder, tokenizer=first.tokenizer)
         return DiffusersHost(pipe), [unet, encoder]
 

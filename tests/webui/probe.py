@@ -30,6 +30,7 @@ from modules import (
 from torch.nn import functional
 
 CHANGES = os.environ.get("LORA_PROBE", "").split(",")
+by_call = []  # weights for the UNet, one for each call of it: what the built-in extension's adapter has then
 encodings = []  # one item for each prompt that a text encoder has seen
 folds = []  # one item for each weight that was made while something was to fail
 
@@ -210,6 +211,26 @@ def look() -> dict:
     }
 
 
+def weigh_by_call(weights: list = Body(embed=True)) -> None:  # noqa: B008
+    by_call[:] = weights
+
+
+def before_call(params) -> None:
+    """As slow as it is independent: the built-in extension puts each weight in anew, whoever draws."""
+    if by_call:
+        import networks
+
+        networks.loaded_networks[0].unet_multiplier = by_call[min(params.denoiser.step, len(by_call) - 1)]
+
+
+def axes() -> list:
+    """Of the X/Y/Z plot: what each line is called, and what stands at a picture of it."""
+    from modules import scripts
+
+    plots = [script for script in scripts.scripts_txt2img.scripts if script.title() == "X/Y/Z plot"]
+    return [[option.label, option.format_value(None, option, "0.5")] for option in plots[0].current_axis_options]
+
+
 def cached_hash(path: str = Body(), title: str = Body()) -> str | None:
     return hashes.sha256_from_cache(path, title, use_addnet_hash=path.endswith(".safetensors"))
 
@@ -218,6 +239,8 @@ def app_started(_demo, app) -> None:
     app.add_api_route("/probe", look, methods=["GET"])
     app.add_api_route("/probe/weights", weights, methods=["GET"])
     app.add_api_route("/probe/hash", cached_hash, methods=["POST"])
+    app.add_api_route("/probe/axes", axes, methods=["GET"])
+    app.add_api_route("/probe/by-call", weigh_by_call, methods=["POST"])
     app.add_api_route("/probe/cached", cached, methods=["GET"])
     app.add_api_route("/probe/forget-models", forget_models, methods=["POST"])
     app.add_api_route("/probe/fail", fail, methods=["POST"])
@@ -227,3 +250,4 @@ def app_started(_demo, app) -> None:
 
 
 script_callbacks.on_app_started(app_started)
+script_callbacks.on_cfg_denoiser(before_call)

@@ -1,0 +1,32 @@
+"""What the strip needs to know of the grammar: blocks and presets of the loaded model, and what arguments of a tag mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib_lora.describe.families import Family
+from lib_lora.grammar.arguments import ARGUMENTS
+from lib_lora.grammar.number import read_number
+from lib_lora.grammar.presets import FOR_XL, VECTORS, Presets, Vector
+
+USUAL = {False: 17, True: 12}  # how many numbers a vector has that is begun anew; True: for SDXL
+
+
+def strength_of(family: Family | None, presets: Presets) -> dict[str, Any]:
+    """`{"usual": 17, "vectors": {"17": [block, ...]}, "presets": [...], "arguments": {"lbw": {"takes", "meaning"}}}`.
+
+    presets    {"name", "numbers"} of what fits the loaded model; one with letters, which are other numbers in each
+               picture, has no `numbers`
+    """
+    is_xl = family is not None and family.id.startswith("sdxl")
+    vectors = {str(count): names for count, names in VECTORS.items() if (count in FOR_XL) == is_xl}
+    offered = [{"name": name, "numbers": _numbers(vector)} for name, vector in presets.of_model(is_xl).items()
+               if str(len(vector)) in vectors]  # fmt: skip
+    told = {key: {"takes": argument.takes, "meaning": argument.meaning} for key, argument in ARGUMENTS.items()}
+    return {"usual": USUAL[is_xl], "vectors": vectors, "presets": offered, "arguments": told}
+
+
+def _numbers(vector: Vector) -> list[float] | None:
+    numbers = [read_number(part) for part in vector]
+    found = [number for number in numbers if number is not None]
+    return found if len(found) == len(numbers) else None
