@@ -11,8 +11,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from lib_lora.drawing.demo_files import ADAPTERS
+from lib_lora.drawing.pipelines import load_pipeline
 from lib_lora.grammar.who import Stage
 from lib_lora.hosts.diffusers import Attached, attach
 from tests.checkpoints import small_pipeline
@@ -23,7 +25,7 @@ NEAR = 1e-5  # of the largest value
 SAMPLERS = {"euler": "EulerDiscreteScheduler", "heun": "HeunDiscreteScheduler", "ddim": "DDIMScheduler",
             "dpm": "DPMSolverMultistepScheduler"}  # fmt: skip
 STAGES = {"": Stage(), "hires": Stage(hires=True), "refiner": Stage(refiner=True)}
-SIZE = 8  # pixels
+SIZE = 8  # pixels; of the demo model, more
 
 
 class World:
@@ -110,16 +112,13 @@ def compare(world: World, pictures: list[Picture], *, sampler: str = "euler", st
     world.use(sampler)
     draw, reference = world.draws[of_image], world.references[of_image]
     draw.stage = STAGES[stage]
-    count = len(pictures) * each
-    noise = torch.randn(count, 4, SIZE // 2, SIZE // 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    options: dict[str, Any] = dict(num_inference_steps=steps, generator=torch.Generator().manual_seed(1))
+    options = options_of(world, len(pictures) * each, steps)
+    made = steps
     if of_image:
-        options |= dict(image=noise[:: each], strength=0.7)
-        made = min(int(steps * 0.7), steps)
-    else:
-        options |= dict(latents=noise, width=SIZE, height=SIZE)
-        made = steps
-    options |= dict(num_images_per_prompt=each, guidance_scale=guidance, output_type="latent")
+        noise, _, _ = (options.pop(name) for name in ("latents", "width", "height"))
+        options |= dict(image=noise[::each], strength=0.7)
+        made = int(steps * 0.7)
+    options |= dict(num_images_per_prompt=each, guidance_scale=guidance)
     ours = draw([picture.prompt for picture in pictures],
                 negative_prompt=[picture.negative_prompt for picture in pictures], **options).images  # fmt: skip
     assert not draw.report.problems
@@ -130,6 +129,15 @@ def compare(world: World, pictures: list[Picture], *, sampler: str = "euler", st
     assert ours.shape == theirs.shape
     assert (ours - theirs).abs().max() < NEAR * theirs.abs().max(), (ours - theirs).abs().max() / theirs.abs().max()
     return ours
+
+
+def options_of(world: World, count: int, steps: int) -> dict[str, Any]:
+    """Of a call that makes so many pictures."""
+    size = 64 if world.family == "demo" else SIZE
+    side = size // world.draw.pipe.vae_scale_factor
+    noise = torch.randn(count, 4, side, side, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return dict(num_inference_steps=steps, generator=torch.Generator().manual_seed(1), latents=noise, width=size,
+                height=size, guidance_scale=2.0, output_type="latent")  # fmt: skip
 
 
 def left_alone(world: World) -> None:
@@ -230,13 +238,13 @@ ALONE = {
 }
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
-@pytest.mark.parametrize("what", ALONE)
+@pytest.mark.parametrize(("family", "what"), [*(("sd1", what) for what in ALONE), ("sdxl", "four pictures")])
 def test_by_itself(worlds, family, what):
-    made = compare(worlds[family], ALONE[what], steps=4)
-    plain = compare(worlds[family], [Picture() for _ in ALONE[what]], steps=4)
-    assert (made - plain).abs().max() > 1000 * NEAR
-    left_alone(worlds[family])
+    world = worlds[family]
+    made = compare(world, ALONE[what])
+    plain = world.draw(["a cat"] * len(made), negative_prompt=["a dog"] * len(made), **options_of(world, len(made), 3))
+    assert (made - plain.images).abs().amax(dim=(1, 2, 3))[0] > 1000 * NEAR
+    left_alone(world)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -259,11 +267,9 @@ def test_prompt_editing_around_tags_and_words_says_in_which_steps_they_count(wor
     world = worlds["sd1"]
     world.use("euler")
     a, b = Tag("a", stop=3, unit="step"), Tag("b", start=3, unit="step")
-    noise = torch.randn(1, 4, SIZE // 2, SIZE // 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
     def draw(prompt: str) -> torch.Tensor:
-        return world.draw(prompt, num_inference_steps=5, latents=noise, width=SIZE, height=SIZE, output_type="latent",
-                          generator=torch.Generator().manual_seed(1)).images  # fmt: skip
+        return world.draw(prompt, **options_of(world, 1, 5)).images
 
     world.draw.stage = Stage()
     windows = draw(f"a cat{a.text}{b.text}")
@@ -291,11 +297,79 @@ def test_where_words_are_edited_the_unet_is_told_the_new_ones(worlds, family):
     try:
         for prompt in ("a [cat|red house]<lora:a:0.5>", "a cat<lora:a:0.5>", "a red house<lora:a:0.5>"):
             told[prompt] = []
-            world.draw(prompt, num_inference_steps=3, width=SIZE, height=SIZE, output_type="latent",
-                       generator=torch.Generator().manual_seed(1))  # fmt: skip
+            world.draw(prompt, **options_of(world, 1, 3))
     finally:
         hook.remove()
     edited, (cat, *_), (house, *_) = told.values()
     assert (cat - house).abs().max() > 1000 * NEAR
     for seen, expected in zip(edited, (cat, cat, house), strict=True):  # the WebUI's steps are counted from 1
         assert (seen - expected).abs().max() < NEAR
+
+def test_an_area_of_a_picture_is_the_one_that_is_changed(worlds):
+    """By the last layer alone, in one step, so that nothing carries it elsewhere: there, in full, and nowhere else."""
+    world = worlds["sd1"]
+    world.use("euler")
+    world.draw.stage = Stage()
+    layer = "lora_unet_conv_out"
+    delta = 0.01 * torch.randn(world.draw.pipe.unet.conv_out.weight.shape, generator=torch.Generator().manual_seed(1))
+    save_file({f"{layer}.diff": delta}, world.draw.library.folders[0] / "last.safetensors")
+
+    def draw(*prompts: str) -> torch.Tensor:
+        return world.draw(list(prompts), **options_of(world, len(prompts), 1)).images
+
+    plain, whole = draw("a cat", "a dog"), draw("a cat<lora:last:1>", "a dog<lora:last:1>")
+    made = draw("a cat<lora:last:1:area=0,0,0.5,1>", "a dog<lora:last:1:area=0.25,0,0.25,0.5>")
+    assert (whole - plain).abs().min() > NEAR
+    expected = plain.clone()
+    expected[0, :, :, :2] = whole[0, :, :, :2]  # of 4 x 4
+    expected[1, :, :2, 1:2] = whole[1, :, :2, 1:2]
+    assert (made - expected).abs().max() < NEAR * whole.abs().max()
+    left_alone(world)
+
+
+# the demo model, its own adapters
+
+
+class DemoWorld(World):
+    """`night` is LoRA, `warm` is LoHa, of all attentions of the UNet."""
+
+    def __init__(self) -> None:
+        pipe, other = (load_pipeline(dtype=torch.float64) for _ in range(2))
+        self.family, self.draw = "demo", attach(pipe, ADAPTERS)
+        self.untouched = self.state()
+        names = {f"lora_unet_{name.replace('.', '_')}": name for name, _ in pipe.unet.named_modules()}
+        deltas = {adapter: {"unet": {names[key]: delta for key, delta in products(adapter).items()}}
+                  for adapter in ("night", "warm")}  # fmt: skip
+        reference = Reference(other, "sd1", deltas)
+        reference.names = {"unet": {name: (name, "") for each in deltas.values() for name in each["unet"]},
+                           "text_encoder": {}}  # fmt: skip
+        self.draws, self.references = {False: self.draw}, {False: reference}
+        for each in (pipe, other):
+            each.set_progress_bar_config(disable=True)
+
+
+def products(adapter: str) -> dict[str, torch.Tensor]:
+    """What a file of LoRA or LoHa adds at 1, by the formulas of their papers."""
+    modules: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in load_file(ADAPTERS / f"{adapter}.safetensors").items():
+        module, _, part = key.partition(".")
+        modules.setdefault(module, {})[part] = tensor.double()
+    found = {}
+    for module, part in modules.items():
+        if "hada_w1_a" in part:
+            product = (part["hada_w1_a"] @ part["hada_w1_b"]) * (part["hada_w2_a"] @ part["hada_w2_b"])
+            rank = len(part["hada_w1_b"])
+        else:
+            product = part["lora_up.weight"].flatten(1) @ part["lora_down.weight"].flatten(1)
+            rank = len(part["lora_down.weight"])
+        found[module] = product * part["alpha"] / rank
+    return found
+
+
+def test_the_demo_model():
+    world = DemoWorld()
+    pictures = [Picture((Tag("night", unet=DOWN), Tag("warm", stop=0.9)), words="a big red heart"),
+                Picture((Tag("warm", unet=UP, on="cond"),), (Tag("night", start=0.3),), words="a small blue star")]
+    made = compare(world, pictures, sampler="heun")
+    assert (made[0] - compare(world, pictures[1:] * 2, sampler="heun")[0]).abs().max() > 1000 * NEAR
+    left_alone(world)
