@@ -97,8 +97,8 @@ class Schedule:
         for who, brought in self.words:
             if who.includes(encoding.row):
                 words = {**brought, **words}  # of two with one name, the first in the prompt
-        terms = {key: known[key] for key in self.shares if known[key]}
-        return Plan(terms, self.reports, words, self.index, steps, self)
+        due = {key: known[key] for key in self.shares if known[key]}
+        return Plan(due, self.reports, words, self.index, steps, self)
 
     def _others_in_unet(self, moment: Moment, steps: int) -> list[str]:
         """The parameters one of whose weights is another one than in the last plan."""
