@@ -1,7 +1,7 @@
-"""What a picture must be, slowly: each row's weights of each step merged alone in float64, the UNet called row by row.
+"""What a picture must be, slowly: the weights of each row and step merged alone in float64, the UNet called row by row.
 
-Written from the grammar's definitions, with nothing of lib_lora in it. A `Tag` is what somebody means; `Tag.text` is how
-it is typed, and `Reference` is what it does.
+Written from the grammar's definitions, with nothing of lib_lora in it. A `Tag` is what somebody means; `Tag.text` is
+how it is typed, and `Reference` is what it does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -180,16 +179,16 @@ class Reference:
 
     @torch.no_grad()
     def draw(
-        self, pictures: Sequence[Picture], *, each: int, guidance: float, stage: str,
-        when: Callable[[int, Tensor], When], **options: Any,
+        self, pictures: Sequence[Picture], *, stage: str, when: Callable[[int, Tensor], When],
+        num_images_per_prompt: int, guidance_scale: float, **options: Any,
     ) -> Tensor:
         """The latents. `when(number of the call, timestep)`."""
+        each, sides = num_images_per_prompt, ["uncond", "cond"] if guidance_scale > 1 else ["cond"]
         calls = iter(range(10**6))
         unet = self.pipe.unet
 
         def forward(sample: Tensor, timestep: Tensor, *, encoder_hidden_states: Tensor, **named: Any) -> Any:
             moment = when(next(calls), timestep)
-            sides = ["uncond", "cond"] if guidance > 1 else ["cond"]
             rows = [(picture, side) for side in sides for picture in pictures for _ in range(each)]
             assert len(rows) == len(sample)
             made = []
@@ -218,8 +217,7 @@ class Reference:
                       "negative_pooled_prompt_embeds": torch.cat(pooled[half:])}  # fmt: skip
         unet.forward = forward
         try:
-            return self.pipe(**given, num_images_per_prompt=each, guidance_scale=guidance, output_type="latent",
-                             **options).images  # fmt: skip
+            return self.pipe(**given, num_images_per_prompt=each, guidance_scale=guidance_scale, **options).images
         finally:
             del unet.forward
 
@@ -269,7 +267,3 @@ class Reference:
                     getattr(self.pipe, name).get_parameter(part).data = weight
         return self._encoded[key]
 
-
-def only_pairs(points: Points) -> bool:
-    """True if no two of them are at one place: what counts there is another question."""
-    return all(first[0] < second[0] for first, second in pairwise(points))

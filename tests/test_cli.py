@@ -255,6 +255,18 @@ def test_generate_draws_with_a_tag_in_the_negative_prompt(capsys, tmp_path):
     assert len({picture.tobytes() for picture in pictures}) == 3
 
 
+def test_generate_takes_tags_in_the_negative_prompt_for_that_side(capsys, tmp_path):
+    made = []
+    for name, negative in (("plain", "blue"), ("tagged", "blue <lora:outline:1>")):
+        made.append(run(capsys, "generate", PROMPT, "--negative", negative, "--out", tmp_path / f"{name}.png",
+                        "--seed", 7, "--steps", 2))  # fmt: skip
+    assert [code for code, _, _ in made] == [0, 0]
+    plain, tagged = (Image.open(tmp_path / f"{name}.png") for name in ("plain", "tagged"))
+    assert plain.tobytes() != tagged.tobytes()
+    assert "Negative prompt: blue <lora:outline:1>" in tagged.info["parameters"]
+    assert "Lora hashes: " in tagged.info["parameters"]
+
+
 def test_generate_fails_before_the_work_where_it_can(capsys, tmp_path):
     for arguments, code, sentence in [
         (("--out", tmp_path / "no" / "x.png"), 1, f"lib_lora: {tmp_path / 'no'}: no such folder"),

@@ -1,4 +1,4 @@
-"""Where a diffusers pipeline is, found out at each call of its UNet: with every scheduler, from noise and from a picture."""
+"""Where a diffusers pipeline is, found out at each call of its UNet: with every scheduler, also from a picture."""
 
 from __future__ import annotations
 

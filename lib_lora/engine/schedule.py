@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+Words = Mapping[str, Mapping[str, "Tensor"]]  # as in Plan.embeddings
 USUAL_STEPS = 20  # of a pass, before anybody has told how many it makes
 
 
@@ -73,7 +74,7 @@ class Schedule:
 
     shares: Mapping[str, tuple[Share, ...]] = field(default_factory=dict, repr=False)
     reports: tuple[AdapterReport, ...] = ()
-    embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
+    words: tuple[tuple[Who, Words], ...] = field(default=(), repr=False)  # that the adapters bring, in prompt order
     index: TargetIndex | None = field(default=None, compare=False, repr=False)
     # Of the last plan: {parameter: its terms}, what they were made for, and {weight over time: what it was}.
     _known: dict[str, tuple[Term, ...]] = field(default_factory=dict, init=False, repr=False)
@@ -92,8 +93,12 @@ class Schedule:
             for key in self._of_encoders:
                 self._encode(key, encoding)
         known = self._known
-        return Plan({key: known[key] for key in self.shares if known[key]}, self.reports, self.embeddings, self.index,
-                    steps, self)  # fmt: skip
+        words: dict[str, Mapping[str, Tensor]] = {}
+        for who, brought in self.words:
+            if who.includes(encoding.row):
+                words = {**brought, **words}  # of two with one name, the first in the prompt
+        due = {key: known[key] for key in self.shares if known[key]}
+        return Plan(due, self.reports, words, self.index, steps, self)
 
     def _others_in_unet(self, moment: Moment, steps: int) -> list[str]:
         """The parameters one of whose weights is another one than in the last plan."""
@@ -146,7 +151,8 @@ class Schedule:
     @property
     def tells_encodings_apart(self) -> bool:
         """True if text encoders carry something else for some rows, or for some of the steps."""
-        return any(not share.who.is_everyone or share.strength.constant is None for share in self._of("text"))
+        is_told = any(not share.who.is_everyone or share.strength.constant is None for share in self._of("text"))
+        return is_told or any(not who.is_everyone for who, _ in self.words)
 
     def segments(self, row: Row, steps: int, calls: int = 1) -> list[tuple[int, Encoding]]:
         """`(the first call that is not in it any more, what the text encoders run with)`, for all of `steps`.
@@ -179,7 +185,7 @@ def schedule(active: Sequence[Active], index: TargetIndex, stage: Stage = FIRST_
     An adapter for another base model contributes nothing and its report says why, unless its tag says `force=1`.
     """
     shares: dict[str, list[Share]] = {}
-    embeddings: dict[str, Mapping[str, Tensor]] = {}
+    words: list[tuple[Who, Words]] = []
     reports = []
     for each in active:
         binding = bind(each.adapter, index)
@@ -192,10 +198,10 @@ def schedule(active: Sequence[Active], index: TargetIndex, stage: Stage = FIRST_
             own, placeless = _shares(each, binding, index, stage)
             for share in own:
                 _add(shares.setdefault(share.target.key, []), share)
-            if own or _weighs(each, stage):
-                embeddings = {**each.adapter.embeddings, **embeddings}  # of two with one name, the first in the prompt
+            if each.adapter.embeddings and (own or _weighs(each, stage)):
+                words.append((each.who, each.adapter.embeddings))
         reports.append(_report(each, binding, problem, _is_xl(index), placeless))
-    return Schedule({key: tuple(of_key) for key, of_key in shares.items()}, tuple(reports), embeddings, index)
+    return Schedule({key: tuple(of_key) for key, of_key in shares.items()}, tuple(reports), tuple(words), index)
 
 
 def plan(active: Sequence[Active], index: TargetIndex) -> Plan:

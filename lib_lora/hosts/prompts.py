@@ -96,7 +96,9 @@ class Prompts:
         return tuple(error for side in NAMES for spoken in self._each(number, side) for error in spoken.errors)
 
 
-def read_call(pipe: Any, prompt: Any, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[Prompts, dict[str, Any]]:
+def read_call(
+    pipe: Any, prompt: Any, args: Sequence[Any], options: Mapping[str, Any]
+) -> tuple[Prompts, dict[str, Any]]:
     """`(the prompts of the call pipe(prompt, *args, **options), everything else it says by name)`.
 
     Raises TypeError for arguments that the pipeline does not have, ValueError for lists of several lengths.
@@ -117,7 +119,7 @@ def read_call(pipe: Any, prompt: Any, args: Sequence[Any], options: Mapping[str,
 
 
 def read_prompts(texts: Mapping[str, str | Sequence[str]], steps: int, pictures: int = 1) -> Prompts:
-    """The prompts of a call by the names of the pipeline's arguments. Raises ValueError for lists of several lengths."""
+    """The prompts by the names of the pipeline's arguments. Raises ValueError for lists of several lengths."""
     lists = {name: len(text) for name, text in texts.items() if not isinstance(text, str)}
     if not isinstance(texts.get("prompt"), str):
         for name, length in lists.items():

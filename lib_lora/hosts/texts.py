@@ -1,4 +1,4 @@
-"""Texts: the prompts of a diffusers pipeline, encoded one by one, each with what its adapters make of the text encoders.
+"""Texts: a diffusers pipeline's prompts, encoded one by one, each with what its adapters make of the text encoders.
 
 Needed where the text encoders carry something else for one picture than for another, for one side of the guidance, or
 for some of the steps; and where prompt editing changes the prompt itself. Else the pipeline encodes, as it always does.
