@@ -29,7 +29,7 @@
             this.element = element("div", {class: "lora-part lora-where"}, this.thumb, element("div", {class: "lora-beside"},
                 element("div", {class: "lora-words"}, ...halves),
                 element("label", {class: "lora-weight"}, element("span", {class: "lora-meta", text: lib.t("Soft edge")}), this.feather), this.said));
-            lib.pointer.follow(this.thumb, {begin: (event) => this.take(event), go: (event) => this.drag(event)});
+            lib.pointer.follow(this.thumb, {begin: (place, target) => this.take(place, target), go: (place) => this.drag(place)});
         }
 
         show({values}, {width, height}) {
@@ -61,26 +61,26 @@
             this.changed({area: lib.area.write(area)});
         }
 
-        take(event) {
-            const part = event.target.closest(".lora-corner, .lora-area");
+        take(place, target) {
+            const part = target.closest(".lora-corner, .lora-area");
             const isCorner = part === this.corner;
             const isDrawing = !part || !isCorner && lib.area.isFull(this.area);  // a full one has nowhere to go
-            this.held = {way: isCorner ? "resized" : isDrawing ? "between" : "moved", area: this.area, from: this.under(event)};
+            this.held = {way: isCorner ? "resized" : isDrawing ? "between" : "moved", area: this.area, from: this.under(place)};
             (part ?? this.box).focus({preventScroll: true});
         }
 
-        drag(event) {
+        drag(place) {
             const {way, area, from} = this.held;
-            const to = this.under(event);
+            const to = this.under(place);
             if (way === "between") return this.write(lib.area.between(from, to, area.feather));
             const by = [to[0] - from[0], to[1] - from[1]];
             this.write(way === "moved" ? lib.area.moved(area, ...by) : lib.area.resized(area, ...by));
         }
 
         // Shares of the picture, from its left and its top.
-        under(event) {
+        under({x, y}) {
             const box = this.thumb.getBoundingClientRect();
-            return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map((value) => Math.round(value * PARTS) / PARTS);
+            return [(x - box.left) / box.width, (y - box.top) / box.height].map((value) => Math.round(value * PARTS) / PARTS);
         }
 
         key(event, name) {

@@ -6,6 +6,7 @@
 
     const SMALL = 0.05;  // what an arrow key moves a weight by; the mouse too
     const LARGE = 0.25;  // with Shift
+    const NEAR = 40;     // pixels: so far above and below the bars they are still painted
     const MEANT = {BASE: "Text encoder", IN: "Input", M: "Middle", OUT: "Output"};
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
@@ -16,9 +17,9 @@
             Object.assign(this, {changed, before: new Map(), bars: [], numbers: []});
             this.element = lib.dom.element("div", {class: "lora-bars", role: "group", "aria-label": lib.t("Weights of the blocks")});
             lib.pointer.follow(this.element, {
-                begin: (event) => this.take(event),
-                go: (event) => this.paint(event),
-                end: (event, isMoved) => isMoved || this.silence(this.taken),
+                begin: (place, target) => this.take(target),
+                go: (place) => this.paint(place),
+                end: (place, isMoved) => isMoved || this.silence(this.taken),
             });
         }
 
@@ -55,20 +56,20 @@
             this.changed(this.numbers.map((old, place) => place === n ? Math.round(number * 1000) / 1000 : old));
         }
 
-        take(event) {
-            this.taken = barOf(event.target);
+        take(target) {
+            this.taken = barOf(target);
             if (this.taken === null) return false;
             this.bars[this.taken].focus({preventScroll: true});
         }
 
-        // The bar below the pointer gets the height of the pointer.
-        paint(event) {
+        // The bar at a place gets its height.
+        paint({x, y}) {
             const row = this.bars[this.taken].getBoundingClientRect();
-            const isBetween = event.clientY > row.top - 40 && event.clientY < row.bottom + 40;
-            const over = isBetween ? this.bars.findIndex((bar) => isAbove(bar.getBoundingClientRect(), event.clientX, row)) : -1;
+            const isBetween = y > row.top - NEAR && y < row.bottom + NEAR;
+            const over = isBetween ? this.bars.findIndex((bar) => isAbove(bar.getBoundingClientRect(), x, row)) : -1;
             const n = over < 0 ? this.taken : over;
             const well = this.bars[n].querySelector(".lora-bar-well").getBoundingClientRect();
-            const share = Math.min(1, Math.max(0, (well.bottom - event.clientY) / well.height));
+            const share = Math.min(1, Math.max(0, (well.bottom - y) / well.height));
             this.set(n, Math.round(share * this.top / SMALL) * SMALL);
         }
 

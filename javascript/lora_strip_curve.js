@@ -22,8 +22,8 @@
                 element("div", {class: "lora-panel-head"}, element("h4", {text: label}), this.unit, this.flat), this.picture.element, this.point.element);
             this.picture.element.addEventListener("dblclick", (event) => this.addAt(event));
             lib.pointer.follow(this.picture.element, {
-                begin: (event) => this.take(event),
-                go: (event) => this.drag(event),
+                begin: (place, target) => this.take(target),
+                go: (place) => this.drag(place),
                 end: () => this.picture.hold(false),
             });
         }
@@ -74,23 +74,23 @@
             }));
         }
 
-        take(event) {
-            const n = this.picture.pointAt(event);
+        take(target) {
+            const n = this.picture.pointOf(target);
             if (n === null) return false;
             this.place = n;
             this.picture.focus(n);
             this.picture.hold(true);
         }
 
-        drag(event) {
-            const {weight, part} = this.picture.under(event);
+        drag(place) {
+            const {weight, part} = this.picture.under(place);
             this.move({weight: snap(weight), at: this.axis.at(part)});
         }
 
         addAt(event) {
-            if (this.picture.pointAt(event) !== null) return;
+            if (this.picture.pointOf(event.target) !== null) return;
             event.preventDefault();
-            const {weight, part} = this.picture.under(event);
+            const {weight, part} = this.picture.under({x: event.clientX, y: event.clientY});
             this.put(lib.curve.added(this.curve, this.axis.at(part), snap(weight)));
         }
 

@@ -86,18 +86,18 @@
             return this.dots.contains(document.activeElement);
         }
 
-        // The point below the pointer; null where there is none.
-        pointAt(event) {
-            const dot = event.target.closest("[data-lora-point]");
+        // The point that an element belongs to; null where there is none.
+        pointOf(target) {
+            const dot = target.closest("[data-lora-point]");
             return dot ? Number(dot.dataset.loraPoint) : null;
         }
 
-        // The part of the way and the weight below the pointer, within what is drawn.
-        under(event) {
+        // The part of the way and the weight at a place, within what is drawn.
+        under({x, y}) {
             const box = this.element.getBoundingClientRect();
             const {low, high} = this.reached;
-            const weight = high - (event.clientY - box.top - EDGE.top) / this.size.height * (high - low);
-            return {weight: Math.min(high, Math.max(low, weight)), part: (event.clientX - box.left - EDGE.left) / this.size.width};
+            const weight = high - (y - box.top - EDGE.top) / this.size.height * (high - low);
+            return {weight: Math.min(high, Math.max(low, weight)), part: (x - box.left - EDGE.left) / this.size.width};
         }
 
         // While a point is held, the drawing keeps its scale.

@@ -20,9 +20,9 @@
             this.said = element("span", {class: "lora-meta"});
             this.element = element("div", {class: "lora-part"}, this.track, element("div", {class: "lora-point"}, this.said, element("span", {class: "lora-gap"}), this.unit));
             lib.pointer.follow(this.track, {
-                begin: (event) => this.take(event),
-                go: (event) => this.set(this.taken, this.axis.at(this.under(event))),
-                end: (event, isMoved) => isMoved || this.isEnd || this.set(this.taken, this.axis.at(this.under(event))),
+                begin: (place, target) => this.take(place, target),
+                go: (place) => this.set(this.taken, this.axis.at(this.under(place))),
+                end: (place, isMoved) => isMoved || this.isEnd || this.set(this.taken, this.axis.at(this.under(place))),
             });
         }
 
@@ -58,10 +58,10 @@
             this.changed(lib.stripWindow.written(window, {steps: this.steps, isRange: Boolean(this.values.step)}));
         }
 
-        take(event) {
-            const end = event.target.closest("[data-lora-end]");
+        take(place, target) {
+            const end = target.closest("[data-lora-end]");
             this.isEnd = Boolean(end);
-            this.taken = end?.dataset.loraEnd ?? this.nearest(this.under(event));
+            this.taken = end?.dataset.loraEnd ?? this.nearest(this.under(place));
             this.ends[this.taken].focus({preventScroll: true});
         }
 
@@ -70,9 +70,9 @@
             return Math.abs(part - start) <= Math.abs(part - stop) ? "start" : "stop";
         }
 
-        under(event) {
+        under({x}) {
             const box = this.track.getBoundingClientRect();
-            return (event.clientX - box.left) / box.width;
+            return (x - box.left) / box.width;
         }
 
         convert(unit) {

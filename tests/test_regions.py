@@ -199,7 +199,10 @@ def test_what_fits_no_level_is_refused_with_a_sentence(tiny):
 # Masks
 
 
-@pytest.mark.parametrize("area", [LEFT, MIDDLE, SOFT, (0, 0.875, 1, 0.125), (0.0625, 0, 0.0625, 1), (0.4, 0.4, 0.2, 0.2, 0.5)])
+AREAS = [LEFT, MIDDLE, SOFT, (0, 0.875, 1, 0.125), (0.0625, 0, 0.0625, 1), (0.4, 0.4, 0.2, 0.2, 0.5)]
+
+
+@pytest.mark.parametrize("area", AREAS)
 @pytest.mark.parametrize("size", [(8, 12), (3, 5), (1, 1)])
 def test_a_mask_is_the_share_of_each_place_that_lies_within(area, size):
     mine, other = area_mask(Area(*area), size, (24, 40)), sampled_mask(area, size, (24, 40))

@@ -106,6 +106,13 @@ def info(options: argparse.Namespace) -> int:
     return 0
 
 
+def inspect(options: argparse.Namespace) -> int:
+    """What adapters change, layer by layer."""
+    from lib_lora.cli import inside
+
+    return inside.run(options)
+
+
 def merge(options: argparse.Namespace) -> int:
     """Bake the prompt's adapters into a checkpoint."""
     from lib_lora.grammar.editing import edited
@@ -156,6 +163,15 @@ def sheet(options: argparse.Namespace) -> int:
     complain("\n".join(report))
     print(options.out)
     return 1 if report else 0
+
+
+def grammar(options: argparse.Namespace) -> int:
+    """Print the reference of tags."""
+    from lib_lora.cli.reference import plain_text
+    from lib_lora.grammar.reference import markdown
+
+    print("\n".join(markdown() if options.markdown else plain_text(terminal_width())).strip("\n"))
+    return 0
 
 
 def demo(options: argparse.Namespace) -> int:

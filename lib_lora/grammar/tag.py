@@ -180,13 +180,6 @@ def find_tags(prompt: str) -> Iterator[str]:
     return (found.source for found in scan(prompt))
 
 
-def cut_out(text: str, place: str) -> tuple[str, tuple[str, ...]]:
-    """`text`, where tags have no effect, without them, and a sentence for each. `place`: "the negative prompt"."""
-    told = (f"{typed.found.shown} in {place} has no effect yet; it was left out. Put it into the prompt"
-            for typed in typed_tags(text))  # fmt: skip
-    return without(text), tuple(dict.fromkeys(told))
-
-
 def is_typable(name: str) -> bool:
     """Whether a tag can name a file so: `Re：Zero` can, `NieR：2` cannot, because the 2 would be its weight."""
     return bool(PLAIN.fullmatch(name)) or read_prompt(f"<lora:{name}:1>").tags == (LoraTag(name),)

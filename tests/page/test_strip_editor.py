@@ -111,7 +111,7 @@ def test_the_end_of_a_flat_line_is_dragged_and_the_rest_of_the_tag_stays(page):
     moved = re.fullmatch(r"a < LoRA: bend : 0\.8:0\.8@(0\.\d+),0\.5@1 : mine=x y :dyn= 4>", text(page))
     assert moved, text(page)
     assert 0.28 < float(moved[1]) < 0.4
-    row.get_by_label("One weight for all steps").click()
+    row.get_by_label("One weight for all steps").first.click()
     assert text(page) == "a < LoRA: bend : 0.8:0.8 : mine=x y :dyn= 4>"
 
 
