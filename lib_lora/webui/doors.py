@@ -110,8 +110,9 @@ DOORS: tuple[Door, ...] = (
     *_doors("modules.shared", "read", "cmd_opts opts", a1111="modules/shared.py"),
     *_doors("modules.shared", "called", "OptionInfo", a1111="modules/shared.py"),
     *_doors("modules.shared.opts", "patched", "data_labels", a1111="modules/options.py:Options"),
-    *_doors("modules.shared.opts", "read", "comma_padding_backtrack disable_all_extensions disabled_extensions "
-            "extra_networks_default_multiplier samples_format sdxl_clip_l_skip sdxl_refiner_high_aesthetic_score "
+    *_doors("modules.shared.opts", "read", "always_discard_next_to_last_sigma comma_padding_backtrack "
+            "disable_all_extensions disabled_extensions extra_networks_default_multiplier samples_format "
+            "sdxl_clip_l_skip sdxl_refiner_high_aesthetic_score "
             "sdxl_refiner_low_aesthetic_score textual_inversion_add_hashes_to_infotext use_old_emphasis_implementation "
             "use_old_scheduling", a1111="modules/shared_options.py"),
     *_doors("modules.shared.opts", "read", "lora_add_hashes_to_infotext lora_bundled_ti_to_infotext lora_functional "

@@ -29,7 +29,7 @@ from lib_lora.webui.legacy import Legacy
 from lib_lora.webui.names import settings
 from lib_lora.webui.names.catalogue import Catalogue
 from lib_lora.webui.names.protocols import ExtraNetworkData, Params, Processing
-from lib_lora.webui.wanted import asked, with_tags
+from lib_lora.webui.wanted import asked, for_all, with_tags
 
 KEPT = 8  # adapter files kept open; the user's option can only raise it
 
@@ -66,7 +66,11 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         """Make the current checkpoint carry exactly what `params_list` says. Never raises for a bad tag or file."""
         self.sampling.rest()
         networks, self._announced = self._announced, None
-        wanted = asked(p, params_list, networks)
+        try:
+            wanted = asked(p, params_list, networks)
+        except Exception:  # the rim: a picture of a kind that nobody has thought of has the first prompt's tags
+            traceback.print_exc()
+            wanted = for_all(p, params_list)
         default = self._default_tag(p, wanted.tags)
         if default is not None:
             wanted = with_tags(wanted, [default])

@@ -25,9 +25,7 @@ def asked(p: Processing, params_list: Sequence[Params], networks: ExtraNetworkDa
     """
     take_negative(p)
     if not isinstance(networks, TypedPrompts) or not networks.are(params_list):
-        tags, errors = read_params(params_list)
-        pictures = max(len(getattr(p, "prompts", None) or ()), 1)
-        return Wanted((tags,) * pictures, errors=(errors,) * pictures, presets=known_presets())
+        return for_all(p, params_list)
     is_hires = networks is getattr(p, "hr_extra_network_data", None) or bool(getattr(p, "is_hr_pass", False))
     read = _read(p, networks.prompts, is_hires=is_hires)
     negative = _read(p, networks.negative or (), is_hires=is_hires, is_negative=True)[: len(read)]
@@ -41,6 +39,13 @@ def asked(p: Processing, params_list: Sequence[Params], networks: ExtraNetworkDa
         known_presets(),
     )
     return with_tags(wanted, *read_params(each for each in params_list if not isinstance(each, TypedParams)))
+
+
+def for_all(p: Processing, params_list: Sequence[Params]) -> Wanted:
+    """Every picture has these."""
+    tags, errors = read_params(params_list)
+    pictures = max(len(getattr(p, "prompts", None) or ()), 1)
+    return Wanted((tags,) * pictures, errors=(errors,) * pictures, presets=known_presets())
 
 
 def with_tags(wanted: Wanted, tags: Sequence[LoraTag], errors: Errors = ()) -> Wanted:

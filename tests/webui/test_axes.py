@@ -45,7 +45,7 @@ def test_each_axis_is_there_once_and_labelled(webui):
     ("name", "second, sd1", ["<lora:second:0.8>", TAG]),
     ("TE", "0, 0.8", ["<lora:sd1:0:0.8>", TAG]),
     ("UNet", "0, 0.8", ["<lora:sd1:0.8:0>", TAG]),
-    ("blocks", "OUTALL, ALL", ["<lora:sd1:0.8:lbw=OUTALL>", TAG]),
+    ("blocks", "OUTALL, ALL", ["<lora:sd1:0.8:lbw=OUTALL>", "<lora:sd1:0.8:lbw=ALL>"]),
     ("start", "0, 0.6", [TAG, "<lora:sd1:0.8:start=0.6>"]),
     ("stop", "0.4, 1", ["<lora:sd1:0.8:stop=0.4>", TAG]),
     ("curve", "0@0;1@1, 0.8", ["<lora:sd1:0.8:0@0,1@1>", TAG]),

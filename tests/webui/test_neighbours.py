@@ -180,7 +180,7 @@ def test_dynamic_prompts_choose_among_tags(webui):
 
 
 def test_dynamic_prompts_choose_for_each_picture_of_a_batch(webui):
-    choice = " {<lora:sd1:0.8>|<lora:second:0@0,1@1>|<lora:text:0.9:stop=0.5>|}"
+    choice = " {<lora:sd1:0.8>|<lora:second:0.5:0@0,1@1>|<lora:text:0.9:stop=0.5>|}"
     drawn = webui.draw(PROMPT + choice, batch_size=4, steps=4)
     texts, pictures = drawn.texts[-4:], drawn.pictures[-4:]
     said = [webui.parse(text) for text in texts]

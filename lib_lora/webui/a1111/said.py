@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,9 +10,11 @@ from typing import Any
 
 from modules import sd_hijack
 
+from lib_lora.grammar.scan import scan, split_body
 from lib_lora.webui.names.protocols import Hijack, Processing
 
 TI_HASHES = "TI hashes"
+HASH = re.compile("[0-9a-f]{8,64}")  # of a file; a word that an adapter brings has the adapter's name instead
 
 
 @dataclass
@@ -49,11 +52,10 @@ class Hashes(str):
     __slots__ = ()
 
     def __call__(self, p: Processing, prompt_text: str, negative_prompt: str, **variables: Any) -> str | None:
-        """Without the words that other pictures have and this one has not."""
-        own = _joined(p, number_of(p=p, **variables), prompt_text, negative_prompt)
-        every = [_joined(p, number) for number in range(len(p.all_prompts or ()))]
-        return ", ".join(pair for pair in self.split(", ") if _word(pair) in own
-                         or not any(_word(pair) in texts for texts in every)) or None  # fmt: skip
+        """Without the words that others have and this one has not, or that an adapter of others alone brings."""
+        own = _texts(p, number_of(p=p, **variables)) | {prompt_text, negative_prompt}
+        others = set[str]().union(*(_texts(p, number) for number in range(len(p.all_prompts or ()))))
+        return ", ".join(pair for pair in self.split(", ") if _has(own, pair) or not _has(others, pair)) or None
 
 
 def number_of(p: Processing, index: int, all_prompts: Any, use_main_prompt: bool, **_others: Any) -> int:
@@ -63,16 +65,19 @@ def number_of(p: Processing, index: int, all_prompts: Any, use_main_prompt: bool
     return p.iteration * p.batch_size + index
 
 
-def _word(pair: str) -> str:
-    return pair.rpartition(": ")[0].casefold()
+def _has(texts: set[str], pair: str) -> bool:
+    """True if the word stands in `texts`, and the adapter too, if it is one that brings the word."""
+    word, _, source = pair.rpartition(": ")
+    written = "\n".join(texts).replace(":", "").replace(",", "").casefold()  # as the WebUI spells words there
+    names = {split_body(found.body)[0] for text in texts for found in scan(text)}
+    return word.casefold() in written and (HASH.fullmatch(source) is not None or source in names)
 
 
-def _joined(p: Processing, index: int, *texts: str) -> str:
-    """Everything that is written for one picture."""
+def _texts(p: Processing, number: int) -> set[str]:
+    """Everything that is written for one picture, with its tags."""
     names = ("all_prompts", "all_negative_prompts", "all_hr_prompts", "all_hr_negative_prompts")
     lists = (getattr(p, name, None) or [] for name in names)
-    written = "\n".join([*texts, *(each[index] for each in lists if index < len(each))])
-    return written.replace(":", "").replace(",", "").casefold()  # as the WebUI spells words there
+    return {each[number] for each in lists if number < len(each)}
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from lib_lora.errors import PatchError
 from lib_lora.grammar.moment import Moment
 from lib_lora.grammar.who import Row
 from lib_lora.webui.a1111.host import WebUISession, existing_session
+from lib_lora.webui.a1111.passes import really_made
 from lib_lora.webui.names.protocols import Call, Processing, SdModel
 
 OVERRUN = ("another extension calls the UNet for more rows than the prompts of this batch make, and nobody knows which "
@@ -46,7 +47,7 @@ class Sampling:
                 self._p, self._rows = call.denoiser.p, rows_of(call)
                 self._watch(shared.sd_model)
         except Exception as error:  # the rim: the WebUI prints it and draws on with whatever the weights are
-            self._give_up(session, call.denoiser.p, error)
+            self._give_up(session, getattr(call.denoiser, "p", None), error)
 
     def rest(self) -> None:
         """No hook is left. Called before each picture, and after it."""
@@ -89,6 +90,8 @@ def moment_of(call: Call) -> Moment:
     denoiser = call.denoiser
     steps = max(denoiser.steps or 1, 1)
     calls = max((denoiser.total_steps or steps) // steps, 1)
+    config = denoiser.sampler.config
+    steps = really_made(config and config.name, steps, is_img2img=denoiser.init_latent is not None)
     step, part = divmod(denoiser.step, calls)
     return Moment(min(step, steps - 1), steps, _sigma(call), part / calls)
 

@@ -44,6 +44,7 @@ class Processing(Protocol):
 class Sampler(Protocol):
     """What draws."""
 
+    config: Any  # has its `name`
     sampler_extra_args: dict[str, Any]  # "cond": with `batch`, for each picture the parts of its prompt
 
 
@@ -52,6 +53,7 @@ class Denoiser(Protocol):
 
     p: Processing
     sampler: Sampler
+    init_latent: Any  # of the picture that the pass begins with; None: noise alone
     step: int  # calls made before this one
     steps: int | None  # of the sampler
     total_steps: int | None  # calls, as the WebUI expects them
