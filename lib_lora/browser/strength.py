@@ -9,12 +9,13 @@ from lib_lora.grammar.arguments import ARGUMENTS
 from lib_lora.grammar.number import read_number
 from lib_lora.grammar.presets import FOR_XL, VECTORS, Presets, Vector
 
-USUAL = {False: 17, True: 12}  # how many numbers a vector has that is begun anew; True: for SDXL
+USUAL = {False: 17, True: 12}  # how many numbers name all blocks that a LoRA has; True: for SDXL
 
 
 def strength_of(family: Family | None, presets: Presets) -> dict[str, Any]:
-    """`{"usual": 17, "vectors": {"17": [block, ...]}, "presets": [...], "arguments": {"lbw": {"takes", "meaning"}}}`.
+    """`{"usual": 17, "whole": 26, "vectors": {"17": [block, ...]}, "presets": [...], "arguments": {"lbw": {"takes", "meaning"}}}`.
 
+    whole      how many numbers name every block: what has convolutions has those that `usual` leaves out too
     presets    {"name", "numbers"} of what fits the loaded model; one with letters, which are other numbers in each
                picture, has no `numbers`
     """
@@ -23,7 +24,7 @@ def strength_of(family: Family | None, presets: Presets) -> dict[str, Any]:
     offered = [{"name": name, "numbers": _numbers(vector)} for name, vector in presets.of_model(is_xl).items()
                if str(len(vector)) in vectors]  # fmt: skip
     told = {key: {"takes": argument.takes, "meaning": argument.meaning} for key, argument in ARGUMENTS.items()}
-    return {"usual": USUAL[is_xl], "vectors": vectors, "presets": offered, "arguments": told}
+    return {"usual": USUAL[is_xl], "whole": max(map(int, vectors)), "vectors": vectors, "presets": offered, "arguments": told}
 
 
 def _numbers(vector: Vector) -> list[float] | None:
