@@ -132,14 +132,14 @@ def test_arithmetic_that_fails_leaves_the_base_weights(drawing, tmp_path, monkey
     shapes = kohya_shapes(drawing.host.targets(), limit=1)
     name, shape = next(iter(shapes.items()))
     save_file(lora(name, shape), tmp_path / "bad.safetensors")
-    monkeypatch.setattr("lib_lora.engine.bypass.low_rank_product", lambda *_: 1 / 0)
+    monkeypatch.setattr("lib_lora.algorithms.lora.Lora.low_rank", lambda *_: 1 / 0)
     session = Session(drawing.host, Folder(tmp_path))
     before = fingerprint(drawing.pipe.unet.named_parameters())
     with pytest.raises(ZeroDivisionError):
         session.activate(Wanted((_tags("<lora:bad:1>"), ())))
     assert fingerprint(drawing.pipe.unet.named_parameters()) == before
     monkeypatch.undo()
-    monkeypatch.setattr("lib_lora.engine.bypass.low_rank_product", _fail)
+    monkeypatch.setattr("lib_lora.algorithms.lora.Lora.low_rank", _fail)
     report = session.activate(Wanted((_tags("<lora:bad:1>"), ())))
     assert [each.name for each in report.adapters if each.problem] == ["bad"]
     assert not drawing.host.patcher.planned()

@@ -166,6 +166,12 @@ def test_a_users_presets_are_lines_and_all_else_is_a_comment():
     assert two.of(Place("text_encoder", "BASE", "layers.0.self_attn.q_proj"))[0] == 0.5
 
 
+def test_numbers_for_other_models_are_passed_over():
+    """As the file that lora-block-weight makes has them for Flux."""
+    presets = read_presets(f"FLUXALL:{','.join(['1'] * 61)}\nMINE:{','.join(['1'] * 17)}")
+    assert ("FLUXALL" in presets.weights, "MINE" in presets.weights, presets.problems) == (False, True, ())
+
+
 def test_what_pages_offer_is_what_each_name_stands_for_on_the_loaded_model():
     presets = read_presets(MINE)
     assert presets.of_model(is_xl=False)["MINE"] == tuple("1,0,0,0,0,0,0,0.5,0,0,0,0,0,0,0,0,0".split(","))
@@ -222,3 +228,54 @@ def test_each_picture_of_a_batch_has_the_numbers_of_its_own_seed():
     assert plain_again is plain  # what is as typed stays the same object
     assert everyone.is_everyone
     assert [found for found, _ in Wanted(((tag,), (tag,)), seeds=(7, 7)).each()] == [mine]
+
+
+@pytest.fixture(scope="module")
+def sd1(tmp_path_factory):
+    """A small SD1 pipeline as a host, and a folder with a LoCon for all of its layers."""
+    from lib_lora.hosts.diffusers import DiffusersHost
+    from tests.checkpoints import small_pipeline
+    from tests.support import Folder, kohya_shapes, write_lora
+
+    folder = tmp_path_factory.mktemp("sd1")
+    host = DiffusersHost(small_pipeline("sd1", folder))
+    write_lora(folder / "ink.safetensors", kohya_shapes(host.targets()), seed=1)
+    return host, Folder(folder)
+
+
+def activate(sd1, tags, **options):
+    from lib_lora.session.session import Session
+
+    session = Session(*sd1)
+    return session, session.activate(Wanted((tuple(tags),), **options))
+
+
+def test_a_models_layers_weigh_what_is_said_for_their_block_and_the_report_names_those_that_became_0(sd1):
+    session, report = activate(sd1, [read_tag("ink:0.5:lbw=0.5,1,1,1,1,1,1,0,2,1,1,1,1,1,1,1,1:lbwe=OUT03:to_q:0.25")])
+    weights: dict[str, set[float]] = {}
+    for terms in session.schedule.at().terms.values():
+        for term in terms:
+            block = block_of(term.target.path, term.target.component)
+            weights.setdefault(block, set()).add(term.multiplier)
+    assert weights["BASE"] == {0.25}
+    assert weights["OUT03"] == {1.0, 0.125}
+    assert weights["IN01"] == {0.5}
+    assert weights[""] == {0.5}  # time_embed
+    assert {*weights} == {"BASE", "IN01", "OUT03", "IN02", ""}  # and neither M00 nor what no number is for
+    (sentence,) = report.sentences()
+    assert sentence == (
+        "ink: the 17 numbers of lbw=0.5,1,1,1,1,1,1,0,2,1,1,1,1,1,1,1,1 do not name IN00, IN03, OUT00, OUT01, OUT02, "
+        "which became 0; 26 numbers name all blocks of SD1 and SD2")
+    session.clear()
+
+
+def test_a_preset_that_there_is_not_leaves_out_its_adapter_alone(sd1):
+    session, report = activate(sd1, [read_tag("ink:1:lbw=MIDDD"), read_tag("ink:0.5")])
+    assert [each.applied for each in report.adapters] == [False, True]
+    assert report.sentences() == [
+        "<lora:ink:1:lbw=MIDDD>: 'MIDDD' is no preset of block weights (did you mean MIDD?); there are NONE, ALL, INS, "
+        "IND, INALL, MIDD, OUTD, OUTS, OUTALL, ALL0.5"]  # fmt: skip
+    mine = read_presets("MIDDD:" + ",".join("1" * 26))
+    session, report = activate(sd1, [read_tag("ink:1:lbw=MIDDD")], presets=mine)
+    assert (report.sentences(), len(report.applied)) == ([], 1)
+    session.clear()

@@ -187,6 +187,24 @@ def test_merge_overwrites_only_when_told_and_tells_json(capsys, tmp_path, loras)
     assert (told["changed"], told["tensors"], told["adapters"][0]["applied"]) == (0, 8, True)
 
 
+def test_merge_refuses_prompt_editing_around_a_tag(capsys, tmp_path, loras):
+    base, out = write_base(tmp_path / "base.safetensors"), tmp_path / "out.safetensors"
+    code, printed, err = run(capsys, "merge", base, out, "--prompt", "[<lora:a:1>:0.5]", "--lora-dir", loras)
+    assert (code, printed, out.exists()) == (1, "", False)
+    assert "so that prompt editing around it cannot be baked in" in err[0]
+
+
+# grammar
+
+
+def test_the_grammar_is_printed_as_text_and_as_markdown():
+    done = shell("grammar")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("A TAG\n\n<lora:NAME")
+    assert "<lora:ink:0.8:step=5-10>" in done.stdout
+    assert shell("grammar", "--markdown").stdout.startswith("# The grammar of strength\n")
+
+
 # generate
 
 
@@ -265,7 +283,7 @@ def test_wrong_usage_is_exit_code_2_and_nothing_on_stdout(capsys, arguments):
     assert err[-1].startswith("lib_lora: ")
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["list"], ["info"], ["merge"], ["sheet"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["generate"], ["list"], ["info"], ["merge"], ["sheet"], ["grammar"], ["demo"]])
 def test_help_and_version_are_exit_code_0(capsys, command):
     code, out, err = run(capsys, *command, "--help")
     assert (code, err) == (0, [])

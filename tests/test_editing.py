@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import random
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib_lora.grammar.brackets import schedule
 from lib_lora.grammar.curve import ALWAYS, Window
-from lib_lora.grammar.editing import Segment, lettered, segments
+from lib_lora.grammar.editing import Segment, edited, lettered, segments
 from lib_lora.grammar.moment import Moment
 from lib_lora.grammar.tag import LoraTag, read_prompt
 
@@ -77,3 +84,137 @@ def test_steps_that_touch_are_one_range(shown, windows):
     (a,) = read.tags
     (tag,) = read.shown([Segment(start, stop, a) for start, stop in shown])
     assert tag.shown == Window(windows, "step")
+
+
+EDITED = {  # in 10 steps: {the last step: the text}
+    "a [b:3]": {3: "a ", 10: "a b"}, "a [b: 3 ]": {3: "a ", 10: "a b"}, "a [b:.5] c": {5: "a  c", 10: "a b c"},
+    "a [b:c:0.25]d": {2: "a bd", 10: "a cd"}, "a [b::3]": {3: "a b", 10: "a "}, "[:b:3]": {3: "", 10: "b"},
+    "[a:b:1.5]": {10: "a"}, "[a:b:12]": {10: "a"}, "[a:b:0]": {10: "b"}, "[a:b:-1]": {10: "b"}, "[a:b:0.01]": {10: "b"},
+    "a[b:[c:d:2]:1]e": {1: "abe", 2: "ace", 10: "ade"}, "[[a:2]::4]": {2: "", 4: "a", 10: ""},
+    "[(a:2):3]": {3: "", 10: "(a:2)"}, "(a [b:c:2]:1.2)": {2: "(a b:1.2)", 10: "(a c:1.2)"},
+    "a [[[b]]:2]": {2: "a ", 10: "a [[b]]"}, "a [unbalanced": {10: "a [unbalanced"},
+    "((a][:b:c [d:3]": {3: "((a][:b:c ", 10: "((a][:b:c d"}, "a:b [c:d:3]": {3: "a:b c", 10: "a:b d"},
+    "\\[a:b:3]": {10: "\\[a:b:3]"}, "[a\\:b:c:3]": {3: "a\\:b", 10: "c"}, "[a:b:3\\]": {10: "[a:b:3\\]"},
+    "[a:b:c:3]": {10: "[a:b:c:3]"}, "[a:b:three]": {10: "[a:b:three]"}, "(a) [b] (c:1.2)": {10: "(a) [b] (c:1.2)"},
+    "a|b [c:d:3]": {10: "a|b [c:d:3]"}, "[a|b:c]": {10: "[a|b:c]"}, "": {10: ""}, "[a:b:3]\\": {10: "[a:b:3]\\"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("prompt", EDITED)
+def test_a_text_is_edited_as_the_webui_does(prompt):
+    assert dict(schedule(prompt, 10)) == EDITED[prompt]
+
+
+@pytest.mark.parametrize(("prompt", "texts"), [
+    ("[fe|]male", ["female", "male"] * 5), ("[a|(b:1.1)]", ["a", "(b:1.1)"] * 5),
+    ("[a||c]", ["a", "", "c", "a", "", "c", "a", "", "c", "a"]), ("[[a|b]:c:2]", ["a", "b", "c", *"c" * 7]),
+    ("[a|[b|c]]", ["a", "c"] * 5), ("[|a]", ["", "a"] * 5),
+])  # fmt: skip
+def test_texts_take_turns_as_the_webui_has_them(prompt, texts):
+    assert schedule(prompt, 10) == list(enumerate(texts, 1))
+
+
+@pytest.mark.parametrize(("prompt", "expected"), [
+    ("a [b:.5] c", {6: "a b c"}), ("a [b:1.5] c", {3: "a  c", 6: "a b c"}), ("[a:b:12]", {2: "a", 6: "b"}),
+    ("[a:b:3]", {6: "b"}), ("[a:b:40]", {6: "a"}),
+])  # fmt: skip
+def test_in_a_hires_pass_numbers_count_on_from_the_first(prompt, expected):
+    """6 steps after 10."""
+    assert dict(schedule(prompt, 6, before=10)) == expected
+
+
+def acting(prompt, steps, before=None):
+    """The steps in which each tag counts."""
+    return [[step for step in range(steps) if tag.shown.holds(Moment(step, steps))]
+            for tag in edited(prompt, steps, before).tags]  # fmt: skip
+
+
+@pytest.mark.parametrize(("prompt", "steps"), [
+    ("<lora:a:1>", [range(10)]),
+    ("a ([cat <lora:a:1>]:1.2)", [range(10)]),
+    ("[<lora:a:1>:<lora:b:0.5:1>:0.5]", [range(6), range(6, 10)]),
+    ("[<lora:a:1>:3]", [range(4, 10)]),
+    ("[<lora:a:1>::3]", [range(4)]),
+    ("[<lora:a:1>cat|<lora:b:1>dog]", [[0, 1, 3, 5, 7, 9], [2, 4, 6, 8]]),
+    ("[[<lora:a:1>::2]|<lora:b:1>|]", [[0, 1], [2, 5, 8]]),
+    ("[<lora:a:1>:<lora:b:1>:9]", [range(10), []]),
+    ("[<lora:a:1>:<lora:b:1>:0]", [[], range(10)]),
+    ("[<lora:a:te=1:unet=0@0,1@0.5>:[<lora:b:1:lbw=MIDD>:<lora:a:1>:6]:2]", [range(3), [3, 4, 5, 6], [7, 8, 9]]),
+    ("\\[<lora:a:1>:<lora:b:1>:3\\]", [range(10), range(10)]),
+])  # fmt: skip
+def test_a_tag_counts_in_the_steps_that_show_a_word_in_its_place(prompt, steps):
+    assert acting(prompt, 10) == list(map(list, steps))
+    for word, expected in enumerate(steps):  # the promise, by the text itself
+        words = iter(f"WORD{number}" for number in range(9))
+        spelt = "".join(each if not number else next(words) + each.partition(">")[2]
+                        for number, each in enumerate(prompt.split("<lora:")))  # fmt: skip
+        shown = [next(text for stop, text in edited(spelt, 10).texts if step < stop) for step in range(10)]
+        assert [step for step, text in enumerate(shown) if f"WORD{word}" in text] == list(expected)
+
+
+def test_in_a_hires_pass_too():
+    assert acting("[<lora:a:1>:<lora:b:1>:12]", 6, before=10) == [[0, 1, 2], [3, 4, 5]]
+    assert acting("[<lora:a:1>:<lora:b:1>:0.5]", 6, before=10) == [[], [0, 1, 2, 3, 4, 5]]
+
+
+def test_the_texts_have_no_tags_and_end_with_the_steps():
+    read = edited("a [<lora:a:1>cat:<lora:b:x>dog:3] <lora:c:1>[b|b]", 8)
+    assert read.texts == ((4, "a cat b"), (8, "a dog b"))
+    assert [tag.name for tag in read.tags] == ["a", "c"]
+    assert len(read.errors) == 1
+    assert edited("[a:b:0.5]", 1).texts == ((1, "b"),)
+
+
+def test_what_is_not_edited_is_as_read_prompt_has_it():
+    prompt = "a (cat:1.2) <lora:a:0.5> [dog] <lora:b:1:start=0.2>"
+    read, plain = edited(prompt, 20), read_prompt(prompt)
+    assert read.texts == ((20, plain.text),)
+    assert read.tags == plain.tags
+
+
+@pytest.mark.parametrize("text", [
+    "[" * 10_000, "[a:" * 10_000, "[a|" * 10_000, "[" * 10_000 + ":3]" * 10_000, "(" * 10_000 + ")" * 10_000,
+    "[a:b:3]" * 5_000, "[a" * 5_000 + "|b]" * 5_000, "\\" * 10_001,
+], ids=lambda text: text[:6])  # fmt: skip
+def test_any_number_of_brackets_is_read_at_once(text):
+    started = time.perf_counter()
+    schedule(text, 10)
+    assert time.perf_counter() - started < 5
+
+
+COMPARE = """
+import importlib.util, json, sys
+spec = importlib.util.spec_from_file_location("prompt_parser", sys.argv[1])
+parser = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(parser)
+prompts = json.load(sys.stdin)
+print(json.dumps([[parser.get_learned_conditioning_prompt_schedules([prompt], 10, hires)[0] for hires in (None, 6)]
+                  for prompt in prompts]))
+"""
+WORDS = ("a", "b c", " ", "\ue000", "\\[", "\\:", "3", "dog, ", "x-y")
+WHENS = ("3", "0.5", "7", " 4 ", ".25", "1.5", "12", "0", "-2", "10", "9", "+2", "1e1", "2.", "1.25e0")
+SHAPES = ("[{}:{}:{when}]", "[{}:{when}]", "[{}::{when}]", "[{}|{}]", "[{}|{}|{}]", "({}:1.2)", "[{}]", "({})")
+
+
+def some_prompt(chance, depth=3):
+    parts = []
+    for _ in range(chance.randint(0, 3)):
+        if not depth or chance.random() < 0.4:
+            parts.append(chance.choice(WORDS))
+        else:
+            inner = (some_prompt(chance, depth - 1) for _ in range(3))
+            parts.append(chance.choice(SHAPES).format(*inner, when=chance.choice(WHENS)))
+    return "".join(parts)
+
+
+@pytest.mark.webui
+@pytest.mark.skipif("WEBUI_PYTHON" not in os.environ, reason="needs WEBUI_ROOT and WEBUI_PYTHON")
+def test_random_prompts_are_read_as_the_webui_itself_reads_them():
+    chance = random.Random(0)
+    prompts = [*EDITED, *(f"photo: {some_prompt(chance)}" for _ in range(100))]
+    parser = Path(os.environ["WEBUI_ROOT"], "modules", "prompt_parser.py")
+    done = subprocess.run([os.environ["WEBUI_PYTHON"], "-c", COMPARE, parser], input=json.dumps(prompts), text=True,
+                          capture_output=True, check=True)  # fmt: skip
+    for prompt, (first, hires) in zip(prompts, json.loads(done.stdout), strict=True):
+        assert [list(each) for each in schedule(prompt, 10)] == first, prompt
+        assert [list(each) for each in schedule(prompt, 6, before=10)] == hires, prompt

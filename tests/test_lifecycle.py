@@ -6,7 +6,6 @@ they are those of a new session on a copy of that other model. In the real WebUI
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from lib_lora.engine import bypass, patch
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.webui.a1111.host import release, session_of
-from tests.support import Folder, fingerprint, kohya_shapes, write_lora
+from tests.support import Folder, fingerprint, kohya_shapes, twin, write_lora
 from tests.support_webui import put, tiny_sd_model, webui_host
 
 CASES = (("sd1", "device"), ("sd1", "checkpoint"))
@@ -57,7 +56,7 @@ def make(family: str, folder: Path) -> nn.Module:
 @functools.cache
 def spare_of(made: nn.Module) -> nn.Module:
     """For what a new model would be: it is filled anew each time."""
-    return copy.deepcopy(made)
+    return twin(made)
 
 
 class Life:
@@ -65,7 +64,7 @@ class Life:
 
     def __init__(self, made: nn.Module, keep: patch.Keep) -> None:
         self.made = made
-        self.model, self.pristine = copy.deepcopy(made), copy.deepcopy(made)
+        self.model, self.pristine = twin(made), twin(made)
         self.folder = Folder(Path(made.sd_checkpoint_info.filename).parent)
         self.keep = keep
         self.cache = AdapterCache()
@@ -351,7 +350,7 @@ def put_out(model: nn.Module, dtype: torch.dtype) -> list[Tensor]:
 
 def expected(life: Life, prompt: str) -> list[Tensor]:
     """The adapters merged in float32 into the numbers that are left of the weights."""
-    exact = copy.deepcopy(life.pristine)
+    exact = twin(life.pristine)
     for layer in convertible(exact).values():
         layer.float()
         layer.__dict__.pop("fp16_weight", None)

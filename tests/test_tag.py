@@ -13,7 +13,7 @@ from lib_lora.grammar.blocks import BlockWeights
 from lib_lora.grammar.curve import ALWAYS, Curve, Window, simple
 from lib_lora.grammar.number import read_number, write_number
 from lib_lora.grammar.scan import scan, without
-from lib_lora.grammar.tag import MOST_TAGS, LoraTag, cut_out, find_tags, is_typable, read_prompt, read_tag, typed_tags
+from lib_lora.grammar.tag import MOST_TAGS, LoraTag, find_tags, is_typable, read_prompt, read_tag, typed_tags
 from lib_lora.grammar.who import Area
 
 
@@ -185,6 +185,10 @@ def test_what_other_programs_write_around_tags_is_named(text, sentence):
     assert read.tags == (LoraTag("ink"),)
 
 
+def test_without_a_tag_a_word_such_as_cmd_is_only_a_word():
+    assert read_prompt("a terminal, #cmd, #increment").errors == ()
+
+
 def test_tags_are_found_as_typed():
     assert list(find_tags("x <lora: a : 1 > <hypernet:b:1> <lyco:c>")) == ["<lora: a : 1 >", "<lyco:c>"]
 
@@ -299,6 +303,11 @@ def test_of_too_many_tags_the_first_ones_are_read_and_one_sentence_says_so():
     "<lora:" + "：" * 1_000_000 + ">", f"<lora:a：{'1' * 1_000_000}x>", "<lora:a" + "：te=1" * 200_000 + ">",
     "<lora:a" + ":k=1" * 200_000 + ">", "<lora:" + "a" * 1_000_000, "《lora:" * 200_000,
     "<lora:a:" + "1" * 1_000_000 + ">",
+    "<lora:a:1:lbw=" + "1," * 300_000 + ">", "<lora:a:1:" + "1," * 300_000 + ">", "<lora:a:" + "0@0," * 250_000 + "1>",
+    "<lora:a:1:0@0," + "1@" * 300_000 + ">", "<lora:a:1:0," + "1@1" * 300_000 + ">", "<lora:a:1:start=" + "1" * 900_000,
+    "<lora:a:1:start=" + "s" * 900_000 + ">", "<lora:a:1:lbwe=" + "IN00-OUT11 " * 90_000 + ":a:1>",
+    "<lora:a:1:lbwe=x" + ":1" * 300_000 + ">", "<lora:a:1:lbwe=" + "z" * 500_000 + ":a:1>", "<fromto[" * 100_000,
+    "<lora:a:1:area=" + "0," * 300_000 + ">", "<lora:a:1:step=" + "-" * 900_000 + ">", "<lora:a:1>" + "#cmd" * 200_000,
 ], ids=lambda text: f"{text[:12]}...")
 def test_a_million_signs_are_read_at_once_and_told_in_short_sentences(text):
     started = time.perf_counter()
@@ -306,15 +315,6 @@ def test_a_million_signs_are_read_at_once_and_told_in_short_sentences(text):
     assert time.perf_counter() - started < 5
     assert max((len(str(error)) for error in read.errors), default=0) < 400
     assert sum(len(note) for tag in read.tags for note in tag.notes) < 4000
-
-
-def test_tags_where_they_have_no_effect_are_cut_out_and_told_once():
-    text, told = cut_out("blurry <lora:x:1> <LoRA:x:1> <lora:x:1>", "the negative prompt")
-    assert text == "blurry   "
-    assert told == (
-        "<lora:x:1> in the negative prompt has no effect yet; it was left out. Put it into the prompt",
-        "<LoRA:x:1> in the negative prompt has no effect yet; it was left out. Put it into the prompt",
-    )
 
 
 @pytest.mark.parametrize("name", ["NieR：2", "a:b", "a>b", " a", "", "x" * 401, "a\u200b"])

@@ -3,6 +3,7 @@
     GET  adapters                    ?q= &sort= &reverse=1 &offset= &limit=, and the facets, each as often as needed:
                                      &family= &flavour= &algorithm= &folder= &tag= &state=; ids=1: only ids, all of them
     GET  adapters/{id}               everything; ?metadata=1 adds the header, ?hashes=1 computes hashes (reads the file)
+    GET  adapters/{id}/inside        what it changes, block by block; reads the file
     GET  adapters/{id}/thumbnail     small WebP; ?original=1 the file itself, a video too; 204: no picture
     POST adapters/{id}/notes         {"digest", fields of the user's notes}: saves them; 409 if others did
     POST adapters/{id}/preview       the bytes of a picture: saves it as the preview
@@ -30,11 +31,12 @@ from fastapi.responses import FileResponse, Response
 
 from lib_lora.browser.answers import JSONResponse, answered, body, error, json_object, refuse_foreign
 from lib_lora.browser.dry_run import MAX_PROMPT, dry_run
+from lib_lora.browser.inside import inside
 from lib_lora.browser.listing import Checkpoint, Shelf
 from lib_lora.browser.pictures import MAX_BYTES
 from lib_lora.browser.search import FACETS, MAX_PAGE, Query, Scene, ids, search
-from lib_lora.browser.thumbnail import original, thumbnail, video
 from lib_lora.browser.strength import strength_of
+from lib_lora.browser.thumbnail import original, thumbnail, video
 from lib_lora.browser.writing import RefusedError, save_fields, save_preview, texts_of
 from lib_lora.errors import NotFoundError
 from lib_lora.grammar.presets import BUILT_IN, Presets
@@ -65,6 +67,7 @@ def add_routes(
     table: tuple[tuple[str, str, Callable[..., Any]], ...] = (
         ("GET", "/adapters", routes.adapters),
         ("GET", "/adapters/{number}", routes.adapter),
+        ("GET", "/adapters/{number}/inside", routes.inside),
         ("GET", "/adapters/{number}/thumbnail", routes.picture),
         ("POST", "/adapters/{number}/notes", routes.notes),
         ("POST", "/adapters/{number}/preview", routes.preview),
@@ -119,6 +122,9 @@ class Routes:
             return self.shelf.detail(entry) | more
 
         return answered(told)
+
+    def inside(self, number: str) -> Response:
+        return answered(lambda: inside(self._entry(number)))
 
     def picture(self, number: str, request: Request) -> Response:
         try:

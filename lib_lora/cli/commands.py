@@ -16,6 +16,8 @@ from lib_lora.formats.opening import strange
 from lib_lora.formats.text import printable
 from lib_lora.formats.write import writing
 
+STEPS = 20  # in which a tag must count all the time to be merged
+
 if TYPE_CHECKING:
     from lib_lora.library import Entry, Library
     from lib_lora.session.session import Report
@@ -104,11 +106,18 @@ def info(options: argparse.Namespace) -> int:
     return 0
 
 
+def inspect(options: argparse.Namespace) -> int:
+    """What adapters change, layer by layer."""
+    from lib_lora.cli import inside
+
+    return inside.run(options)
+
+
 def merge(options: argparse.Namespace) -> int:
     """Bake the prompt's adapters into a checkpoint."""
-    from lib_lora.grammar.tag import read_prompt
+    from lib_lora.grammar.editing import edited
 
-    prompt = read_prompt(options.prompt)
+    prompt = edited(options.prompt, STEPS)
     if not prompt.tags and not prompt.errors:
         complain("the prompt has no <lora:name:weight> tag; there is nothing to merge")
         return 2
@@ -154,6 +163,15 @@ def sheet(options: argparse.Namespace) -> int:
     complain("\n".join(report))
     print(options.out)
     return 1 if report else 0
+
+
+def grammar(options: argparse.Namespace) -> int:
+    """Print the reference of tags."""
+    from lib_lora.cli.reference import plain_text
+    from lib_lora.grammar.reference import markdown
+
+    print("\n".join(markdown() if options.markdown else plain_text(terminal_width())).strip("\n"))
+    return 0
 
 
 def demo(options: argparse.Namespace) -> int:

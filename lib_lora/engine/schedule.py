@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import ref
 
@@ -22,6 +23,7 @@ from lib_lora.grammar.moment import START, Moment
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.who import EVERYONE, FIRST_PASS, Area, Row, Stage, Who
 from lib_lora.keys.blocks import block_of
+from lib_lora.keys.places import about
 from lib_lora.model.targets import Target, TargetIndex
 
 if TYPE_CHECKING:
@@ -73,41 +75,60 @@ class Schedule:
     reports: tuple[AdapterReport, ...] = ()
     embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
     index: TargetIndex | None = field(default=None, compare=False, repr=False)
-    # {parameter: (the weights of its shares, its terms)} of the last plan
-    _known: dict[str, tuple[object, tuple[Term, ...]]] = field(default_factory=dict, init=False, repr=False)
+    # Of the last plan: {parameter: its terms}, what they were made for, and {weight over time: what it was}.
+    _known: dict[str, tuple[Term, ...]] = field(default_factory=dict, init=False, repr=False)
+    _encoded: list[Encoding] = field(default_factory=list, init=False, repr=False)  # the last one
+    _values: dict[int, tuple[float, int]] = field(default_factory=dict, init=False, repr=False)
     _changes: dict[object, int] = field(default_factory=dict, init=False, repr=False)
 
     def at(self, moment: Moment = START, encoding: Encoding = FIRST_ENCODING) -> Plan:
         """What the UNet shall carry at `moment`, and the text encoders in that run of theirs."""
-        terms = {}
+        steps = moment.steps if moment.steps > 1 else USUAL_STEPS
+        for key in self._others_in_unet(moment, steps):
+            terms = [share.at(moment, self._changes_of(share, steps)) for share in self.shares[key]]
+            self._known[key] = tuple(term for term in terms if term.multiplier)
+        if self._encoded != [encoding]:
+            self._encoded[:] = [encoding]
+            for key in self._of_encoders:
+                self._encode(key, encoding)
+        known = self._known
+        return Plan({key: known[key] for key in self.shares if known[key]}, self.reports, self.embeddings, self.index,
+                    steps, self)  # fmt: skip
+
+    def _others_in_unet(self, moment: Moment, steps: int) -> list[str]:
+        """The parameters one of whose weights is another one than in the last plan."""
+        others: dict[str, None] = {}
+        for strength, keys in self._by_strength:
+            constant = strength.constant
+            value = (strength.at(moment), steps) if constant is None else (constant, 0)
+            if self._values.get(id(strength)) != value:
+                self._values[id(strength)] = value
+                others |= dict.fromkeys(keys)
+        return list(others)
+
+    @cached_property
+    def _by_strength(self) -> list[tuple[Strength, list[str]]]:
+        """Each weight over time in the UNet, of which there are few, and the many parameters that have it."""
+        found: dict[int, tuple[Strength, list[str]]] = {}
         for key, shares in self.shares.items():
-            of_key = (self._of_unet(key, shares, moment) if shares[0].target.component == "unet"
-                      else self._of_encoder(key, shares, encoding))  # fmt: skip
-            if of_key:
-                terms[key] = of_key
-        return Plan(terms, self.reports, self.embeddings, self.index)
+            if shares[0].target.component == "unet":
+                for share in shares:
+                    found.setdefault(id(share.strength), (share.strength, []))[1].append(key)
+        return list(found.values())
 
-    def _of_unet(self, key: str, shares: tuple[Share, ...], moment: Moment) -> tuple[Term, ...]:
-        values = (moment.steps, *(share.strength.at(moment) for share in shares))
-        known, of_key = self._known.get(key, (None, ()))
-        if known != values:
-            terms = [share.at(moment, self._changes_of(share, moment.steps)) for share in shares]
-            of_key = tuple(term for term in terms if term.multiplier)
-            self._known[key] = values, of_key
-        return of_key
+    @cached_property
+    def _of_encoders(self) -> list[str]:
+        return [key for key, shares in self.shares.items() if shares[0].target.component != "unet"]
 
-    def _of_encoder(self, key: str, shares: tuple[Share, ...], encoding: Encoding) -> tuple[Term, ...]:
-        here = tuple(share for share in shares if share.who.includes(encoding.row))
-        values = tuple((id(share), share.strength.at(encoding.moment)) for share in here)
-        known, of_key = self._known.get(key, (None, ()))
-        if known != values:
-            terms = [share.at(encoding.moment, 0).for_everyone() for share in here]
-            of_key = tuple(term for term in terms if term.multiplier)
-            self._known[key] = values, of_key
-        return of_key
+    def _encode(self, key: str, encoding: Encoding) -> None:
+        """What stays as it was stays the same object."""
+        here = [share for share in self.shares[key] if share.who.includes(encoding.row)]
+        terms = [share.at(encoding.moment, 0).for_everyone() for share in here]
+        new, known = tuple(term for term in terms if term.multiplier), self._known.get(key)
+        if new != known:
+            self._known[key] = new
 
     def _changes_of(self, share: Share, steps: int) -> int:
-        steps = steps if steps > 1 else USUAL_STEPS
         if (known := self._changes.get((share.strength, steps))) is None:
             known = self._changes[share.strength, steps] = share.strength.changes(steps)
         return known
@@ -162,18 +183,18 @@ def schedule(active: Sequence[Active], index: TargetIndex, stage: Stage = FIRST_
     reports = []
     for each in active:
         binding = bind(each.adapter, index)
-        problem = None
+        problem, placeless = None, 0
         try:
             require_same_base(each, binding, index)
         except WrongBaseError as error:
             problem = str(error)
         else:
-            own = list(_shares(each, binding, index, stage))
+            own, placeless = _shares(each, binding, index, stage)
             for share in own:
                 _add(shares.setdefault(share.target.key, []), share)
             if own or _weighs(each, stage):
                 embeddings = {**each.adapter.embeddings, **embeddings}  # of two with one name, the first in the prompt
-        reports.append(_report(each, binding, problem, _is_xl(index)))
+        reports.append(_report(each, binding, problem, _is_xl(index), placeless))
     return Schedule({key: tuple(of_key) for key, of_key in shares.items()}, tuple(reports), embeddings, index)
 
 
@@ -187,20 +208,24 @@ def _is_xl(index: TargetIndex) -> bool:
     return index.family.id.startswith("sdxl")
 
 
-def _shares(active: Active, binding: Binding, index: TargetIndex, stage: Stage) -> list[Share]:
-    """Of one adapter, those that ever weigh anything."""
+def _shares(active: Active, binding: Binding, index: TargetIndex, stage: Stage) -> tuple[list[Share], int]:
+    """Of one adapter, those that ever weigh anything; and how many cannot act in an area, as its tag asks."""
     tag = active.tag
     strengths: dict[object, Strength] = {}
-    found = []
+    found, placeless = [], 0
     for target, delta in binding.pairs:
         block = block_of(target.path, target.component)
         asked = (target.component, target.path if tag.blocks.elements else block)
         if (strength := strengths.get(asked)) is None:
             place = Place(target.component, block, target.path, _is_xl(index))
             strength = strengths[asked] = Strength((tag.strength(place, stage),))
-        if strength.constant != 0:
+        if strength.constant == 0:
+            continue
+        if tag.area is not None and target.component == "unet" and about(target.path) == "neither":
+            placeless += 1
+        else:
             found.append(Share(target, delta, strength, tag.dyn, tag.name, active.who, tag.area))
-    return found
+    return found, placeless
 
 
 def _weighs(active: Active, stage: Stage) -> bool:
@@ -224,8 +249,11 @@ def _lost_blocks(tag: LoraTag, binding: Binding, is_xl: bool) -> list[str]:
     return [f"{tag.name}: {told}"] if told else []
 
 
-def _report(active: Active, binding: Binding, problem: str | None, is_xl: bool) -> AdapterReport:
+def _report(
+    active: Active, binding: Binding, problem: str | None, is_xl: bool, placeless: int
+) -> AdapterReport:
     tag, adapter = active.tag, active.adapter
+    left_out = (f"{tag.name}: {placeless} of its layers know no places and are left out within an area",)
     return AdapterReport(
         tag,
         str(adapter.path),
@@ -235,7 +263,8 @@ def _report(active: Active, binding: Binding, problem: str | None, is_xl: bool) 
         binding.misfits,
         adapter.unknown,
         adapter.refused,
-        notes=(*tag.notes, *_lost_blocks(tag, binding, is_xl), *summary(tag.name, adapter.notes)),
+        notes=(*tag.notes, *_lost_blocks(tag, binding, is_xl), *(left_out if placeless else ()),
+               *summary(tag.name, adapter.notes)),
         problem=problem,
         entry=active.entry,
         family=active.family,

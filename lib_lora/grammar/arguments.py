@@ -9,31 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lib_lora.errors import TagError
 from lib_lora.grammar.alike import nearest
-from lib_lora.grammar.blocks import is_vector
-from lib_lora.grammar.curve import Curve, Weight, Window
-from lib_lora.grammar.elements import BlocksError, read_rules
-from lib_lora.grammar.number import meant, read_number, read_whole, write_number
-from lib_lora.grammar.positions import CurveError, is_curve, read_curve, read_position, read_range, read_window
-from lib_lora.grammar.presets import LETTER, VECTORS, read_vector
+from lib_lora.grammar.curve import Curve, Window
+from lib_lora.grammar.number import read_number, write_number
+from lib_lora.grammar.positions import is_curve, read_range, read_window
+from lib_lora.grammar.presets import LETTER, VECTORS
 from lib_lora.grammar.scan import shortened, stripped
-from lib_lora.grammar.who import Area
+from lib_lora.grammar.values import OFF, Values
 
 POSITIONAL = ("te", "unet", "dyn")
-FORCE = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-SIDES = ("cond", "uncond", "both")
-OFF = "off"
 NUMBERS = ("nan", "inf", "infinity", OFF)  # words that are no names of presets
-FEWEST_BLOCKS = min(VECTORS)
+FEWEST_BLOCKS, MOST_BLOCKS = min(VECTORS), 100  # numbers in a row that are no slip of the finger
 
 
-class Reader:
-    """Reads the values of one tag. What is wrong raises TagError; what is only odd is noted."""
-
-    def __init__(self, shown: str) -> None:
-        self.shown = shown
-        self.notes: list[str] = []
+class Reader(Values):
+    """Reads the arguments of one tag."""
 
     def values(self, arguments: Sequence[str]) -> dict[str, Any]:
         """By key, and the window by `window`."""
@@ -42,92 +32,6 @@ class Reader:
         values["window"] = self._window(texts)
         self._note_encoders(values)
         return values
-
-    def weight(self, key: str, text: str) -> Weight:
-        if is_curve(text):
-            try:
-                weight, notes = read_curve(text)
-            except CurveError as error:
-                raise self._error(f"'{shortened(text)}' {error}; write 0@0,1@0.5") from error
-            self._note(notes)
-            return weight
-        number = read_number(text)
-        if number is None:
-            raise self._error(f"'{shortened(text)}' is not a weight; write a number such as {meant(text)}")
-        return number
-
-    def weight_or_off(self, key: str, text: str) -> Weight:
-        return 0.0 if text.lower() == OFF else self.weight(key, text)
-
-    def number(self, key: str, text: str) -> float:
-        number = read_number(text)
-        if number is None:
-            raise self._error(f"'{key}={shortened(text)}' is not a number; write {key}={meant(text)}")
-        return number
-
-    def rank(self, key: str, text: str) -> int:
-        rank = read_whole(text)
-        if rank is None:
-            raise self._error(f"'{shortened(text)}' is not a rank; dyn takes a whole number from 1 up")
-        return rank
-
-    def force(self, key: str, text: str) -> bool:
-        force = FORCE.get(text.lower())
-        if force is None:
-            self._note([f"'force={shortened(text)}' is not known and was ignored; write force=1"])
-        return bool(force)
-
-    def position(self, key: str, text: str) -> str:
-        try:
-            read_position(text)
-        except CurveError as error:
-            raise self._error(f"'{key}=' {error}") from error
-        return text
-
-    def range(self, key: str, text: str) -> tuple[str | None, str | None]:
-        try:
-            return read_range(text)
-        except CurveError as error:
-            raise self._error(f"'{key}={shortened(text)}' {error}") from error
-
-    def vector(self, key: str, text: str) -> str:
-        """A name is looked up when the presets are known."""
-        if not text:
-            raise self._error(f"'{key}=' names no blocks; write lbw=OUTALL, or a number for each block")
-        if not is_vector(text):
-            return text
-        try:
-            return ",".join(read_vector(text))
-        except BlocksError as error:
-            raise self._error(f"'{key}={shortened(text)}' {error}") from error
-
-    def rules(self, key: str, text: str) -> str:
-        if not text:
-            raise self._error(f"'{key}=' names no elements; write lbwe=ATTNDEEPOFF, or lbwe=IN05-OUT05:attn:0")
-        try:
-            if ":" in text:
-                read_rules(text)
-        except BlocksError as error:
-            raise self._error(f"'{key}=' {error}") from error
-        return text
-
-    def side(self, key: str, text: str) -> str:
-        if text.lower() not in SIDES:
-            raise self._error(f"'on={shortened(text)}' is no side; write on=cond, on=uncond or on=both")
-        return text.lower()
-
-    def area(self, key: str, text: str) -> Area:
-        numbers = [read_number(part.strip()) for part in text.replace(";", ",").split(",")]
-        found = [number for number in numbers if number is not None and 0 <= number <= 1]
-        if len(found) != len(numbers) or len(found) not in (4, 5) or not (found[2] and found[3]):
-            raise self._error(f"'area={shortened(text)}' is no part of a picture; write its left, top, width and "
-                              "height in shares of the picture, from 0 to 1: area=0,0,0.5,1 is the left half")
-        area = Area(*found)
-        if area.x >= 1 or area.y >= 1:
-            raise self._error(f"'area={shortened(text)}' begins where the picture ends; its left and top are below 1")
-        if area.x + area.w > 1 + 1e-6 or area.y + area.h > 1 + 1e-6:
-            self._note([f"area={area} reaches beyond the picture; the part within it counts"])
-        return area
 
     def texts(self, arguments: Sequence[str]) -> dict[str, str]:
         """The text of each argument by its key; a named one counts before a positional one."""
@@ -166,12 +70,6 @@ class Reader:
         if values["window"].unit == "sigma" and values.get("te", 1.0):
             self._note(["the text encoders know no sigma: they carry what is due at the beginning"])
 
-    def _note(self, sentences: Any) -> None:
-        self.notes += [f"{self.shown}: {sentence}" for sentence in sentences]
-
-    def _error(self, sentence: str) -> TagError:
-        return TagError(f"{self.shown}: {sentence}")
-
 
 @dataclass(frozen=True)
 class Argument:
@@ -181,44 +79,44 @@ class Argument:
     takes: str
     meaning: str
     example: str
-    read: Callable[[Reader, str, str], Any]
+    read: Callable[[Values, str, str], Any]
     aliases: tuple[str, ...] = ()
 
 
 CURVE, CURVE_OR_OFF = "number or curve", "number, curve or off"
 ARGUMENTS: dict[str, Argument] = {each.key: each for each in (
     Argument("te", CURVE, "weight for the text encoders: the first without a name; 1 if missing",
-             "<lora:ink:0.8>", Reader.weight),
+             "<lora:ink:0.8>", Values.weight),
     Argument("unet", CURVE, "weight for the UNet: the second without a name; that of te if missing",
-             "<lora:ink:0.8:0@0,1@0.5>", Reader.weight),
+             "<lora:ink:0.8:0@0,1@0.5>", Values.weight),
     Argument("dyn", "whole number", "use only so many ranks of the file, the first: the third without a name",
-             "<lora:ink:0.8:dyn=8>", Reader.rank),
+             "<lora:ink:0.8:dyn=8>", Values.rank),
     Argument("force", "1 or 0", "use it on a base model that it was not made for", "<lora:ink:0.8:force=1>",
-             Reader.force),
-    Argument("start", "position", "acts from there on", "<lora:ink:0.8:start=0.3>", Reader.position),
-    Argument("stop", "position", "acts until there; until the end with 1", "<lora:ink:0.8:stop=10>", Reader.position),
-    Argument("step", "position-position", "start and stop in one", "<lora:ink:0.8:step=5-10>", Reader.range),
+             Values.force),
+    Argument("start", "position", "acts from there on", "<lora:ink:0.8:start=0.3>", Values.position),
+    Argument("stop", "position", "acts until there; until the end with 1", "<lora:ink:0.8:stop=10>", Values.position),
+    Argument("step", "position-position", "start and stop in one", "<lora:ink:0.8:step=5-10>", Values.range),
     Argument("lbw", "preset, or 12, 17, 20 or 26 numbers", "a factor for each block; 0 for those that it does not name",
-             "<lora:ink:0.8:lbw=OUTALL>", Reader.vector, ("w",)),
+             "<lora:ink:0.8:lbw=OUTALL>", Values.vector, ("w",)),
     Argument("lbwe", "preset or blocks:elements:ratio", "the factor of some layers of blocks, instead of that of lbw",
-             "<lora:ink:0.8:lbwe=IN05-OUT05:attn:0>", Reader.rules),
+             "<lora:ink:0.8:lbwe=IN05-OUT05:attn:0>", Values.rules),
     Argument("x", "number", "what X is among the numbers of lbw; 1 if missing",
-             "<lora:ink:0.8:lbw=1,X,X,X,X,1,0,0,0,0,0,0:x=0.5>", Reader.number),
-    Argument("in", CURVE, "a factor for all input blocks", "<lora:ink:0.8:in=0>", Reader.weight),
-    Argument("mid", CURVE, "a factor for the middle block", "<lora:ink:0.8:mid=0.5>", Reader.weight),
-    Argument("out", CURVE, "a factor for all output blocks", "<lora:ink:0.8:out=1@0,0@1>", Reader.weight),
+             "<lora:ink:0.8:lbw=mine:x=0.5>", Values.number),
+    Argument("in", CURVE, "a factor for all input blocks", "<lora:ink:0.8:in=0>", Values.weight),
+    Argument("mid", CURVE, "a factor for the middle block", "<lora:ink:0.8:mid=0.5>", Values.weight),
+    Argument("out", CURVE, "a factor for all output blocks", "<lora:ink:0.8:out=1@0,0@1>", Values.weight),
     Argument("hr", CURVE_OR_OFF, "instead of te and unet, in the hires pass", "<lora:ink:0.5:hr=1>",
-             Reader.weight_or_off),
+             Values.weight_or_off),
     Argument("hrte", CURVE_OR_OFF, "instead of te, in the hires pass", "<lora:ink:0.5:hrte=off>",
-             Reader.weight_or_off),
+             Values.weight_or_off),
     Argument("hrunet", CURVE_OR_OFF, "instead of unet, in the hires pass", "<lora:ink:0.5:hrunet=1@0,0@1>",
-             Reader.weight_or_off),
+             Values.weight_or_off),
     Argument("refiner", CURVE_OR_OFF, "instead of te and unet, while the refiner runs", "<lora:ink:0.8:refiner=off>",
-             Reader.weight_or_off),
+             Values.weight_or_off),
     Argument("on", "cond, uncond or both", "which side of the guidance: what is wanted, what is not, or both; both if "
-             "missing, uncond in the negative prompt", "<lora:ink:0.8:on=cond>", Reader.side),
-    Argument("area", "left,top,width,height[,feather]", "acts on that part of the picture only, in shares of it, but "
-             "on the whole prompt; feather: how wide its edge is", "<lora:ink:0.8:area=0,0,0.5,1>", Reader.area),
+             "missing, uncond in the negative prompt", "<lora:ink:0.8:on=cond>", Values.side),
+    Argument("area", "left, top, width, height; feather", "acts on that part of the picture only, in shares of it, but "
+             "on the whole prompt; feather: how wide its edge is", "<lora:ink:0.8:area=0,0,0.5,1>", Values.area),
 )}  # fmt: skip
 KEYS = {name: each.key for each in ARGUMENTS.values() for name in (each.key, *each.aliases)}
 
@@ -254,7 +152,7 @@ def _names_blocks(text: str) -> bool:
         return False
     parts = text.split(",")
     if len(parts) > 1:
-        return len(parts) >= FEWEST_BLOCKS and all(
+        return FEWEST_BLOCKS <= len(parts) <= MOST_BLOCKS and all(
             read_number(part.strip()) is not None or LETTER.fullmatch(part.strip()) for part in parts)
     return text[:1].isalpha() and text.replace(".", "").replace("_", "").isalnum()
 

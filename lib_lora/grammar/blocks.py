@@ -82,8 +82,9 @@ class BlockWeights:
 
     @property
     def letters(self) -> tuple[str, ...]:
-        """Those of its numbers that are new in each picture."""
-        return tuple(sorted({letter for vector in self._vectors(BUILT_IN) for letter in vector if letter in CHANCE}))
+        """Those of the typed numbers that are new in each picture."""
+        typed = read_vector(self.weights) if self.weights and is_vector(self.weights) else ()
+        return tuple(sorted(CHANCE.keys() & {*typed}))
 
     @cached_property
     def _meaning(self) -> Meaning:

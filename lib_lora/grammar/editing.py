@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lib_lora.errors import TagError
+from lib_lora.grammar.brackets import schedule
 from lib_lora.grammar.curve import ALWAYS, Window
+from lib_lora.grammar.others import others
 from lib_lora.grammar.scan import without
 from lib_lora.grammar.tag import LoraTag, typed_tags
 
@@ -63,17 +65,43 @@ def lettered(prompt: str) -> Lettered:
             pieces.append(letter)
         if typed.error is not None:
             errors.append(typed.error)
-    return Lettered("".join([*pieces, without(prompt[place:])]), tags, tuple(errors))
+    return Lettered("".join([*pieces, without(prompt[place:])]), tags, (*errors, *others(prompt)))
 
 
-def segments(schedule: Sequence[tuple[int, str]], calls: int = 1) -> Iterator[Segment]:
+@dataclass(frozen=True)
+class Edited:
+    """A prompt over the steps of one pass."""
+
+    tags: tuple[LoraTag, ...]  # each with the steps in which it counts
+    texts: tuple[tuple[int, str], ...]  # (the first step that shows it no more, the text without tags), in order
+    errors: tuple[TagError, ...] = ()
+
+
+def edited(prompt: str, steps: int, before: int | None = None) -> Edited:
+    """`prompt` as the WebUI edits it, for hosts that have no parser of their own.
+
+    `before`: in a hires pass, how many steps were made before it.
+    """
+    read = lettered(prompt)
+    made = [each for each in segments(schedule(read.text, steps, before)) if each.start < max(steps, 1)]
+    made[-1] = made[-1]._replace(stop=math.inf)
+    texts: list[tuple[int, str]] = []
+    for each in made:
+        text, stop = read.spoken(each.text), int(min(each.stop, steps))
+        if texts and texts[-1][1] == text:
+            texts.pop()
+        texts.append((stop, text))
+    return Edited(read.shown(made), tuple(texts), read.errors)
+
+
+def segments(planned: Sequence[tuple[int, str]], calls: int = 1) -> Iterator[Segment]:
     """Of a schedule as the WebUI makes it, `(the last step, the text)`: it shows a text up to that step included.
 
     `[a:b:5]` is `a` in the steps 0 to 5. `calls`: how many of the WebUI's steps the sampler takes for one.
     """
     start = 0.0
-    for number, (last, text) in enumerate(schedule, 1):
-        stop = math.inf if number == len(schedule) else (last + 1) / calls
+    for number, (last, text) in enumerate(planned, 1):
+        stop = math.inf if number == len(planned) else (last + 1) / calls
         yield Segment(start, stop, text)
         start = stop
 

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 from lib_lora.grammar.alike import did_you_mean
 from lib_lora.grammar.number import narrow, read_number
+from lib_lora.grammar.scan import shortened
 
 ORDER = ("BASE", *(f"IN{number:02d}" for number in range(12)), "M00", *(f"OUT{number:02d}" for number in range(12)))
 OTHER_NAMES = {"MID": "M00", "ENCODER": "BASE"}
 NOT = "NOT"
 BETWEEN = re.compile("[,\n]")  # rules
 MOST_RULES = 64
+MOST_WORDS = 64  # of one rule
 
 
 class BlocksError(ValueError):
@@ -55,8 +57,10 @@ def _read(text: str) -> Rule:
     parts = [part.strip() for part in text.split(":")]
     ratio = read_number(parts[-1])
     if len(parts) != 3 or ratio is None:
-        raise BlocksError(f"'{text}' is no blocks:elements:ratio; write IN05-OUT05:attn:0")
+        raise BlocksError(f"'{shortened(text)}' is no blocks:elements:ratio; write IN05-OUT05:attn:0")
     words = parts[1].split()
+    if max(len(words), len(parts[0].split())) > MOST_WORDS:
+        raise BlocksError(f"'{shortened(text)}' lists too much; {MOST_WORDS} words are allowed")
     is_other = words[:1] == [NOT]
     return Rule(_blocks(parts[0]), tuple(words[is_other:]), is_other, ratio)
 
@@ -80,6 +84,6 @@ def _block(word: str) -> str:
     block = OTHER_NAMES.get(word.upper(), word.upper())
     block = re.sub(r"^(IN|OUT|M)(\d)$", r"\g<1>0\2", block)
     if block not in ORDER:
-        raise BlocksError(f"'{word}' is no block{did_you_mean(block, ORDER)}; blocks are BASE, IN00 to IN11, M00, "
-                          "OUT00 to OUT11")  # fmt: skip
+        raise BlocksError(f"'{shortened(word)}' is no block{did_you_mean(block, ORDER)}; blocks are BASE, IN00 to "
+                          "IN11, M00, OUT00 to OUT11")  # fmt: skip
     return block

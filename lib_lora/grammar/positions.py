@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from lib_lora.grammar.curve import ALWAYS, ENDS, SIGMA, Curve, Weight, Window, simple
 from lib_lora.grammar.moment import Unit
 from lib_lora.grammar.number import narrow, read_number, write_number
+from lib_lora.grammar.scan import shortened
 
 AT = re.compile("[@~]")
 NEXT = re.compile("[,;]")
@@ -39,17 +40,17 @@ def read_curve(text: str) -> tuple[Weight, tuple[str, ...]]:
         weight, *places = [part.strip() for part in AT.split(point)]
         number = read_number(weight)
         if number is None or len(places) > 1:
-            raise CurveError(f"has the point '{point}', which is no weight@position")
+            raise CurveError(f"has the point '{shortened(point)}', which is no weight@position")
         positions += places
         points.append((read_position(places[0]) if places else None, number))
     if points[0][0] is None:
         first = points[0][1]
-        told = f"the first point of '{text}' has no position: the weight is {write_number(first)} all the time"
-        return first, (told,)
+        always = f"the weight is {write_number(first)} all the time"
+        return first, (f"the first point of '{shortened(text)}' has no position: {always}",)
     unit, notes = unit_of(positions)
     loose = [point for point, (place, _) in zip(typed, points, strict=True) if place is None]
     if loose and unit != "share":
-        notes += (f"{_listed(loose)} of '{text}' has no position and stands at {_write(END[unit], unit)}",)
+        notes += (f"{_listed(loose)} of '{shortened(text)}' has no position and stands at {_write(END[unit], unit)}",)
     placed = tuple((END[unit] if place is None else place, weight) for place, weight in points)
     return simple(Curve(placed, unit)), notes
 
@@ -86,7 +87,8 @@ def read_position(text: str) -> float:
     """0.5, 12, s14.6. Raises CurveError."""
     number = read_number(text[len(SIGMA) :] if text[:1].lower() == SIGMA else text)
     if number is None or number < 0:
-        raise CurveError(f"has the position '{text}'; write a share such as 0.5, a step such as 12, or s14.6 for sigma")
+        raise CurveError(f"has the position '{shortened(text)}'; write a share such as 0.5, a step such as 12, or "
+                         "s14.6 for sigma")  # fmt: skip
     return number
 
 
@@ -117,4 +119,4 @@ def _write(position: float, unit: Unit) -> str:
 
 
 def _listed(positions: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(positions))
+    return shortened(", ".join(dict.fromkeys(positions)))

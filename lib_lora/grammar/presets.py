@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from lib_lora.grammar.alike import did_you_mean
 from lib_lora.grammar.elements import ORDER, BlocksError, read_rules
 from lib_lora.grammar.number import narrow, read_number
+from lib_lora.grammar.scan import shortened
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -29,6 +30,7 @@ VECTORS: dict[int, tuple[str, ...]] = {  # how many numbers -> the blocks that t
     20: ("BASE", *ORDER[1:10], "M00", *ORDER[14:23]),
 }
 FOR_XL = frozenset({12, 20})
+FLUX = 61  # numbers for a model that is not drawn with here
 COUNTS = "12 or 20 for SDXL, 17 or 26 for SD1 and SD2"
 # R is any number from 0 to 1, U from -0.5 to 1.5, both new for each picture; X is what `x=` says, X+0.5 more than that.
 LETTER = re.compile(r"[RU]|X(?:[+-][0-9.]+)?")
@@ -88,11 +90,11 @@ def choose(vectors: Iterable[Vector], is_xl: bool) -> Vector:
 def read_vector(text: str) -> Vector:
     """`1,0,R,...` in as many parts as one of VECTORS. Raises BlocksError."""
     parts = tuple(part.strip() for part in narrow(text).split(","))
-    wrong = [part for part in parts if read_number(part) is None and not LETTER.fullmatch(part)]
-    if wrong:
-        raise BlocksError(f"has '{wrong[0]}' for a block, which is no number, nor R, U or X")
     if len(parts) not in VECTORS:
         raise BlocksError(f"has {len(parts)} numbers; it takes {COUNTS}")
+    wrong = [part for part in parts if read_number(part) is None and not LETTER.fullmatch(part)]
+    if wrong:
+        raise BlocksError(f"has '{shortened(wrong[0])}' for a block, which is no number, nor R, U or X")
     return parts
 
 
@@ -102,7 +104,7 @@ def read_presets(weights: str = "", elements: str = "") -> Presets:
     problems = []
     for line in narrow(weights).splitlines():
         name, colon, text = (part.strip() for part in line.partition(":"))
-        if not colon or not name or "#" in line or "," not in text:
+        if not colon or not name or "#" in line or "," not in text or text.count(",") + 1 == FLUX:
             continue
         try:
             vectors = _joined(vectors, {name: (read_vector(text),)})
@@ -128,7 +130,7 @@ def _known(name: str, names: Mapping[str, object], what: str) -> str:
     same = [each for each in names if each.lower() == name.lower()]
     if not same:
         listed = ", ".join(names)
-        raise BlocksError(f"'{name}' is no {what}{did_you_mean(name, names)}; there are {listed}")
+        raise BlocksError(f"'{shortened(name)}' is no {what}{did_you_mean(name, names)}; there are {listed}")
     return same[0]
 
 

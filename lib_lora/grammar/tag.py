@@ -86,12 +86,13 @@ class LoraTag:
         """Those of its arguments that mean nothing where no picture is made: in a merge."""
         weights = {"te": self.te, "unet": self.unet, "in": self.blocks.input, "mid": self.blocks.middle,
                    "out": self.blocks.output}  # fmt: skip
+        places = [each for each in self._places() if each != "on=both"]
         curves = [f"{key}={weight}" for key, weight in weights.items() if isinstance(weight, Curve)]
         if self.unet == self.te:
             curves = [each for each in curves if not each.startswith("unet=")]
         letters = [f"{letter} in lbw=" for letter in self.blocks.letters]
         edited = ["prompt editing around it"] if self.shown != ALWAYS else []
-        return (*curves, *write_window(self.window), *letters, *self._passes(), *self._places(), *edited)
+        return (*curves, *write_window(self.window), *letters, *self._passes(), *places, *edited)
 
     @property
     def is_plain(self) -> bool:
@@ -177,13 +178,6 @@ def typed_tags(prompt: str) -> Iterator[Typed]:
 def find_tags(prompt: str) -> Iterator[str]:
     """Every tag as typed, brackets included, in the order of the prompt."""
     return (found.source for found in scan(prompt))
-
-
-def cut_out(text: str, place: str) -> tuple[str, tuple[str, ...]]:
-    """`text`, where tags have no effect, without them, and a sentence for each. `place`: "the negative prompt"."""
-    told = (f"{typed.found.shown} in {place} has no effect yet; it was left out. Put it into the prompt"
-            for typed in typed_tags(text))  # fmt: skip
-    return without(text), tuple(dict.fromkeys(told))
 
 
 def is_typable(name: str) -> bool:

@@ -28,11 +28,7 @@ class Who:
 
     def includes(self, row: Row) -> bool:
         """True if it acts on `row`."""
-        return self.has_picture(row.image) and self.side in (None, row.side)
-
-    def has_picture(self, image: int) -> bool:
-        """True if it acts on that picture of the batch, on one side at least."""
-        return self.images is None or image in self.images
+        return (self.images is None or row.image in self.images) and self.side in (None, row.side)
 
     @property
     def is_everyone(self) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 
 from lib_lora.errors import TagError
 from lib_lora.formats.text import encodable
-from lib_lora.grammar.tag import LoraTag, read_prompt
+from lib_lora.grammar.editing import edited
+from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.trigger_words import unescaped
 from lib_lora.grammar.who import FIRST_PASS, Side, Stage
 from lib_lora.session.wanted import Wanted, repeated
@@ -27,7 +28,7 @@ Text = tuple[str | None, ...]  # in the order of NAMES; None: the pipeline is no
 
 
 @dataclass(frozen=True)
-class Edited:
+class Spoken:
     """One text, read: what is told of it at which steps, and what its tags say."""
 
     texts: tuple[tuple[float, str], ...]  # (the first step after it, the text)
@@ -43,7 +44,7 @@ class Edited:
 class Prompts:
     """The prompts of a call, each taken apart."""
 
-    read: Mapping[str, tuple[Edited, ...]]  # by argument: one for each picture, or one for all
+    read: Mapping[str, tuple[Spoken, ...]]  # by argument: one for each picture, or one for all
     lists: frozenset[str] = frozenset()  # the arguments that are lists
     pictures: int = 1  # of each prompt
     seeds: tuple[int, ...] = ()  # of the pictures
@@ -69,30 +70,30 @@ class Prompts:
     @property
     def are_edited(self) -> bool:
         """True if one of them is another at some steps than at others."""
-        return any(len(each.texts) > 1 for edited in self.read.values() for each in edited)
+        return any(len(each.texts) > 1 for spoken in self.read.values() for each in spoken)
 
     def at(self, image: int, side: Side, step: int) -> Text:
         """What the text encoders are told of that picture then."""
-        return tuple(None if (edited := self._of(image // self.pictures, name)) is None else edited.at(step)
+        return tuple(None if (spoken := self._of(image // self.pictures, name)) is None else spoken.at(step)
                      for name in NAMES[side])  # fmt: skip
 
     def plain(self) -> dict[str, str | list[str]]:
         """As the pipeline takes them: without tags, as at the beginning."""
-        texts = {name: [each.at(0) for each in edited] for name, edited in self.read.items()}
+        texts = {name: [each.at(0) for each in spoken] for name, spoken in self.read.items()}
         return {name: of_name if name in self.lists else of_name[0] for name, of_name in texts.items()}
 
-    def _of(self, number: int, name: str) -> Edited | None:
-        edited = self.read.get(name)
-        return None if edited is None else edited[number if name in self.lists else 0]
+    def _of(self, number: int, name: str) -> Spoken | None:
+        spoken = self.read.get(name)
+        return None if spoken is None else spoken[number if name in self.lists else 0]
 
-    def _each(self, number: int, side: Side) -> Iterator[Edited]:
-        return (edited for name in NAMES[side] if (edited := self._of(number, name)) is not None)
+    def _each(self, number: int, side: Side) -> Iterator[Spoken]:
+        return (spoken for name in NAMES[side] if (spoken := self._of(number, name)) is not None)
 
     def _tags(self, number: int, side: Side) -> tuple[LoraTag, ...]:
-        return tuple(tag for edited in self._each(number, side) for tag in edited.tags)
+        return tuple(tag for spoken in self._each(number, side) for tag in spoken.tags)
 
     def _errors(self, number: int) -> tuple[TagError, ...]:
-        return tuple(error for side in NAMES for edited in self._each(number, side) for error in edited.errors)
+        return tuple(error for side in NAMES for spoken in self._each(number, side) for error in spoken.errors)
 
 
 def read_call(pipe: Any, prompt: Any, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[Prompts, dict[str, Any]]:
@@ -105,6 +106,8 @@ def read_call(pipe: Any, prompt: Any, args: Sequence[Any], options: Mapping[str,
     for name, parameter in signature.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
             named |= named.pop(name, {})
+    if not _is_text(prompt):
+        raise TypeError(f"the prompt is a {type(prompt).__name__}; write a text or a list of texts")
     given = {name: named.pop(name) for names in NAMES.values() for name in names if _is_text(named.get(name))}
     steps = signature.parameters.get(STEPS)
     usual = steps.default if steps is not None and isinstance(steps.default, int) else 1
@@ -136,9 +139,9 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(each, str) for each in value))
 
 
-def _read(prompt: str, steps: int) -> Edited:
-    read = read_prompt(prompt)
-    return Edited(((steps, _plain(read.text)),), read.tags, read.errors)
+def _read(prompt: str, steps: int) -> Spoken:
+    read = edited(prompt, steps)
+    return Spoken(tuple((stop, _plain(text)) for stop, text in read.texts), read.tags, read.errors)
 
 
 def _plain(text: str) -> str:

@@ -31,10 +31,14 @@ class Texts:
 
     def __init__(self, pipe: Any, session: Session, prompts: Prompts, options: Mapping[str, Any]) -> None:
         self.pipe, self.session, self.prompts, self.options = pipe, session, prompts, options
+        scale = (options.get("cross_attention_kwargs") or {}).get("scale")
+        self._known = inspect.signature(pipe.encode_prompt).parameters
+        self._always = {"device": pipe._execution_device, "num_images_per_prompt": 1, "lora_scale": scale,
+                        "clip_skip": options.get("clip_skip")}  # fmt: skip
         self._encoded: dict[tuple[Text, Encoding], Encoded] = {}
         self._segments: dict[tuple[Row, int], list[tuple[int, Encoding]]] = {}
         self._like: Encoded = torch.empty(1, 1, 1), None  # the last prompt
-        self._shown: tuple[object, tuple[Tensor, Tensor | None] | None] | None = None  # of the last call
+        self._shown: tuple[object, Encoded] | None = None  # of the last call: what was due, and that of all rows
 
     @staticmethod
     def are_needed(session: Session, prompts: Prompts) -> bool:
@@ -54,7 +58,7 @@ class Texts:
                 found[pooled] = torch.cat([each for _, each in encoded if each is not None])
         return found
 
-    def __call__(self, rows: Sequence[Row], moment: Moment) -> tuple[Tensor, Tensor | None] | None:
+    def __call__(self, rows: Sequence[Row], moment: Moment) -> Encoded | None:
         """See sampling.Texts."""
         if any(GIVEN[row.side][0] in self.options for row in rows):
             return None
@@ -88,14 +92,11 @@ class Texts:
 
     def _encode_alone(self, text: Text, side: Side) -> Encoded:
         """One text, as the pipeline does it for this side of the guidance."""
-        known = inspect.signature(self.pipe.encode_prompt).parameters
-        scale = (self.options.get("cross_attention_kwargs") or {}).get("scale")
-        asked = {"device": self.pipe._execution_device, "num_images_per_prompt": 1, "lora_scale": scale,
-                 "clip_skip": self.options.get("clip_skip"), "do_classifier_free_guidance": side == "uncond"}  # fmt: skip
+        asked = {**self._always, "prompt": None, "do_classifier_free_guidance": side == "uncond"}
         asked |= dict(zip(NAMES[side], text, strict=True))
         if side == "uncond":  # which it encodes beside a prompt; of one that is encoded it wants the size alone
             asked |= dict(zip(GIVEN["cond"], self._like, strict=True))
-        found = self.pipe.encode_prompt(**{"prompt": None} | {name: asked[name] for name in asked.keys() & known.keys()})
+        found = self.pipe.encode_prompt(**{name: asked[name] for name in asked.keys() & self._known.keys()})
         place = 1 if side == "uncond" else 0
         encoded = found[place], found[place + 2] if len(found) > 2 else None
         if side == "cond":

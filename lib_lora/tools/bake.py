@@ -90,11 +90,13 @@ def merge(
     """Write `base` with `tags` baked in to `out`; without tags, or at weight 0, that is a copy.
 
     `base` is a .safetensors file in CompVis / SGM layout (SD1, SD2, SDXL), complete or not; `errors` are tags that
-    could not be read. Raises MergeRefused if any tag cannot be applied, CheckpointError if a file cannot be read or
-    written, PatchError if the numbers do not work out.
+    could not be read. A file has no steps, sides and places: arguments that speak of them are refused. Raises
+    MergeRefused if any tag cannot be applied, CheckpointError if a file cannot be read or written, PatchError if the
+    numbers do not work out.
     """
     header = _read_base(base)
     _check_out(base, out, overwrite)
+    _require_constants(tags, errors)
     report, plan = _decide(header, tags, finder, errors)
     if errors or len(report.applied) < len(report.adapters):
         raise MergeRefused(report)
@@ -108,6 +110,13 @@ def merge(
     except OSError as error:
         raise CheckpointError(f"{error.filename or out.name}: {error.strerror or error}") from error
     return Merged(out, report, len(plan.terms), len(header.tensors))
+
+
+def _require_constants(tags: Sequence[LoraTag], errors: Sequence[LoraError]) -> None:
+    told = [f"{tag}: a merge has no steps, passes, sides and places, so that {' and '.join(found)} cannot be baked in; "
+            "write one number instead" for tag in tags if (found := tag.only_for_pictures)]  # fmt: skip
+    if told:
+        raise MergeRefused(Report(problems=(*map(str, errors), *told)))
 
 
 def _read_base(base: Path) -> Header:

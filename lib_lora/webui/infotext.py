@@ -19,7 +19,6 @@ from lib_lora.webui.a1111.said import OfEach
 from lib_lora.webui.names import settings
 from lib_lora.webui.names.catalogue import Catalogue
 from lib_lora.webui.names.protocols import Processing
-from lib_lora.webui.wanted import Asked
 
 HASHES = "Lora hashes"
 PROBLEMS = "Lora problems"
@@ -37,12 +36,12 @@ class Picture:
     problems: dict[str, None] = field(default_factory=dict)
 
 
-def write(p: Processing, asked: Asked, report: Report, problems: Iterable[str] = ()) -> None:
+def write(p: Processing, report: Report, problems: Iterable[str] = (), *, is_hires: bool = False) -> None:
     """Put hashes and problems of each picture where the WebUI reads them. The hires pass adds to the first pass's.
 
     `problems`: of all pictures, beside those in `report`.
     """
-    is_first = not asked.wanted.stage.hires
+    is_first = not is_hires
     if (is_first and not p.iteration) or not hasattr(p, "lora_pictures"):
         p.lora_pictures = {}
     if is_first or not hasattr(p, "lora_hashes"):
@@ -52,8 +51,8 @@ def write(p: Processing, asked: Asked, report: Report, problems: Iterable[str] =
         picture = Picture() if is_first else p.lora_pictures.get(number, Picture())
         p.lora_pictures[number] = picture
         if with_hashes:
-            picture.hashes.update(_hashes(report, image))
-        told = (*asked.sentences(report, image), *problems)
+            picture.hashes.update(_hashes(report.of(image)))
+        told = (*report.of(image).sentences(), *problems)
         picture.problems.update((_one_line(sentence), None) for sentence in told)
         p.lora_hashes.update(picture.hashes)
     _put_all(p)
@@ -105,9 +104,9 @@ def _put(p: Processing, label: str, texts: Sequence[str | None]) -> None:
         p.extra_generation_params.pop(label, None)
 
 
-def _hashes(report: Report, image: int) -> Iterator[tuple[str, str]]:
+def _hashes(report: Report) -> Iterator[tuple[str, str]]:
     for adapter in report.applied:
-        if adapter.who.has_picture(image) and isinstance(adapter.entry, Entry) and (short := adapter.entry.shorthash):
+        if isinstance(adapter.entry, Entry) and (short := adapter.entry.shorthash):
             yield adapter.name.translate(SEPARATORS), short
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from weakref import ref
 
 import gradio as gr
@@ -17,7 +17,6 @@ from modules import extra_networks, shared
 from torch import nn
 
 from lib_lora.adapters.cache import AdapterCache
-from lib_lora.errors import LoraError
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.who import Who
 from lib_lora.session.session import Report
@@ -30,9 +29,17 @@ from lib_lora.webui.legacy import Legacy
 from lib_lora.webui.names import settings
 from lib_lora.webui.names.catalogue import Catalogue
 from lib_lora.webui.names.protocols import ExtraNetworkData, Params, Processing
-from lib_lora.webui.wanted import asked
+from lib_lora.webui.wanted import asked, with_tags
 
 KEPT = 8  # adapter files kept open; the user's option can only raise it
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is being made."""
+
+    wanted: Wanted = field(default_factory=Wanted)
+    p: Callable[[], Processing | None] = lambda: None  # whose pictures they are, if it still lives
 
 
 class LoraNetwork(extra_networks.ExtraNetwork):
@@ -41,7 +48,7 @@ class LoraNetwork(extra_networks.ExtraNetwork):
     def __init__(self, catalogue: Catalogue, legacy: Legacy) -> None:
         super().__init__("lora")
         self.errors: dict[str, int] = {}  # {adapter: layers that did not fit}; other extensions look here
-        self.wanted = Wanted()  # for the pictures that are being made
+        self.now = Pictures()
         self.sampling = Sampling(self.failed)
         self._catalogue = catalogue
         self._legacy = legacy
@@ -50,7 +57,6 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         self.words = BundledWords()
         self._printed: frozenset[str] = frozenset()
         self._announced: ExtraNetworkData | None = None
-        self._p: Callable[[], Processing | None] = lambda: None  # whose pictures are being made, if it still lives
 
     def announce(self, networks: ExtraNetworkData) -> None:
         """Told before `activate`: of which pictures its tags are, in which pass."""
@@ -60,16 +66,16 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         """Make the current checkpoint carry exactly what `params_list` says. Never raises for a bad tag or file."""
         self.sampling.rest()
         networks, self._announced = self._announced, None
-        wants = asked(p, params_list, networks)
-        default = self._default_tag(p, wants.wanted.tags)
+        wanted = asked(p, params_list, networks)
+        default = self._default_tag(p, wanted.tags)
         if default is not None:
-            wants = wants.with_tags([default])
-        self.wanted, self._p = wants.wanted, ref(p)
-        report = self._apply(shared.sd_model, wants.wanted, wants.all_errors)
+            wanted = with_tags(wanted, [default])
+        self.now = Pictures(wanted, ref(p))
+        report = self._apply(shared.sd_model, wanted)
         problems = self.words.bring(shared.sd_model, _words_of(report)) if shared.sd_model else []
         self.errors = {each.name: len(each.misfits) for each in report.adapters if each.misfits}
         self._legacy.show_loaded(report)
-        infotext.write(p, wants, report, problems)
+        infotext.write(p, report, problems, is_hires=wanted.stage.hires)
         self._tell(p, report, [*report.sentences(), *problems])
         for sentence in self.news() if p.all_prompts is not None else ():
             p.comment(sentence)
@@ -78,16 +84,20 @@ class LoraNetwork(extra_networks.ExtraNetwork):
     def deactivate(self, p: Processing) -> None:
         """The picture is finished; the weights stay, so that the next picture with these tags starts at once."""
         self.sampling.rest()
-        self.wanted = Wanted()
+        self.now = Pictures()
         if self.errors:
             p.comment("Networks with errors: " + ", ".join(f"{name} ({count})" for name, count in self.errors.items()))
             self.errors = {}
 
-    def follow(self, sd_model: nn.Module, wanted: Wanted) -> None:
-        """The checkpoint was changed in the middle of a picture (refiner): it gets the same tags, where they fit."""
-        if wanted.tags:
-            stage = replace(wanted.stage, refiner=is_refiner(self._p(), sd_model))
-            self._apply(sd_model, replace(wanted, stage=stage), ())
+    def follow(self, sd_model: nn.Module, before: Pictures) -> None:
+        """The checkpoint was changed in the middle of a picture (refiner): it gets the same tags, where they fit.
+
+        Loading it may have activated nothing for nobody; `before` is of before that.
+        """
+        self.now = before
+        if before.wanted.tags:
+            stage = replace(before.wanted.stage, refiner=is_refiner(before.p(), sd_model))
+            self._apply(sd_model, replace(before.wanted, stage=stage))
 
     def failed(self, p: Processing | None, sentence: str) -> None:
         """The pictures that are made now go on without adapters."""
@@ -96,9 +106,9 @@ class LoraNetwork(extra_networks.ExtraNetwork):
             p.comment(sentence)
             infotext.add(p, sentence)
 
-    def _apply(self, sd_model: nn.Module | None, wanted: Wanted, errors: Sequence[LoraError]) -> Report:
+    def _apply(self, sd_model: nn.Module | None, wanted: Wanted) -> Report:
         if sd_model is None:
-            return Report(problems=tuple(map(str, errors)))
+            return Report(problems=tuple(str(error) for errors in wanted.errors for error in errors))
         self.cache.limit = max(KEPT, int(settings.get("lora_in_memory_limit") or 0))
         self.cache.budget = int(settings.get("lora_memory_budget") or 0) << 20
         session = session_of(sd_model, self._catalogue, self.cache)
@@ -107,7 +117,7 @@ class LoraNetwork(extra_networks.ExtraNetwork):
         answers = session.look_up(wanted.tags)
         try:
             with infotext.hashing(answers.values(), self._catalogue.library):
-                return session.activate(wanted, errors, answers=answers)
+                return session.activate(wanted, answers=answers)
         except Exception as error:  # the rim: the WebUI would carry on with no adapters and tell nobody
             traceback.print_exc()
             session.host.patcher.restore()

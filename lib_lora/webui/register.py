@@ -88,7 +88,7 @@ class Room:
             undo.callback(typed.remove)
             self.claim.install()
             undo.callback(self.claim.remove)
-            checkpoints.watch_exchange(self.network.follow, lambda: self.network.wanted)
+            checkpoints.watch_exchange(self.network.follow, lambda: self.network.now)
             undo.pop_all()
         paste = Paste(self.catalogue)
         script_callbacks.on_script_unloaded(unregister)

@@ -193,11 +193,15 @@ def test_parts_of_a_prompt_and_skipped_sides_keep_each_its_adapters(webui):
     for picture, tags in zip(pictures, ("", " <lora:sd1:0.8:on=cond>", " <lora:second:0.6>",
                                         " <lora:sd1:0.8:on=cond> <lora:second:0.6>"), strict=True):  # fmt: skip
         assert close(picture, webui.draw(f"{prompt}{tags}", **SIX).picture), tags
+    before = webui.request("/sdapi/v1/options")
     for option in ({"skip_early_cond": 0.5}, {"s_min_uncond": 2.0, "s_min_uncond_all": True},
                    {"batch_cond_uncond": False}, {"pad_cond_uncond": True}):  # fmt: skip
-        override = {"override_settings": option, "negative_prompt": "ugly"}
-        pictures, _ = matrix(webui, PROMPT, "<lora:sd1:0.8:on=cond>", batch=2, **SIX, **override)
-        expected = webui.draw(f"{PROMPT} <lora:sd1:0.8:on=cond>", **SIX, **override)
+        webui.request("/sdapi/v1/options", option)
+        try:
+            pictures, _ = matrix(webui, PROMPT, "<lora:sd1:0.8:on=cond>", batch=2, negative_prompt="ugly", **SIX)
+            expected = webui.draw(f"{PROMPT} <lora:sd1:0.8:on=cond>", negative_prompt="ugly", **SIX)
+        finally:
+            webui.request("/sdapi/v1/options", {name: before[name] for name in option})
         assert "Lora problems" not in expected.text
         assert close(pictures[1], expected.picture), option
 
@@ -212,8 +216,10 @@ def test_the_hires_pass_has_strengths_of_its_own(webui):
         drawn = webui.draw(f"{PROMPT} <lora:sd1:{own}>", **HIRES).picture
         assert close(drawn, expected, 0), own
         assert difference(drawn, first) > 0
-    late = webui.draw(f"{PROMPT} [<lora:sd1:0.8>:1.5]", **HIRES).picture  # in the middle of the hires pass
+    late = webui.draw(f"{PROMPT} [<lora:sd1:0.8>:1.25]", **HIRES).picture  # in the hires pass, after two steps
     assert apart(late, first, webui.draw(PROMPT, **HIRES).picture)
+    window = webui.draw(PROMPT, hr_prompt=f"{PROMPT} <lora:sd1:0.8:step=2-4>", **HIRES).picture
+    assert close(late, window, 0)
 
 
 def test_the_refiner_has_a_strength_of_its_own(webui):
@@ -256,6 +262,7 @@ def test_every_picture_pasted_back_is_the_same_picture(webui):
 
 
 def test_afterwards_the_model_is_untouched(webui):
+    webui.draw(PROMPT)
     before = webui.request("/probe/weights")
     for tag in ("0@0,1@1", "1:on=cond", "1:area=0,0,0.5,1", "1:start=0.2:stop=0.6"):
         webui.draw(f"{PROMPT} <lora:sd1:{tag}>", **SIX)

@@ -36,8 +36,8 @@ class OfEach(str):
         self.texts = texts
         return self
 
-    def __getnewargs__(self) -> tuple[Mapping[int, str]]:
-        return (self.texts,)  # for who copies it
+    def __reduce__(self) -> Any:
+        return OfEach, (self.texts,)  # a copy of it
 
     def __call__(self, **variables: Any) -> str | None:
         return self.texts.get(number_of(**variables)) or None

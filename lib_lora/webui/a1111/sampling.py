@@ -79,7 +79,7 @@ class Sampling:
         if not isinstance(error, PatchError):
             traceback.print_exc()
         session.host.patcher.restore()
-        session.clear()
+        session.abandon()
         told = str(error) if isinstance(error, PatchError) else f"{type(error).__name__}: {error}"
         self._failed(p, f"the adapters could not be followed to the end of this picture: {told}")
 
