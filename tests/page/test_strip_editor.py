@@ -15,7 +15,8 @@ CONTRAST = Path(__file__).with_name("contrast.js").read_text("utf-8")
 OPENER = ".lora-opener"
 EVERYTHING = "<lora:bend:0.8:0@0,1@0.5,0@1:lbw=OUTALL:start=0.1:stop=0.9:hr=0.5:refiner=off:on=cond:area=0,0,0.5,1>"
 ALL = ",".join(["1"] * 17)
-WHOLE = ["BASE", *(f"IN{n:02d}" for n in range(12)), "M00", *(f"OUT{n:02d}" for n in range(12))]  # the adapters here have convolutions
+# The adapters here have convolutions: their bars name all blocks.
+WHOLE = ["BASE", *(f"IN{n:02d}" for n in range(12)), "M00", *(f"OUT{n:02d}" for n in range(12))]
 
 
 def numbers(**changed: float) -> str:
@@ -71,7 +72,8 @@ def unit_of_weight(row) -> float:
 def height_of(row, weight: int) -> float:
     """Where 0 or 1 lies on the page."""
     name = ("zero", "one")[weight]
-    return curve(row).evaluate("(svg, name) => svg.querySelector(name).getBoundingClientRect().y", f".lora-grid .lora-{name}")
+    top = "(svg, name) => svg.querySelector(name).getBoundingClientRect().y"
+    return curve(row).evaluate(top, f".lora-grid .lora-{name}")
 
 
 def test_a_row_is_one_line_and_opens_and_closes_by_key(page):
@@ -173,7 +175,8 @@ def test_a_double_click_adds_a_point_there(page):
 def test_a_point_can_be_typed(page):
     row = opened(page, "<lora:bend:1:0@0,1@0.5>")
     point(row, 1).focus()
-    weight, position = (row.get_by_label(f"{name} of the point").and_(page.locator(":visible")) for name in ("Weight", "Position"))
+    fields = (row.get_by_label(f"{name} of the point") for name in ("Weight", "Position"))
+    weight, position = (field.and_(page.locator(":visible")) for field in fields)
     weight.fill("-0.35")
     position.fill("62.5")
     assert text(page) == "<lora:bend:1:0@0,-0.35@0.625>"
@@ -440,10 +443,14 @@ def test_everything_fits_and_can_be_hit(page, width):
     for name in ("window", "hires pass", "area"):
         chip(row, name).click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        small = row.evaluate("""(row, least) => [...row.querySelectorAll('button, select, input, [role=slider], [tabindex="0"]')]
-            .map((node) => [node, (node.matches('svg *') ? node.querySelector('.lora-hit') : node).getBoundingClientRect()])
-            .filter(([node, box]) => box.width && (box.width < least || box.height < least) && !node.matches('.lora-grip'))
-            .map(([node, box]) => [node.outerHTML.slice(0, 120), box.width, box.height])""", LEAST)  # fmt: skip
+        small = row.evaluate(
+            """(row, least) => [...row.querySelectorAll('button, select, input, [role=slider], [tabindex="0"]')]
+            .filter((node) => !node.matches('.lora-grip'))
+            .map((node) => [node, (node.querySelector('.lora-hit') ?? node).getBoundingClientRect()])
+            .filter(([, box]) => box.width && (box.width < least || box.height < least))
+            .map(([node, box]) => [node.outerHTML.slice(0, 120), box.width, box.height])""",
+            LEAST,
+        )
         assert small == []
 
 
@@ -453,11 +460,13 @@ def test_every_text_of_the_editors_stands_out_from_its_ground(page, address, the
     row = opened(page, EVERYTHING)
     page.wait_for_timeout(300)
     texts = ["h4", ".lora-grid text", ".lora-point .lora-meta", ".lora-unit", ".lora-presets", ".lora-bar-value",
-             ".lora-bar-name", ".lora-bar-label", ".lora-argument-name", ".lora-argument-value", ".lora-number"]  # fmt: skip
+             ".lora-bar-name", ".lora-bar-label", ".lora-argument-name", ".lora-argument-value",
+             ".lora-number"]  # fmt: skip
+    opening = {"window": ".lora-part .lora-meta", "side": "[role=radio]", "area": ".lora-part .lora-chip"}
     weak = [each for each in page.evaluate(CONTRAST, texts) if each[2] < ENOUGH]
-    for name, parts in (("window", [".lora-part .lora-meta"]), ("side", ["[role=radio]"]), ("area", [".lora-part .lora-chip"])):
+    for name, part in opening.items():
         chip(row, name).click()
-        weak += [each for each in page.evaluate(CONTRAST, parts) if each[2] < ENOUGH]
+        weak += [each for each in page.evaluate(CONTRAST, [part]) if each[2] < ENOUGH]
     assert weak == []
 
 
