@@ -160,6 +160,7 @@
         key(event) {
             if (event.key === "Escape" && this.editor.isOpen && this.editor.element.contains(event.target)) {
                 event.preventDefault();
+                event.stopPropagation();  // the WebUI would interrupt a picture
                 this.open(false);
                 return this.opener.focus();
             }
