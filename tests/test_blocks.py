@@ -159,11 +159,18 @@ def test_a_users_presets_are_lines_and_all_else_is_a_comment():
     assert factors(mine) == {"BASE": 1, "M00": 0.5}
     assert factors(mine, is_xl=True) == {"BASE": 1, "M00": 1}  # its own numbers for SDXL
     ind = BlockWeights("IND").settled(presets)
-    assert factors(ind) == {"OUT11": 1}  # a built-in name may be taken
-    assert factors(ind, is_xl=True) == {"BASE": 1, "IN07": 1, "IN08": 1}
+    assert factors(ind) == factors(ind, is_xl=True) == {"OUT11": 1}  # a built-in name may be taken
     two = BlockWeights(elements="TWO").settled(presets)
     assert two.of(Place("unet", "IN05", ATTN))[0] == 0
     assert two.of(Place("text_encoder", "BASE", "layers.0.self_attn.q_proj"))[0] == 0.5
+
+
+def test_a_file_that_lists_the_built_in_presets_as_they_are_changes_nothing():
+    """As lora-block-weight makes one: SDXL keeps its own numbers, and what is typed stays the same object."""
+    presets = read_presets("\n".join(f"{name}:{','.join(vectors[0])}" for name, vectors in BUILT_IN.weights.items()))
+    assert presets == BUILT_IN
+    tag = read_tag("ink:1:lbw=MIDD")
+    assert tag.settled(presets) is tag
 
 
 def test_numbers_for_other_models_are_passed_over():

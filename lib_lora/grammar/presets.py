@@ -76,8 +76,10 @@ class Presets:
         return {name: choose(vectors, is_xl) for name, vectors in self.weights.items()}
 
     def __or__(self, other: Presets) -> Presets:
-        """These and others, which count where both have a name."""
-        return Presets(_joined(self.weights, other.weights), {**self.elements, **other.elements},
+        """These and others, which count where both have a name and it stands for something else there."""
+        others = {name: vectors for name, vectors in other.weights.items()
+                  if not {*vectors} <= {*self.weights.get(name, ())}}  # fmt: skip
+        return Presets({**self.weights, **others}, {**self.elements, **other.elements},
                        (*self.problems, *other.problems))  # fmt: skip
 
 

@@ -57,8 +57,8 @@ SPELLINGS = (
     ("`<fromto[0.5]:a,b>` `#increment` `#cmd`", "SwarmUI's and composable-lora's: not read, and named when seen"),
 )
 EDITING = (
-    ("`[<lora:a:1>:<lora:b:1>:0.5]`", "one until half of the steps, the other from there on"),
-    ("`[<lora:a:1>::10]`", "until ten steps are made"),
+    ("`[<lora:a:1>:<lora:b:1>:0.5]`", "one for the first half of the steps, the other from there on"),
+    ("`[<lora:a:1>::10]`", "until step 10, that one included: the WebUI shows the first text so long"),
     ("`[<lora:a:1>cat|<lora:b:1>dog]`", "in turns with the words beside them"),
 )
 
