@@ -1,5 +1,5 @@
 // Block weights: the numbers of `lbw=1,0,0.5,...` and the presets that go by a name. Which numbers are for which blocks, and
-// the presets of the loaded model, come from the server: {usual: 17, vectors: {17: ["BASE", "IN01", ...]}, presets: [{name, numbers}]}.
+// the presets of the loaded model, come from the server: {usual: 17, whole: 26, vectors: {17: ["BASE", "IN01", ...]}, presets: [{name, numbers}]}.
 
 (function () {
     "use strict";
@@ -16,14 +16,15 @@
         return numbers.map((number) => lib.number.write(number)).join(",");
     }
 
-    // {names, numbers, preset} for what is typed; no text: every block counts full. Null where the text has no bars.
-    function shown(text, known) {
+    // {names, numbers, preset} for what is typed; no text: every block counts full, and if they are to be named `isWhole` also those
+    // that only convolutions have. Null where the text has no bars.
+    function shown(text, known, isWhole = false) {
         if (!known) return null;
         const preset = text ? find(text, known.presets) : null;
-        const numbers = text ? preset?.numbers ?? read(text) : Array(known.usual).fill(1);
+        const numbers = text ? preset?.numbers ?? read(text) : Array(isWhole ? known.whole : known.usual).fill(1);
         const names = numbers && known.vectors[numbers.length];
         if (!names) return null;
-        return {names, numbers, preset: preset ?? called(numbers, known.presets)};
+        return {names, numbers, preset: text ? preset ?? called(numbers, known.presets) : null};
     }
 
     function find(name, presets) {

@@ -32,10 +32,10 @@
             return lib.dom.textarea(this.prompt)?.value ?? "";
         }
 
-        // What the editors of rows need to know of the server and of the page: how many steps, the picture's shape.
+        // What the editors of rows need to know of the server and of the page: how many steps, the picture's shape, where the prompt counts.
         get scene() {
             const number = (name) => Number(lib.dom.textarea(this.root.dataset[fieldOf(name)] ?? "none")?.value) || USUAL[name];
-            return {known: this.blocks.known, ...Object.fromEntries(Object.keys(USUAL).map((name) => [name, number(name)]))};
+            return {known: this.blocks.known, side: this.root.dataset.loraSide ?? "both", ...Object.fromEntries(Object.keys(USUAL).map((name) => [name, number(name)]))};
         }
 
         // Rewrite the prompt; whoever wants to redraw hears of it.

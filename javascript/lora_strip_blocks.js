@@ -31,8 +31,9 @@
         }
 
         // `text`: of lbw=, "" for none; `known`: what the server knows of blocks, null until it has said it.
-        show(text, known) {
-            this.shown = lib.blocks.shown(text, known);
+        // isWhole: bars that are begun anew have those too that only convolutions need.
+        show(text, known, isWhole) {
+            this.shown = lib.blocks.shown(text, known, isWhole);
             this.offer(known?.presets ?? []);
             this.clear.hidden = !text;
             this.bars.element.hidden = !this.shown;
@@ -43,13 +44,12 @@
 
         offer(presets) {
             const {element} = lib.dom;
-            const fitting = this.shown ? presets.filter(({numbers}) => !numbers || numbers.length === this.shown.numbers.length) : presets;
-            const state = JSON.stringify(fitting.map(({name, isOwn}) => [name, isOwn]));
+            const state = JSON.stringify(presets.map(({name, isOwn}) => [name, isOwn]));
             if (state !== this.offered) {
                 this.offered = state;
                 const group = (label, some) => some.length ? [element("optgroup", {label}, ...some.map(({name}) => element("option", {value: name, text: name})))] : [];
-                this.select.replaceChildren(element("option", {value: AS_TYPED, text: lib.t("as drawn")}),
-                    ...group(lib.t("Yours"), fitting.filter(({isOwn}) => isOwn)), ...group(lib.t("Built in"), fitting.filter(({isOwn}) => !isOwn)));
+                this.select.replaceChildren(element("option", {value: AS_TYPED, text: lib.t("no preset")}),
+                    ...group(lib.t("Yours"), presets.filter(({isOwn}) => isOwn)), ...group(lib.t("Built in"), presets.filter(({isOwn}) => !isOwn)));
             }
             const preset = this.shown?.preset;
             this.select.value = preset?.name ?? AS_TYPED;

@@ -18,7 +18,7 @@
             this.element = element("div", {class: "lora-editor"}, this.panels, this.chips.element);
         }
 
-        // scene: {known, steps, width, height}: of the server and of the page.
+        // scene: {known, steps, width, height, side}: of the server and of the page; isWhole: see StripBlocks.
         show(tag, scene) {
             this.element.hidden = Boolean(tag.error);
             if (tag.error) return;
@@ -33,7 +33,7 @@
             this.te.element.hidden = !isTeCurved || this.isJoint;
             if (tag.unet !== null) this.unet.show(tag.unet, over);
             if (isTeCurved) this.te.show(tag.te, over);
-            this.blocks.show(blocks, scene.known);
+            this.blocks.show(blocks, scene.known, scene.isWhole);
         }
 
         open(isOpen) {

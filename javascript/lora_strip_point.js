@@ -55,7 +55,7 @@
 
     // What positions are: a select.
     function stripUnit(changed) {
-        const units = [["share", lib.t("% of the steps")], ["step", lib.t("steps")], ["sigma", lib.t("noise (sigma)")]];
+        const units = [["share", lib.t("percent")], ["step", lib.t("steps")], ["sigma", lib.t("sigma")]];
         return lib.dom.element("select", {
             class: "lora-input lora-unit", "aria-label": lib.t("Positions are"), title: lib.t("Positions are"), onchange: ({target}) => changed(target.value),
         }, ...units.map(([value, text]) => lib.dom.element("option", {value, text})));

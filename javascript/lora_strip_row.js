@@ -85,7 +85,7 @@
             parts.toggle("lora-opened", this.editor.isOpen);
             this.opener.setAttribute("aria-expanded", String(this.editor.isOpen));
             this.opener.disabled = Boolean(tag.error);
-            this.editor.show(tag, scene);
+            this.editor.show(tag, {...scene, isWhole: adapter?.algorithms.some((name) => name !== "LoRA")});
             this.splitButton.setAttribute("aria-pressed", String(this.isSplit));
             this.muteButton.setAttribute("aria-pressed", String(this.isMuted));
             const label = this.isMuted ? lib.t("Unmute") : lib.t("Mute");
@@ -160,6 +160,7 @@
         key(event) {
             if (event.key === "Escape" && this.editor.isOpen && this.editor.element.contains(event.target)) {
                 event.preventDefault();
+                event.stopPropagation();  // the WebUI would interrupt a picture
                 this.open(false);
                 return this.opener.focus();
             }

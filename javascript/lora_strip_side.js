@@ -18,12 +18,13 @@
             this.element = element("div", {class: "lora-part lora-words", role: "radiogroup", "aria-label": lib.t("Acts on")}, ...this.chips);
         }
 
-        show({values}) {
-            const side = values.on?.text.toLowerCase() ?? "both";
+        show({values}, {side: usual}) {
+            const side = values.on?.text.toLowerCase() ?? usual;
+            const isKnown = SIDES.some(([value]) => value === side);
             for (const chip of this.chips) {
                 const isOn = chip.dataset.loraSide === side;
                 chip.setAttribute("aria-checked", String(isOn));
-                chip.tabIndex = isOn || side !== "cond" && side !== "uncond" && chip === this.chips[0] ? 0 : -1;
+                chip.tabIndex = isOn || !isKnown && chip === this.chips[0] ? 0 : -1;
             }
         }
 

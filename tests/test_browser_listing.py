@@ -174,6 +174,7 @@ def test_the_strip_learns_blocks_and_presets_of_the_loaded_model(folder, family,
     add_routes(app, Library([folder]), checkpoint=lambda: family, presets=lambda: own)
     told = TestClient(app).get("/lora/v1/strength").json()
     assert (told["usual"], set(told["vectors"])) == (usual, counts)
+    assert str(told["whole"]) == max(counts)
     assert all(len(names) == int(count) for count, names in told["vectors"].items())
     presets = {preset["name"]: preset["numbers"] for preset in told["presets"]}
     assert presets["MINE"] == [0.25] * usual

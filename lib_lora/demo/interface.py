@@ -18,6 +18,7 @@ from lib_lora.grammar.tag import LoraTag, read_prompt
 
 T = TypeVar("T")
 PROMPT = "#lora-prompt textarea"
+NEGATIVE = "#lora-negative"
 FIELDS = {name: f"#lora-{name} input[type=number]" for name in ("steps", "width", "height")}
 MAX_PICTURES = 8
 LIVE_SIDE = 256  # pixels; larger pictures are not redrawn while a slider moves, unless the user asks for it
@@ -72,6 +73,11 @@ def build_page(studio: Studio) -> gr.Blocks:
                         )
                     with gr.Group(elem_id="lora-settings"):
                         negative = gr.Textbox(label="Negative prompt", lines=1, max_lines=6, elem_id="lora-negative")
+                        gr.HTML(
+                            strip_html(NEGATIVE, fields=FIELDS, is_negative=True),
+                            apply_default_css=False,
+                            elem_id="lora-negative-strip",
+                        )
                         with gr.Row():
                             steps = gr.Slider(1, 100, value=usual.steps, step=1, label="Steps", elem_id="lora-steps")
                             guidance = gr.Slider(1, 20, value=usual.guidance, step=0.1, label="Guidance")

@@ -7,8 +7,8 @@ require("../../javascript/lora_blocks.js");
 
 const {blocks} = globalThis.loraLib;
 const known = {
-    usual: 4,
-    vectors: {4: ["BASE", "IN01", "IN02", "OUT03"], 2: ["BASE", "M00"]},
+    usual: 4, whole: 5,
+    vectors: {4: ["BASE", "IN01", "IN02", "OUT03"], 5: ["BASE", "IN00", "IN01", "IN02", "OUT03"], 2: ["BASE", "M00"]},
     presets: [{name: "ALL", numbers: [1, 1, 1, 1]}, {name: "INS", numbers: [1, 1, 0, 0]}],
 };
 
@@ -19,7 +19,9 @@ test("numbers are read and written; a name or a letter is no number", () => {
 });
 
 test("what is shown: nothing typed is all of it, a name its numbers, numbers the name that they have", () => {
-    assert.deepEqual(blocks.shown("", known), {names: known.vectors[4], numbers: [1, 1, 1, 1], preset: known.presets[0]});
+    assert.deepEqual(blocks.shown("", known), {names: known.vectors[4], numbers: [1, 1, 1, 1], preset: null});
+    assert.deepEqual(blocks.shown("", known, true), {names: known.vectors[5], numbers: [1, 1, 1, 1, 1], preset: null});
+    assert.deepEqual(blocks.shown("1,1,1,1", known).preset, known.presets[0]);
     assert.deepEqual(blocks.shown("ins", known), {names: known.vectors[4], numbers: [1, 1, 0, 0], preset: known.presets[1]});
     assert.deepEqual(blocks.shown("1,1,0,0", known).preset, known.presets[1]);
     assert.deepEqual(blocks.shown("0.5,1", known), {names: known.vectors[2], numbers: [0.5, 1], preset: null});

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.page.hands import PROMPT, focus_is_in, text, wait_for_text, write
+from tests.page.hands import PROMPT, drawn, focus_is_in, generate, put_seed, text, wait_for_text, write
 
 ENOUGH = 4.5  # WCAG 2.2 AA for texts of this size
 LEAST = 24  # pixels of what a finger must find, after WCAG 2.2 AA
@@ -15,6 +15,13 @@ CONTRAST = Path(__file__).with_name("contrast.js").read_text("utf-8")
 OPENER = ".lora-opener"
 EVERYTHING = "<lora:bend:0.8:0@0,1@0.5,0@1:lbw=OUTALL:start=0.1:stop=0.9:hr=0.5:refiner=off:on=cond:area=0,0,0.5,1>"
 ALL = ",".join(["1"] * 17)
+# The adapters here have convolutions: their bars name all blocks.
+WHOLE = ["BASE", *(f"IN{n:02d}" for n in range(12)), "M00", *(f"OUT{n:02d}" for n in range(12))]
+
+
+def numbers(**changed: float) -> str:
+    """One for each block but those named."""
+    return ",".join(f"{changed.get(name, 1):g}" for name in WHOLE)
 
 
 def opened(page, prompt: str, row: int = 0):
@@ -65,7 +72,8 @@ def unit_of_weight(row) -> float:
 def height_of(row, weight: int) -> float:
     """Where 0 or 1 lies on the page."""
     name = ("zero", "one")[weight]
-    return curve(row).evaluate("(svg, name) => svg.querySelector(name).getBoundingClientRect().y", f".lora-grid .lora-{name}")
+    top = "(svg, name) => svg.querySelector(name).getBoundingClientRect().y"
+    return curve(row).evaluate(top, f".lora-grid .lora-{name}")
 
 
 def test_a_row_is_one_line_and_opens_and_closes_by_key(page):
@@ -167,7 +175,8 @@ def test_a_double_click_adds_a_point_there(page):
 def test_a_point_can_be_typed(page):
     row = opened(page, "<lora:bend:1:0@0,1@0.5>")
     point(row, 1).focus()
-    weight, position = (row.get_by_label(f"{name} of the point").and_(page.locator(":visible")) for name in ("Weight", "Position"))
+    fields = (row.get_by_label(f"{name} of the point") for name in ("Weight", "Position"))
+    weight, position = (field.and_(page.locator(":visible")) for field in fields)
     weight.fill("-0.35")
     position.fill("62.5")
     assert text(page) == "<lora:bend:1:0@0,-0.35@0.625>"
@@ -236,19 +245,19 @@ def test_what_cannot_be_read_stays_and_the_server_says_why(page):
 
 def test_a_bar_is_dragged_clicked_and_moved_by_keys(page):
     row = opened(page, "<lora:bend:0.8>")
-    assert row.locator("[data-lora-bar]").count() == 17
+    page.wait_for_function("document.querySelectorAll('[data-lora-bar]').length === 26")
     well = bar(row, "IN02").locator(".lora-bar-well")
     drag(page, well, 0, well.bounding_box()["height"] * 0.25)
-    assert text(page) == "<lora:bend:0.8:lbw=1,1,0.25,1,1,1,1,1,1,1,1,1,1,1,1,1,1>"
+    assert text(page) == f"<lora:bend:0.8:lbw={numbers(IN02=0.25)}>"
     bar(row, "M00").click()
-    assert text(page) == "<lora:bend:0.8:lbw=1,1,0.25,1,1,1,1,0,1,1,1,1,1,1,1,1,1>"
+    assert text(page) == f"<lora:bend:0.8:lbw={numbers(IN02=0.25, M00=0)}>"
     bar(row, "IN02").press(" ")
     bar(row, "IN02").press("Enter")
     bar(row, "BASE").press("Shift+ArrowUp")
     bar(row, "OUT11").press("Home")
     bar(row, "OUT11").press("ArrowDown")
-    assert text(page) == "<lora:bend:0.8:lbw=1.25,1,0.25,1,1,1,1,0,1,1,1,1,1,1,1,1,-0.05>"
-    bar(row, "IN08").press("ArrowRight")
+    assert text(page) == f"<lora:bend:0.8:lbw={numbers(BASE=1.25, IN02=0.25, M00=0, OUT11=-0.05)}>"
+    bar(row, "IN11").press("ArrowRight")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "M00"
     row.get_by_label("All blocks alike").click()
     assert text(page) == "<lora:bend:0.8>"
@@ -416,13 +425,14 @@ def test_a_finger_moves_points_and_bars(browser, address):
         for kind, at in zip(["touchStart", *["touchMove"] * 5, "touchEnd"], places, strict=True):
             finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in at]})
 
+    page.wait_for_function("document.querySelectorAll('[data-lora-bar]').length === 26")
     pull(point(row, 1), unit_of_weight(row) * 0.3)
     page.wait_for_timeout(300)
     assert text(page) == "<lora:bend:0.8:0.8@0,0.5@1>"
     well = bar(row, "M00").locator(".lora-bar-well")
     well.scroll_into_view_if_needed()
     pull(well, well.bounding_box()["height"] * 0.25)
-    wait_for_text(page, "<lora:bend:0.8:0.8@0,0.5@1:lbw=1,1,1,1,1,1,1,0.25,1,1,1,1,1,1,1,1,1>")
+    wait_for_text(page, f"<lora:bend:0.8:0.8@0,0.5@1:lbw={numbers(M00=0.25)}>")
     context.close()
 
 
@@ -433,10 +443,14 @@ def test_everything_fits_and_can_be_hit(page, width):
     for name in ("window", "hires pass", "area"):
         chip(row, name).click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        small = row.evaluate("""(row, least) => [...row.querySelectorAll('button, select, input, [role=slider], [tabindex="0"]')]
-            .map((node) => [node, (node.matches('svg *') ? node.querySelector('.lora-hit') : node).getBoundingClientRect()])
-            .filter(([node, box]) => box.width && (box.width < least || box.height < least) && !node.matches('.lora-grip'))
-            .map(([node, box]) => [node.outerHTML.slice(0, 120), box.width, box.height])""", LEAST)  # fmt: skip
+        small = row.evaluate(
+            """(row, least) => [...row.querySelectorAll('button, select, input, [role=slider], [tabindex="0"]')]
+            .filter((node) => !node.matches('.lora-grip'))
+            .map((node) => [node, (node.querySelector('.lora-hit') ?? node).getBoundingClientRect()])
+            .filter(([, box]) => box.width && (box.width < least || box.height < least))
+            .map(([node, box]) => [node.outerHTML.slice(0, 120), box.width, box.height])""",
+            LEAST,
+        )
         assert small == []
 
 
@@ -446,11 +460,13 @@ def test_every_text_of_the_editors_stands_out_from_its_ground(page, address, the
     row = opened(page, EVERYTHING)
     page.wait_for_timeout(300)
     texts = ["h4", ".lora-grid text", ".lora-point .lora-meta", ".lora-unit", ".lora-presets", ".lora-bar-value",
-             ".lora-bar-name", ".lora-bar-label", ".lora-argument-name", ".lora-argument-value", ".lora-number"]  # fmt: skip
+             ".lora-bar-name", ".lora-bar-label", ".lora-argument-name", ".lora-argument-value",
+             ".lora-number"]  # fmt: skip
+    opening = {"window": ".lora-part .lora-meta", "side": "[role=radio]", "area": ".lora-part .lora-chip"}
     weak = [each for each in page.evaluate(CONTRAST, texts) if each[2] < ENOUGH]
-    for name, parts in (("window", [".lora-part .lora-meta"]), ("side", ["[role=radio]"]), ("area", [".lora-part .lora-chip"])):
+    for name, part in opening.items():
         chip(row, name).click()
-        weak += [each for each in page.evaluate(CONTRAST, parts) if each[2] < ENOUGH]
+        weak += [each for each in page.evaluate(CONTRAST, [part]) if each[2] < ENOUGH]
     assert weak == []
 
 
@@ -479,3 +495,27 @@ def test_what_has_the_focus_in_the_editors_is_seen_and_nothing_moves_by_itself(p
         return transitionDuration.split(', ').some((time) => time !== '0s') || animationName !== 'none';
     }).map((node) => node.outerHTML.slice(0, 80))""")
     assert moving == []
+
+
+def test_the_picture_is_drawn_anew_while_a_curve_or_a_bar_changes(page):
+    put_seed(page, 7)
+    row = opened(page, "a large red circle on a white background <lora:bend:1:1@0,1@1>")
+    first = generate(page)
+    less = drawn(page, lambda: point(row, 1).press("Shift+ArrowDown"))
+    silent = drawn(page, lambda: bar(row, "OUT08").press(" "))
+    assert len({first, less, silent}) == 3
+    assert page.locator("#lora-report [role=alert]").count() == 0
+    page.locator("#lora-gallery", has_text="seed 7 · bend 1/1@0,0.75@1").wait_for()
+
+
+def test_the_negative_prompt_has_a_strip_of_its_own(page):
+    write(page, "")
+    page.locator("#lora-negative").locator("textarea, input").fill("blurry <lora:bend:0.8>")
+    row = page.locator("#lora-negative-strip .lora-row")
+    row.locator("input[type=range]:visible").press("ArrowRight")
+    row.locator(OPENER).click()
+    chip(row, "side").click()
+    assert row.get_by_role("radio", checked=True).inner_text() == "negative prompt only"
+    row.get_by_role("radio", name="both sides").click()
+    written = page.locator("#lora-negative").locator("textarea, input").input_value()
+    assert written == "blurry <lora:bend:0.85:on=both>"
