@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from lib_lora.adapters.cache import AdapterCache
-from lib_lora.engine import bypass, patch
+from lib_lora.engine import hooks as engine_hooks
+from lib_lora.engine import patch
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.webui.a1111.host import release, session_of
@@ -456,7 +457,7 @@ def test_weights_made_small_under_our_hands_are_not_taken_for_new_ones(made):
 
 
 def test_a_failure_in_the_middle_of_bypassing_leaves_the_untouched_model(small, monkeypatch):
-    original, calls = bypass.low_rank_product, []
+    original, calls = engine_hooks.addition, []
 
     def product(*args):
         calls.append(None)
@@ -467,7 +468,7 @@ def test_a_failure_in_the_middle_of_bypassing_leaves_the_untouched_model(small, 
     for before in ("", "<lora:b:1>"):
         small.say(before)
         with monkeypatch.context() as patched:
-            patched.setattr(bypass, "low_rank_product", product)
+            patched.setattr(engine_hooks, "addition", product)
             calls.clear()
             assert "memory" in small.say(TAGS)[0]
         assert len(calls) == 20
