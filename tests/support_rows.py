@@ -7,7 +7,8 @@ which row at which moment is written down as the prompts say it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from lib_lora.model.targets import index_diffusers
 from lib_lora.session.session import Session
 from lib_lora.session.torch_host import TorchHost
 from lib_lora.session.wanted import Wanted
-from tests.support import Folder
+from tests.support import Folder, fingerprint
 
 RANK = 2
 NEAR = 1e-5  # of the largest value
@@ -266,3 +267,15 @@ def index_of(shapes: Mapping[str, tuple[int, ...]]) -> Any:
 def no_problem(report: Any) -> bool:
     """True if nothing is told but what a curve is to text encoders, which this model does not have."""
     return all("the text encoders get" in sentence for sentence in report.sentences())
+
+
+@contextmanager
+def leaving_nothing(tiny: Tiny) -> Iterator[None]:
+    """What is done meanwhile leaves no trace, once the session is cleared: the very weights, and no hook."""
+    before = fingerprint(tiny.unet.named_parameters())
+    try:
+        yield
+    finally:
+        tiny.session.clear()
+    assert fingerprint(tiny.unet.named_parameters()) == before
+    assert not any(module._forward_hooks for module in tiny.unet.modules())

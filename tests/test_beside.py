@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from lib_lora.grammar.who import Row
-from tests.support import fingerprint
-from tests.support_rows import KINDS, Tiny, Typed, acting, assert_near, moment, no_problem
+from tests.support_rows import KINDS, Tiny, Typed, acting, assert_near, leaving_nothing, moment, no_problem
 
 
 @pytest.fixture(scope="module", params=["sd1", "sdxl"])
@@ -42,12 +41,11 @@ def windowed(name: str, weight: float, start: float, stop: float) -> Typed:
 
 def check(tiny: Tiny, prompts, negative=(), *, steps=4, at=(0, 2, 3), each=1, sides=("cond", "uncond"), seed=0):
     """At some moments, the UNet's output for all rows is that of each row alone; afterwards nothing is left."""
-    before = fingerprint(tiny.unet.named_parameters())
-    report = tiny.session.activate(tiny.wanted(prompts, negative))
-    assert no_problem(report)
-    rows = [Row(image, side) for side in sides for image in range(len(prompts))]
-    inputs = tiny.inputs(each * len(rows), seed=seed)
-    try:
+    with leaving_nothing(tiny):
+        report = tiny.session.activate(tiny.wanted(prompts, negative))
+        assert no_problem(report)
+        rows = [Row(image, side) for side in sides for image in range(len(prompts))]
+        inputs = tiny.inputs(each * len(rows), seed=seed)
         for step in at:
             tiny.session.advance(moment(step, steps))
             tiny.session.rows(rows, (8, 8))
@@ -56,10 +54,6 @@ def check(tiny: Tiny, prompts, negative=(), *, steps=4, at=(0, 2, 3), each=1, si
                 place = row * each + number
                 alone = tiny.alone(acting(prompts, negative, rows[row]), step, steps, inputs, place)
                 assert_near(together[place], alone)
-    finally:
-        tiny.session.clear()
-    assert fingerprint(tiny.unet.named_parameters()) == before
-    assert not any(module._forward_hooks for module in tiny.unet.modules())
 
 
 @pytest.mark.parametrize("kind", KINDS)

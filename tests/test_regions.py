@@ -14,8 +14,7 @@ from lib_lora.engine.regions import area_mask, levels, mask_of
 from lib_lora.errors import PatchError
 from lib_lora.grammar.who import Area, Row
 from lib_lora.keys.places import about, level_of
-from tests.support import fingerprint
-from tests.support_rows import KINDS, Tiny, Typed, acting, assert_near, one_row, put
+from tests.support_rows import KINDS, Tiny, Typed, acting, assert_near, leaving_nothing, one_row, put
 
 FINE = 4096  # samples of a place, in each direction; edges are at sixteenths, which are between two samples
 LEFT, RIGHT = (0, 0, 0.5, 1), (0.5, 0, 0.5, 1)
@@ -126,21 +125,16 @@ class Reference:
 
 
 def check(tiny: Tiny, prompts, *, latent=(8, 8)) -> None:
-    before = fingerprint(tiny.unet.named_parameters())
-    rows = [Row(image, side) for side in ("cond", "uncond") for image in range(len(prompts))]
-    inputs = tiny.inputs(len(rows), latent)
-    report = tiny.session.activate(tiny.wanted(prompts))
-    assert all("know no places" in sentence for sentence in report.sentences())
-    try:
+    with leaving_nothing(tiny):
+        rows = [Row(image, side) for side in ("cond", "uncond") for image in range(len(prompts))]
+        inputs = tiny.inputs(len(rows), latent)
+        report = tiny.session.activate(tiny.wanted(prompts))
+        assert all("know no places" in sentence for sentence in report.sentences())
         tiny.session.rows(rows, latent)
         together = tiny.call(inputs)
         for number, row in enumerate(rows):
             reference = Reference(tiny, acting(prompts, (), row), latent).call(inputs, number)
             assert_near(together[number], reference)
-    finally:
-        tiny.session.clear()
-    assert fingerprint(tiny.unet.named_parameters()) == before
-    assert not any(module._forward_hooks for module in tiny.unet.modules())
 
 
 @pytest.mark.parametrize("kind", KINDS)
