@@ -22,7 +22,7 @@ def strength_of(family: Family | None, presets: Presets) -> dict[str, Any]:
                has no `numbers`
     arguments  {"lbw": {"takes", "meaning"}}
     """
-    is_xl = family is not None and family.id.startswith("sdxl")
+    is_xl = family is not None and family.is_xl
     vectors = {str(count): names for count, names in VECTORS.items() if (count in FOR_XL) == is_xl}
     offered = [{"name": name, "numbers": _numbers(vector)} for name, vector in presets.of_model(is_xl).items()
                if str(len(vector)) in vectors]  # fmt: skip

@@ -200,7 +200,7 @@ class Patcher:
     def _around(self, plan: Plan) -> Circumstances:
         calls = [books.call for books in self._roots.books()]
         sizes, rows = [call.size for call in calls if call.size], [len(call.rows) for call in calls if call.rows]
-        is_xl = plan.index is not None and plan.index.family.id.startswith("sdxl")
+        is_xl = plan.index is not None and plan.index.family.is_xl
         return Circumstances(plan.steps, max(rows, default=USUAL_ROWS), max(sizes, default=None), 3 if is_xl else 4,
                              self.bypass_all, is_compiled())  # fmt: skip
 

@@ -138,17 +138,17 @@ class Schedule:
             known = self._changes[share.strength, steps] = share.strength.changes(steps)
         return known
 
-    @property
+    @cached_property
     def varies(self) -> bool:
         """True if the UNet carries something else at some moments than at others."""
         return any(share.strength.constant is None for share in self._of("unet"))
 
-    @property
+    @cached_property
     def restricts(self) -> bool:
         """True if something acts on some rows of a call only, or on a part of the picture."""
         return any(not share.who.is_everyone or share.region is not None for share in self._of("unet"))
 
-    @property
+    @cached_property
     def tells_encodings_apart(self) -> bool:
         """True if text encoders carry something else for some rows, or for some of the steps."""
         is_told = any(not share.who.is_everyone or share.strength.constant is None for share in self._of("text"))
@@ -200,18 +200,13 @@ def schedule(active: Sequence[Active], index: TargetIndex, stage: Stage = FIRST_
                 _add(shares.setdefault(share.target.key, []), share)
             if each.adapter.embeddings and (own or _weighs(each, stage)):
                 words.append((each.who, each.adapter.embeddings))
-        reports.append(_report(each, binding, problem, _is_xl(index), placeless))
+        reports.append(_report(each, binding, problem, index.family.is_xl, placeless))
     return Schedule({key: tuple(of_key) for key, of_key in shares.items()}, tuple(reports), tuple(words), index)
 
 
 def plan(active: Sequence[Active], index: TargetIndex) -> Plan:
     """What the weights shall be at the beginning, or all the time if nothing varies."""
     return schedule(active, index).at(START)
-
-
-def _is_xl(index: TargetIndex) -> bool:
-    """True if the model has the blocks of SDXL."""
-    return index.family.id.startswith("sdxl")
 
 
 def _shares(active: Active, binding: Binding, index: TargetIndex, stage: Stage) -> tuple[list[Share], int]:
@@ -223,7 +218,7 @@ def _shares(active: Active, binding: Binding, index: TargetIndex, stage: Stage) 
         block = block_of(target.path, target.component)
         asked = (target.component, target.path if tag.blocks.elements else block)
         if (strength := strengths.get(asked)) is None:
-            place = Place(target.component, block, target.path, _is_xl(index))
+            place = Place(target.component, block, target.path, index.family.is_xl)
             strength = strengths[asked] = Strength((tag.strength(place, stage),))
         if strength.constant == 0:
             continue
