@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from lib_lora.adapters.adapter import Adapter, read_adapter
 from lib_lora.analysis.conflicts import Conflicts, conflicts
 from lib_lora.analysis.measure import KINDS, Measured, measure
+from lib_lora.cli.common import base_weights, print_json, require_place
 from lib_lora.cli.terminal import Bar, complain, terminal_width
 from lib_lora.errors import LoraError
 from lib_lora.formats.text import printable
@@ -25,7 +25,7 @@ WIDEST = 48  # places of the longest bar
 def measured(files: Sequence[Path], model: Path | None) -> tuple[list[tuple[Adapter, Measured]], Conflicts]:
     """Of every file, and of all of them together at weight 1. Raises AdapterFileError, CheckpointError."""
     adapters = [read_adapter(path) for path in files]
-    with nullcontext() if model is None else BaseWeights(model) as base, Bar("Measuring", " layers") as bar:
+    with base_weights(model) as base, Bar("Measuring", " layers") as bar:
         found = [(adapter, measure(adapter, _index(adapter, base), base, progress=bar)) for adapter in adapters]
         index = base.index if base is not None else _common_index(adapters)
         return found, conflicts([(adapter, 1.0) for adapter in adapters], index, base, progress=bar)
@@ -70,15 +70,15 @@ def save_plot(found: Sequence[tuple[Adapter, Measured]], out: Path) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The command."""
-    import json
-
+    if options.plot is not None:
+        require_place(options.plot)
     found, together = measured(options.files, options.model)
     if options.plot is not None:
         save_plot(found, options.plot)
     for adapter, each in found:
         complain("\n".join(f"{adapter.path.name}: {sentence}" for sentence in _sentences(adapter, each, options.model)))
     if options.json:
-        print(json.dumps(as_json(found, together), indent=2, ensure_ascii=False))
+        print_json(as_json(found, together))
     else:
         print("\n".join(shown(found, together)).rstrip())
     return 0

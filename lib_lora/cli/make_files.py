@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib_lora.cli.common import base_weights, library_in
 from lib_lora.cli.terminal import Bar, complain
 from lib_lora.errors import LoraError
 
@@ -88,16 +88,12 @@ def _add_force(parser: argparse.ArgumentParser) -> None:
 def _save(options: argparse.Namespace) -> int:
     import torch
 
-    from lib_lora.drawing.demo_files import ADAPTERS
     from lib_lora.grammar.tag import read_prompt
-    from lib_lora.library import Library
-    from lib_lora.model.base_weights import BaseWeights
     from lib_lora.tools.keep import save
 
     prompt = read_prompt(options.prompt)
-    library = Library(options.lora_dir or [ADAPTERS])
-    checkpoint = nullcontext() if options.model is None else BaseWeights(options.model)
-    with checkpoint as base, Bar("Saving", " layers") as bar:
+    library = library_in(options.lora_dir)
+    with base_weights(options.model) as base, Bar("Saving", " layers") as bar:
         saved = save(options.out, prompt.tags, library, errors=prompt.errors, base=base, limit=_limit(options),
                      dtype=getattr(torch, DTYPES[options.dtype]), overwrite=options.force, progress=bar)
     complain("\n".join(saved.report.sentences()))
@@ -106,11 +102,9 @@ def _save(options: argparse.Namespace) -> int:
 
 
 def _resize(options: argparse.Namespace) -> int:
-    from lib_lora.model.base_weights import BaseWeights
     from lib_lora.tools.resize import resize
 
-    checkpoint = nullcontext() if options.model is None else BaseWeights(options.model)
-    with checkpoint as base, Bar("Resizing", " layers") as bar:
+    with base_weights(options.model) as base, Bar("Resizing", " layers") as bar:
         resized = resize(options.file, options.out, _limit(options, True), base=base, overwrite=options.force,
                          progress=bar)
     if resized.kept:
@@ -121,10 +115,9 @@ def _resize(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from lib_lora.model.base_weights import BaseWeights
     from lib_lora.tools.convert import convert
 
-    with nullcontext() if options.model is None else BaseWeights(options.model) as base:
+    with base_weights(options.model) as base:
         converted = convert(options.file, options.out, options.to, base=base, overwrite=options.force)
     print(f"{converted.out}: {converted.modules} layers in the names of {options.to}")
     return 0

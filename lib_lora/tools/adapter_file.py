@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,34 +12,16 @@ import torch
 from torch import Tensor
 
 from lib_lora import __version__
-from lib_lora.errors import AdapterFileError, LoraError
-from lib_lora.formats.header import BITS
-from lib_lora.formats.opening import strange
+from lib_lora.errors import LoraError
+from lib_lora.formats.containers import DTYPES
+from lib_lora.formats.hashes import hash_file
+from lib_lora.formats.header import TensorInfo, write_header
 from lib_lora.formats.write import writing
 
-SUFFIX = ".safetensors"
-NAMES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.uint8: "U8",
-    torch.int8: "I8", torch.int16: "I16", torch.int32: "I32", torch.int64: "I64", torch.bool: "BOOL",
-}  # fmt: skip
+NAMES = {kind: name for name, kind in DTYPES.items()}  # as safetensors calls them
 HASHES = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
+WHAT = "what is written"  # in sentences about its name
 MADE_BY, RECIPE, PARENTS = "lib_lora.made_by", "lib_lora.recipe", "lib_lora.parents"
-
-
-def check_out(out: Path, inputs: Mapping[str, Path], overwrite: bool) -> None:
-    """Everything about the name that would fail after minutes of work fails here. Raises AdapterFileError."""
-    if out.suffix.lower() != SUFFIX:
-        raise AdapterFileError(f"{out.name}: what is written is a {SUFFIX} file; name it so")
-    if not out.parent.is_dir():
-        raise AdapterFileError(f"{out.parent}: no such folder")
-    for what, path in inputs.items():
-        if out.exists() and path.exists() and out.samefile(path):
-            raise AdapterFileError(f"{out.name}: that is {what} itself; write to another file")
-    if os.path.lexists(out):
-        kind = strange(out.stat().st_mode) if out.exists() else ""
-        if kind or not overwrite:
-            also = f", and is {kind}" if kind else ""
-            raise AdapterFileError(f"{out.name}: exists already{also}; nothing was written")
 
 
 def write_adapter(
@@ -56,7 +37,7 @@ def write_adapter(
     told |= {"sshs_model_hash": found, "modelspec.hash_sha256": f"0x{found}"}
     try:
         with writing(out, overwrite=overwrite) as file:
-            file.write(_header(ordered, told))
+            file.write(write_header(_places(ordered), told))
             for content in _contents(ordered):
                 file.write(content)
     except FileExistsError as error:
@@ -76,19 +57,22 @@ def made(recipe: Mapping[str, object], parents: Mapping[str, Mapping[str, str]])
     }
 
 
+def parent_of(path: Path, metadata: Mapping[str, str]) -> dict[str, str]:
+    """What is kept of a file that another is made from. Reads it whole. Raises AdapterFileError."""
+    hashes = hash_file(path)
+    return {"sha256": hashes.sha256, "tensors": hashes.tensors, "license": metadata.get("modelspec.license", "")}
+
+
 def _contents(tensors: Mapping[str, Tensor]) -> Iterator[memoryview]:
     for tensor in tensors.values():
         yield tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
-def _header(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    listing: dict[str, object] = {"__metadata__": dict(metadata)}
-    begin = 0
+def _places(tensors: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
+    """One behind the other."""
+    found, begin = {}, 0
     for key, tensor in tensors.items():
-        name = NAMES[tensor.dtype]
-        end = begin + tensor.numel() * BITS[name] // 8
-        listing[key] = {"dtype": name, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        end = begin + tensor.numel() * tensor.element_size()
+        found[key] = TensorInfo(NAMES[tensor.dtype], tuple(tensor.shape), begin, end)
         begin = end
-    content = json.dumps(listing, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    content += b" " * (-len(content) % 8)
-    return len(content).to_bytes(8, "little") + content
+    return found

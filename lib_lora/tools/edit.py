@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from lib_lora.errors import AdapterFileError, LoraError
-from lib_lora.formats.header import read_header
+from lib_lora.formats.header import read_header, write_header
 from lib_lora.formats.opening import open_file
 from lib_lora.formats.write import writing
 
@@ -30,14 +29,9 @@ def edit(path: Path, changes: Mapping[str, str | None]) -> None:
     header = read_header(path)
     metadata = {**header.metadata, **{key: value for key, value in changes.items() if value is not None}}
     metadata = {key: value for key, value in metadata.items() if changes.get(key, "") is not None}
-    listing: dict[str, object] = {"__metadata__": metadata} if metadata else {}
-    for name, tensor in header.tensors.items():
-        listing[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [tensor.begin, tensor.end]}
-    content = json.dumps(listing, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    content += b" " * (-len(content) % 8)
     try:
         with open_file(path, buffering=-1) as source, writing(path) as target:
-            target.write(len(content).to_bytes(8, "little") + content)
+            target.write(write_header(header.tensors, metadata))
             source.seek(header.data_start)
             while block := source.read(BLOCK):
                 target.write(block)

@@ -15,10 +15,11 @@ from lib_lora.errors import LoraError
 from lib_lora.keys import ModuleName
 from lib_lora.model.base_weights import BaseWeights
 from lib_lora.model.targets import Target, TargetIndex
-from lib_lora.tools.adapter_file import check_out, made, write_adapter
+from lib_lora.tools.adapter_file import WHAT, made, write_adapter
 from lib_lora.tools.factors import Limit
 from lib_lora.tools.layers import Built, Layer, Progress, build
-from lib_lora.tools.spell_out import SPELLINGS
+from lib_lora.tools.out import check_out
+from lib_lora.tools.spell_out import STYLES
 
 WORDS = "token_embedding"  # a matrix of words is no layer
 
@@ -37,7 +38,7 @@ def extract(
     progress: Progress | None = None,
 ) -> Extracted:  # fmt: skip
     """Write the difference of two checkpoints of one kind to `out`, one layer after the other. Raises LoraError."""
-    check_out(out, {"the base checkpoint": base, "the tuned checkpoint": tuned}, overwrite)
+    check_out(out, WHAT, {"the base checkpoint": base, "the tuned checkpoint": tuned}, overwrite=overwrite)
     with BaseWeights(base) as before, BaseWeights(tuned) as after:
         if before.index.family.id != after.index.family.id:
             raise LoraError(f"{base.name} is {before.index.family.label}, {tuned.name} is {after.index.family.label}: "
@@ -51,8 +52,8 @@ def extract(
             raise LoraError(f"{base.name} and {tuned.name} have the same weights; nothing was written")
         wanted = [Layer(_name(before.index, target), target.shape, partial(_form, target, before, after))
                   for target in layers]  # fmt: skip
-        is_xl = before.index.family.id.startswith("sdxl")
-        built = build(wanted, limit, SPELLINGS["kohya"], is_xl=is_xl, dtype=dtype, progress=progress)
+        is_xl = before.index.family.is_xl
+        built = build(wanted, limit, STYLES["kohya"], is_xl=is_xl, dtype=dtype, progress=progress)
         for target in vectors:
             missed = float(_difference(target, before, after).square().sum())
             built.meant += missed

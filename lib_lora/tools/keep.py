@@ -16,18 +16,18 @@ from lib_lora.adapters.cache import AdapterCache
 from lib_lora.algorithms.forms import Form, Whole, form_of
 from lib_lora.engine.plan import Plan, Term
 from lib_lora.errors import LoraError
-from lib_lora.formats.hashes import hash_file
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.model.base_weights import BaseWeights
 from lib_lora.model.targets import Target, TargetIndex
 from lib_lora.model.usual import usual_index
 from lib_lora.session.finder import Finder
 from lib_lora.session.session import Report, Session
-from lib_lora.tools.adapter_file import RECIPE, check_out, made, write_adapter
+from lib_lora.tools.adapter_file import RECIPE, WHAT, made, parent_of, write_adapter
 from lib_lora.tools.bake import CheckpointHost, MergeRefused
 from lib_lora.tools.factors import Limit
 from lib_lora.tools.layers import Built, Layer, Progress, build, joined
-from lib_lora.tools.spell_out import SPELLINGS
+from lib_lora.tools.out import adapters_of, check_out, require_others
+from lib_lora.tools.spell_out import STYLES
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,17 @@ def save(
     Products are joined, exactly; with a `limit` everything is cut to products. `base`: the checkpoint, needed by
     adapters that depend on its weights. Raises MergeRefused if any tag cannot be applied, LoraError for all else.
     """
-    check_out(out, {}, overwrite)
+    check_out(out, WHAT, {}, overwrite=overwrite)
     cache = AdapterCache(limit=max(1, len(tags)))
     index = base.index if base is not None else _usual(tags, finder, cache)
     host = CheckpointHost(index)
     report = Session(host, finder, cache=cache).activate(tags, errors)
     if errors or not report.adapters or len(report.applied) < len(report.adapters):
         raise MergeRefused(report)
-    for each in report.adapters:
-        if each.path is not None and out.exists() and out.samefile(each.path):
-            raise LoraError(f"{out.name}: that is the adapter {each.name} itself; write to another file")
+    require_others(out, adapters_of(report))
     layers = list(_layers(host.plan, index, base))
-    is_xl = index.family.id.startswith("sdxl")
-    built = build(layers, limit, SPELLINGS["kohya"], is_xl=is_xl, dtype=dtype, progress=progress)
+    is_xl = index.family.is_xl
+    built = build(layers, limit, STYLES["kohya"], is_xl=is_xl, dtype=dtype, progress=progress)
     if not built.tensors:
         raise LoraError(f"{out.name}: these tags change nothing; nothing was written")
     recipe = {"prompt": "".join(map(str, tags)), "error": built.error}
@@ -134,14 +132,9 @@ def _difference(weight: Tensor, terms: Sequence[Term]) -> Tensor:
 
 
 def _metadata(report: Report, recipe: Mapping[str, object], built: Built, index: TargetIndex) -> dict[str, str]:
-    parents = {}
-    for each in report.applied:
-        hashes = hash_file(Path(each.path)) if each.path else None
-        adapter = each.adapter
-        parents[each.name] = {
-            "sha256": hashes.sha256 if hashes else "", "tensors": hashes.tensors if hashes else "",
-            "license": adapter.metadata.get("modelspec.license", "") if adapter is not None else "",
-        }  # fmt: skip
+    found = ((each, each.adapter) for each in report.applied)
+    parents = {each.name: parent_of(Path(each.path), adapter.metadata)
+               for each, adapter in found if each.path is not None and adapter is not None}  # fmt: skip
     told = made(recipe, parents)
     told["ss_network_module"] = "networks.lora"
     if built.ranks:

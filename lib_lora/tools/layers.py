@@ -12,7 +12,7 @@ from torch import Tensor
 from lib_lora.algorithms.forms import Factors, Form, Whole
 from lib_lora.keys import ModuleName
 from lib_lora.tools.factors import Limit, Singular
-from lib_lora.tools.spell_out import Spelling
+from lib_lora.tools.spell_out import Style
 
 Progress = Callable[[int, int], object]  # (layers done, of how many)
 
@@ -48,7 +48,7 @@ class Built:
 
 
 def build(
-    layers: Sequence[Layer], limit: Limit | None, spelling: Spelling, *, is_xl: bool, dtype: torch.dtype,
+    layers: Sequence[Layer], limit: Limit | None, style: Style, *, is_xl: bool, dtype: torch.dtype,
     progress: Progress | None = None,
 ) -> Built:
     """Without a limit products stay as they are, and all others become full differences."""
@@ -64,17 +64,17 @@ def build(
     built = Built()
     for done, layer in enumerate(layers):
         rank = None if ranks is None else ranks[done]
-        _add(built, layer, limit, rank, spelling, is_xl, dtype)
+        _add(built, layer, limit, rank, style, is_xl, dtype)
         tell((passes - 1) * len(layers) + done + 1, passes * len(layers))
     return built
 
 
 def _add(
-    built: Built, layer: Layer, limit: Limit | None, rank: int | None, spelling: Spelling, is_xl: bool,
+    built: Built, layer: Layer, limit: Limit | None, rank: int | None, style: Style, is_xl: bool,
     dtype: torch.dtype,
 ) -> None:  # fmt: skip
     form = layer.form()
-    name = layer.module if isinstance(layer.module, str) else spelling.name(layer.module, is_xl)
+    name = layer.module if isinstance(layer.module, str) else style.name(layer.module, is_xl)
     if not layer.can_be_cut or (limit is None and not isinstance(form, Factors)):
         part = "diff_b" if layer.is_bias else "diff"
         whole = form.dense().reshape(layer.shape)
@@ -95,9 +95,9 @@ def _add(
         return
     kernel = layer.shape[2:]
     stored_up, stored_down = up.to(dtype), down.to(dtype)
-    built.tensors[f"{name}.{spelling.up}"] = stored_up.reshape(*up.shape, *[1] * len(kernel))
-    built.tensors[f"{name}.{spelling.down}"] = stored_down.reshape(-1, *layer.shape[1:])
-    if spelling.has_alpha:
+    built.tensors[f"{name}.{style.up}"] = stored_up.reshape(*up.shape, *[1] * len(kernel))
+    built.tensors[f"{name}.{style.down}"] = stored_down.reshape(-1, *layer.shape[1:])
+    if style.has_alpha:
         built.tensors[f"{name}.alpha"] = torch.tensor(float(up.shape[1]), dtype=dtype)
     built.ranks.append(up.shape[1])
     built.missed += _distance(form, stored_up, stored_down)

@@ -15,14 +15,14 @@ from lib_lora.algorithms.forms import Form, form_of
 from lib_lora.describe.survey import group
 from lib_lora.errors import LoraError
 from lib_lora.formats.containers import Contents, read_contents
-from lib_lora.formats.hashes import hash_file
 from lib_lora.model.base_weights import BaseWeights
 from lib_lora.model.targets import TargetIndex
 from lib_lora.model.usual import usual_index
-from lib_lora.tools.adapter_file import check_out, made, write_adapter
+from lib_lora.tools.adapter_file import WHAT, made, parent_of, write_adapter
 from lib_lora.tools.factors import Limit
 from lib_lora.tools.layers import Built, Layer, Progress, build
-from lib_lora.tools.spell_out import SPELLINGS
+from lib_lora.tools.out import check_out
+from lib_lora.tools.spell_out import STYLES
 
 KEPT = ("diff_b", "lora_bias")  # parts of a module that stand beside its product
 PEFT_PART = "lora_A.weight"  # at the end of a key: the scale of such a file is in its factors
@@ -45,7 +45,7 @@ def resize(
 
     `base`: its checkpoint, for kinds whose factors do not tell the shape of a layer, if that is no usual one.
     """
-    check_out(out, {"the adapter": path}, overwrite)
+    check_out(out, WHAT, {"the adapter": path}, overwrite=overwrite)
     adapter, contents = read_adapter(path), read_contents(path)
     keys = group({key: tuple(tensor.shape) for key, tensor in contents.tensors.items()}).keys
     index = base.index if base is not None else usual_index(adapter.family.id)
@@ -53,17 +53,14 @@ def resize(
     if not layers:
         raise LoraError(f"{path.name} has no layer that could be cut: {', '.join(adapter.algorithms)}")
     cut = {layer.module for layer in layers}
-    style = SPELLINGS["diffusers" if any(key.endswith(PEFT_PART) for key in contents.tensors) else "kohya"]
+    style = STYLES["diffusers" if any(key.endswith(PEFT_PART) for key in contents.tensors) else "kohya"]
     built = build(layers, limit, style, is_xl=False, dtype=_dtype(contents), progress=progress)
     changed = {key for module in cut for part, key in keys[str(module)].items() if part not in KEPT}
     others = {key: tensor for key, tensor in contents.tensors.items() if key not in changed}
     recipe = {"resized": path.name, "limit": {name: value for name, value in vars(limit).items() if value is not None},
               "error": built.error}  # fmt: skip
-    hashes = hash_file(path)
-    parents = {path.stem: {"sha256": hashes.sha256, "tensors": hashes.tensors,
-                           "license": contents.metadata.get("modelspec.license", "")}}  # fmt: skip
     metadata = {key: value for key, value in contents.metadata.items() if key != "lora_adapter_metadata"}
-    metadata |= made(recipe, parents)
+    metadata |= made(recipe, {path.stem: parent_of(path, contents.metadata)})
     if built.ranks and "ss_network_dim" in metadata:
         metadata["ss_network_dim"] = metadata["ss_network_alpha"] = str(max(built.ranks))
     write_adapter(out, {**others, **built.tensors}, metadata, overwrite=overwrite)

@@ -13,7 +13,7 @@ To = Literal["kohya", "diffusers", "onetrainer"]
 
 
 @dataclass(frozen=True)
-class Spelling:
+class Style:
     """One way to write a file."""
 
     name: Callable[[ModuleName, bool], str]  # (module, whether it is of SDXL)
@@ -36,8 +36,8 @@ def _onetrainer(module: ModuleName, is_xl: bool) -> str:
     return f"unet.{module.native}" if module.encoder is None else f"{module.encoder.omi[0]}.{module.diffusers}"
 
 
-SPELLINGS: dict[To, Spelling] = {
-    "kohya": Spelling(_kohya, "lora_up.weight", "lora_down.weight", True),
-    "diffusers": Spelling(_diffusers, "lora_B.weight", "lora_A.weight", False),
-    "onetrainer": Spelling(_onetrainer, "lora_up.weight", "lora_down.weight", True),
+STYLES: dict[To, Style] = {
+    "kohya": Style(_kohya, "lora_up.weight", "lora_down.weight", True),
+    "diffusers": Style(_diffusers, "lora_B.weight", "lora_A.weight", False),
+    "onetrainer": Style(_onetrainer, "lora_up.weight", "lora_down.weight", True),
 }
