@@ -146,8 +146,11 @@ def test_the_presets_of_lora_block_weight_are_known(webui):
     presets.write_text(f"{before}\nMINE:{numbers}\n", "utf-8")
     try:
         named = webui.draw(f"{PROMPT} <lora:sd1:0.8:lbw=MINE>")
-        assert "Lora problems" not in named.text
-        assert difference(named.picture, webui.draw(f"{PROMPT} <lora:sd1:0.8:lbw={numbers}>").picture) == 0
+        numbered = webui.draw(f"{PROMPT} <lora:sd1:0.8:lbw={numbers}>")
+        told, of_numbers = (webui.parse(drawn.text)["Lora problems"] for drawn in (named, numbered))
+        assert told.startswith("sd1: the 17 numbers of lbw=MINE do not name IN00, ")  # of an adapter with all blocks
+        assert told.replace("MINE", numbers) == of_numbers  # and nothing else is wrong with either
+        assert difference(named.picture, numbered.picture) == 0
         assert difference(named.picture, webui.draw(f"{PROMPT} {TAG}").picture) > 0
     finally:
         presets.write_text(before, "utf-8")
