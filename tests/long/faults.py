@@ -239,7 +239,7 @@ def stages(folder: Path) -> dict[str, Stage]:
               folder / "bias.safetensors")  # fmt: skip
     made = {f"kept on the {policy}": Stage(three_layers, finder, cache, prepare=keep(policy))
             for policy in ("device", "cpu", "checkpoint")}  # fmt: skip
-    made["beside the weights"] = Stage(three_layers, finder, cache, prepare=bypass)
+    made["beside the weights"] = Stage(three_layers, finder, cache, (*STORY[:-1], "<lora:a:1><lora:c:0.5>", ""), bypass)
     made["a batch"] = Stage(three_layers, finder, cache, tell=say_each)
     made["over time"] = Stage(three_layers, finder, cache, tell=say_slowly)
     made["tied"] = Stage(tied, finder, cache, story=("<lora:bias:1>", "<lora:bias:0.5><lora:b:1>", "<lora:b:1>", ""))
