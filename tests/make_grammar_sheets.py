@@ -24,7 +24,7 @@ SHEETS: dict[str, tuple[tuple[str, str, str], ...]] = {  # file -> (prompt, tag,
         (HEART, "<lora:night:0.8>", "all the time"),
         (HEART, "<lora:night:0.8:stop=0.3>", "in the first third"),
         (HEART, "<lora:night:0.8:start=0.3>", "from a third on"),
-        (HEART, "<lora:night:0.8@0,0@0.5>", "fading until the middle"),
+        (HEART, "<lora:night:0.8:0.8@0,0@0.5>", "fading until the middle"),
     ),
     "grammar-blocks": (
         (STAR, "", "no adapter"),
@@ -57,7 +57,7 @@ def main() -> None:
             sheet.paste(drawing.pictures[0].image.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (left, MARGIN))
             pen.text((left, MARGIN + SIDE + 8), meaning, INK, font)
             pen.text((left, MARGIN + SIDE + 26), tag.removeprefix("<lora:").removesuffix(">"), FAINT, font)
-        sheet.quantize(128).save(IMAGES / f"{name}.png", optimize=True)
+        sheet.save(IMAGES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
