@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
+import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,7 +164,24 @@ def kohya_shapes(index: TargetIndex, *, limit: int | None = None) -> dict[str, t
     return dict(list(found.items())[:limit]) if limit else found
 
 
-def fingerprint(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, str]:
+def fingerprint(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
     """name -> hash of the exact bits."""
-    return {name: hashlib.sha256(tensor.detach().contiguous().flatten().view(torch.uint8).numpy()).hexdigest()
+    return {name: hash(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
             for name, tensor in parameters}
+
+
+def bits(roots: Iterable[nn.Module]) -> dict[str, int]:
+    """All parameters of `roots` as they are now, those that came meanwhile among them."""
+    return fingerprint((f"{number}.{path}{name}", parameter) for number, root in enumerate(roots)
+                       for path, module in (("", root), *_below(root))
+                       for name, parameter in module._parameters.items() if parameter is not None)  # fmt: skip
+
+
+_walked: weakref.WeakKeyDictionary[nn.Module, list[tuple[str, nn.Module]]] = weakref.WeakKeyDictionary()
+
+
+def _below(root: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Its modules, with a dot after their names: found once, since that takes longer than to look at their weights."""
+    if root not in _walked:
+        _walked[root] = [(f"{path}.", module) for path, module in root.named_modules() if path]
+    return _walked[root]

@@ -38,7 +38,7 @@ from tests.support import (
 ATTENTION = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1."
 
 
-def bits(*parts: nn.Module) -> dict[str, str]:
+def bits(*parts: nn.Module) -> dict[str, int]:
     return fingerprint((f"{number}.{name}", tensor) for number, part in enumerate(parts)
                        for name, tensor in part.state_dict().items())  # fmt: skip
 

@@ -27,7 +27,7 @@ from lib_lora.session.torch_host import TorchHost
 from tests.support import (
     Folder,
     ThreeLayers,
-    fingerprint,
+    bits,
     kohya_shapes,
     three_layer_host,
     tiny_pipe,
@@ -44,9 +44,8 @@ class Case:
     roots: list[nn.Module]
     another: Callable[[], TorchHost]
 
-    def bits(self) -> dict[str, str]:
-        return fingerprint((f"{number}.{name}", parameter) for number, root in enumerate(self.roots)
-                           for name, parameter in root.named_parameters())
+    def bits(self) -> dict[str, int]:
+        return bits(self.roots)
 
     def hooks(self) -> int:
         return sum(len(module._forward_hooks) for root in self.roots for module in root.modules())

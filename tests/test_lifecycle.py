@@ -99,7 +99,7 @@ class Life:
             return not self.say(TAGS) and bits(self.model) == bits(fresh) != bits(self.pristine)
 
 
-def bits(model: nn.Module) -> dict[str, str]:
+def bits(model: nn.Module) -> dict[str, int]:
     return fingerprint(model.named_parameters())
 
 

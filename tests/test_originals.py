@@ -54,7 +54,7 @@ def say(session: Session, prompt: str) -> None:
     assert not session.activate(read_prompt(prompt).tags).sentences()
 
 
-def bits(model: nn.Module) -> dict[str, str]:
+def bits(model: nn.Module) -> dict[str, int]:
     return fingerprint(model.named_parameters())
 
 

@@ -26,7 +26,7 @@ from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import DiffusersHost
 from lib_lora.session.session import Session
 from lib_lora.session.torch_host import TorchHost
-from tests.support import Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, tiny_pipe, write_lora
+from tests.support import Folder, ThreeLayers, bits, fingerprint, kohya_shapes, three_layer_host, tiny_pipe, write_lora
 from tests.support_webui import tiny_sd_model, webui_host
 
 STEPS, SEED = int(os.environ.get("LORA_SOAK", 500)), int(os.environ.get("LORA_SEED", 1))
@@ -61,8 +61,8 @@ class Life:
         self.host_of, self.finder, self.cache = host_of, Folder(folder), AdapterCache()
         self.prompt, self.keep, self.bypass = "", "device", False
         self.epoch = 0  # one more each time that the bits of the pristine model change
-        self._untouched = self.epoch, bits(made)
-        self._expected: dict[tuple[int, str, bool], dict[str, str]] = {}
+        self._untouched = self.epoch, bits(roots(made))
+        self._expected: dict[tuple[int, str, bool], dict[str, int]] = {}
         self.session = self.new_session(self.made)
 
     def new_session(self, model: Any) -> Session:
@@ -150,16 +150,16 @@ class Life:
         self.session = self.new_session(self.made)
         self.again()
 
-    def bits(self) -> dict[str, str]:
-        return bits(self.made)
+    def bits(self) -> dict[str, int]:
+        return bits(roots(self.made))
 
-    def untouched(self) -> dict[str, str]:
+    def untouched(self) -> dict[str, int]:
         """The bits of the pristine model."""
         if self._untouched[0] != self.epoch:
-            self._untouched = self.epoch, bits(self.pristine)
+            self._untouched = self.epoch, bits(roots(self.pristine))
         return self._untouched[1]
 
-    def expected(self, prompt: str) -> dict[str, str]:
+    def expected(self, prompt: str) -> dict[str, int]:
         """The bits of the pristine model with these tags, from scratch."""
         key = (self.epoch, prompt, self.bypass)
         if key not in self._expected:
@@ -167,7 +167,7 @@ class Life:
                 mine.data = other.data.clone()
             session = self.new_session(self.spare)
             self.say(session, prompt)
-            self._expected[key] = bits(self.spare)
+            self._expected[key] = bits(roots(self.spare))
             session.host.detach()
         return self._expected[key]
 
@@ -178,11 +178,6 @@ def roots(model: Any) -> list[nn.Module]:
 
 def parameters(model: Any) -> list[nn.Parameter]:
     return [parameter for root in roots(model) for parameter in root.parameters()]
-
-
-def bits(model: Any) -> dict[str, str]:
-    return fingerprint((f"{number}.{name}", parameter) for number, root in enumerate(roots(model))
-                       for name, parameter in root.named_parameters())
 
 
 def webui_model(folder: Path) -> nn.Module:
@@ -229,7 +224,7 @@ def test_no_history_leaves_a_trace(name, tmp_path):
         if not life.prompt:
             assert now == life.untouched(), done[-6:]
     life.session.host.detach()
-    assert life.bits() == bits(life.pristine)
+    assert life.bits() == bits(roots(life.pristine))
     for module in (module for root in roots(life.made) for module in root.modules()):
         assert not module._forward_hooks
         assert not module._load_state_dict_pre_hooks

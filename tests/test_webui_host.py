@@ -32,7 +32,7 @@ def adapters(model: nn.Module, tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-def bits(model: nn.Module) -> dict[str, str]:
+def bits(model: nn.Module) -> dict[str, int]:
     return fingerprint(model.named_parameters())
 
 
