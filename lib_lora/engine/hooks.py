@@ -165,8 +165,12 @@ class Adding:
             if rows and count != len(rows) and any(part.area is not None for part, _ in parts):
                 raise PatchError(f"an area cannot be found where a layer sees {count} pieces of {len(rows)} rows")
             return [(slice(None), tuple(part for part, _ in parts))] if parts else []
-        if not rows or count % len(rows):
-            raise PatchError(f"a batch of {count} cannot be told apart into {len(rows)} rows")
+        if not rows:
+            raise PatchError(f"a batch of {count} cannot be told apart: nobody has said whose rows it has")
+        if count % len(rows):
+            raise PatchError(f"{parts[0][1].target.path} sees {count} of {len(rows)} rows, which cannot be told apart "
+                             "(perturbed attention guidance does that: in its layers an adapter can act on all rows "
+                             "alone)")  # fmt: skip
         each = count // len(rows)
         if each > 1 and any(part.area is not None for part, _ in parts):
             raise PatchError(f"an area cannot be found where a layer sees {count} pieces of {len(rows)} rows")

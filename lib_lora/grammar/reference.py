@@ -126,6 +126,10 @@ def sections() -> tuple[Section, ...]:
             "`on=uncond` unless it says otherwise.",
             "`area=0,0,0.5,1` is the left half of the picture. The text encoders know no place: there it acts on the "
             "whole prompt.",
+            "Where a picture has more than two rows, each has its side: in InstructPix2Pix the row with the prompt is "
+            "`cond` and both without it are `uncond`; the perturbed row of PAG is `cond`, and in the layers that it "
+            "perturbs an adapter acts on all rows or is refused. A ControlNet carries no adapters and sees the prompt "
+            "as it is at the beginning.",
         ), "grammar-places.png"),
         Section("In a prompt", (
             "A tag counts in exactly those steps in which the WebUI would show a word in its place:",
