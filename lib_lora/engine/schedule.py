@@ -87,7 +87,7 @@ class Schedule:
         steps = moment.steps if moment.steps > 1 else USUAL_STEPS
         for key in self._others_in_unet(moment, steps):
             terms = [share.at(moment, self._changes_of(share, steps)) for share in self.shares[key]]
-            self._known[key] = tuple(term for term in terms if term.multiplier)
+            self._known[key] = self._at_work(key, terms)
         if self._encoded != [encoding]:
             self._encoded[:] = [encoding]
             for key in self._of_encoders:
@@ -129,9 +129,22 @@ class Schedule:
         """What stays as it was stays the same object."""
         here = [share for share in self.shares[key] if share.who.includes(encoding.row)]
         terms = [share.at(encoding.moment, 0).for_everyone() for share in here]
-        new, known = tuple(term for term in terms if term.multiplier), self._known.get(key)
+        new, known = self._at_work(key, terms), self._known.get(key)
         if new != known:
             self._known[key] = new
+
+    def _at_work(self, key: str, terms: Sequence[Term]) -> tuple[Term, ...]:
+        """Without those that weigh nothing, unless they keep a place for another with the same delta."""
+        if key in self._repeated and any(term.multiplier for term in terms):
+            return tuple(terms)
+        return tuple(term for term in terms if term.multiplier)
+
+    @cached_property
+    def _repeated(self) -> frozenset[str]:
+        """The parameters that one delta changes several times, each for others, where the order of deltas counts."""
+        several = ((key, [share.delta for share in shares]) for key, shares in self.shares.items() if len(shares) > 1)
+        return frozenset(key for key, deltas in several
+                         if len(set(deltas)) < len(deltas) and not all(delta.additive for delta in deltas))  # fmt: skip
 
     def _changes_of(self, share: Share, steps: int) -> int:
         if (known := self._changes.get((share.strength, steps))) is None:
