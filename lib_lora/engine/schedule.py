@@ -19,7 +19,7 @@ from lib_lora.engine.report import AdapterReport, summary
 from lib_lora.errors import WrongBaseError
 from lib_lora.grammar.blocks import Place
 from lib_lora.grammar.curve import Strength
-from lib_lora.grammar.moment import START, Moment
+from lib_lora.grammar.moment import ONE_A_STEP, START, Calls, Moment
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.who import EVERYONE, FIRST_PASS, Area, Row, Stage, Who
 from lib_lora.keys.blocks import block_of
@@ -167,18 +167,15 @@ class Schedule:
         is_told = any(not share.who.is_everyone or share.strength.constant is None for share in self._of("text"))
         return is_told or any(not who.is_everyone for who, _ in self.words)
 
-    def segments(self, row: Row, steps: int, calls: int = 1) -> list[tuple[int, Encoding]]:
-        """`(the first call that is not in it any more, what the text encoders run with)`, for all of `steps`.
-
-        `calls`: of the UNet in one step; a call is a step where it is 1.
-        """
+    def segments(self, row: Row, steps: int, calls: Calls = ONE_A_STEP) -> list[tuple[int, Encoding]]:
+        """`(the first call that is not in it any more, what the text encoders run with)`, for all of `steps`."""
         found: list[tuple[int, Encoding]] = []
         shares = [share for share in self._of("text") if share.who.includes(row)]
         strengths = list(dict.fromkeys(share.strength for share in shares if share.strength.constant is None))
         before: tuple[float, ...] | None = None
-        for call in range(max(steps, 1) * calls):
-            step, part = divmod(call, calls)
-            moment = Moment(step, steps, part=part / calls)
+        for call in range(calls.count(max(steps, 1))):
+            step, part = calls.place(call)
+            moment = Moment(step, steps, part=part)
             values = tuple(strength.at(moment) for strength in strengths)
             if values == before:
                 found[-1] = (call + 1, found[-1][1])
