@@ -390,7 +390,7 @@ def test_words_of_one_picture_are_no_words_of_the_others(webui):
 
 @pytest.mark.parametrize("flag", ["--lowvram", "--medvram"])
 def test_with_little_memory_the_pictures_are_the_same(flag, webui, checkpoints, adapters, tmp_path):
-    small = WebUI(tmp_path, checkpoints, flags=f"{FULL} {flag}")
+    small = WebUI(tmp_path, checkpoints, flags=f"{FULL} {flag}", probe="moves copy")
     shutil.copytree(adapters, small.loras, dirs_exist_ok=True)
     small.start()
     try:
@@ -400,5 +400,10 @@ def test_with_little_memory_the_pictures_are_the_same(flag, webui, checkpoints, 
             ours, expected = (each.draw(prompt, negative_prompt="ugly", **HIRES) for each in (small, webui))
             assert close(ours.picture, expected.picture), tag
             assert ours.text == expected.text
+        first = small.draw(PROMPT).picture
+        bits = small.request("/probe/weights")["bits"]
+        small.request("/probe/forget-models", {})
+        assert difference(small.draw(PROMPT).picture, first) == 0
+        assert small.request("/probe/weights")["bits"] == bits
     finally:
         small.stop()
