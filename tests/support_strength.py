@@ -295,10 +295,9 @@ class Reference:
             for name in names:
                 for part, weight in weights[name].items():
                     getattr(self.pipe, name).get_parameter(part).data = weight
-            found = self.pipe.encode_prompt(picture.words, device="cpu", num_images_per_prompt=1,
-                                            do_classifier_free_guidance=True, negative_prompt="a dog")  # fmt: skip
-            place = 0 if side == "cond" else 1
-            self._encoded[key] = found[place], found[place + 2] if len(found) > 2 else None
+            found = self.pipe.encode_prompt(picture.words if side == "cond" else "a dog", device="cpu",
+                                            num_images_per_prompt=1, do_classifier_free_guidance=False)  # fmt: skip
+            self._encoded[key] = found[0], found[2] if len(found) > 2 else None
             for name in names:
                 for part, weight in kept[name].items():
                     getattr(self.pipe, name).get_parameter(part).data = weight
