@@ -7,9 +7,10 @@ which row at which moment is written down as the prompts say it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,13 @@ def _turned(parts: Tensors, weight: Tensor) -> Tensor:
 FORMULAS = {"hada_w1_a": _hadamard, "lokr_w1": _kronecker, "dora_scale": _dora, "oft_blocks": _turned,
             "lora_up.weight": _product, "diff": lambda parts, weight: parts["diff"].double(),
             "w_norm": lambda parts, weight: parts["w_norm"].double()}  # fmt: skip
+Effect = Callable[[Tensor], Tensor]  # (weight) -> what is added to it at 1
 BIASES = ("diff_b", "b_norm")
+
+
+def effect_of(parts: Tensors) -> Effect:
+    """What some tensors of one layer do to its weight."""
+    return partial(next(formula for part, formula in FORMULAS.items() if part in parts), parts)
 
 
 class Maker:
@@ -209,10 +216,8 @@ class Tiny:
         for typed in tags:
             multiplier = typed.value(step, steps)
             for path, parts in self.files[typed.name].items():
-                formula = next((make for part, make in FORMULAS.items() if part in parts), None)
                 weight = weights[f"{path}.weight"]
-                if formula is not None:
-                    weights[f"{path}.weight"] = weight + multiplier * formula(parts, weight)
+                weights[f"{path}.weight"] = weight + multiplier * effect_of(parts)(weight)
                 for bias in set(BIASES) & set(parts):
                     old = weights.get(f"{path}.bias", torch.zeros(len(weight), dtype=torch.float64))
                     weights[f"{path}.bias"] = old + multiplier * parts[bias].double()

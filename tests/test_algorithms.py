@@ -354,3 +354,19 @@ def test_weights_that_depend_on_the_weight_see_what_the_adapters_before_left():
     assert is_close(out, [[4.0, 6.0], [8.0, 10.0]])
     fold(ONE, [Term(target, scale, 1.0, None, "b"), Term(target, add, 1.0, None, "a")], out)
     assert is_close(out, [[3.0, 5.0], [7.0, 9.0]])
+
+
+def test_one_adapter_several_times_is_one_with_the_sum_of_its_weights():
+    """Whoever tells the times apart: two pictures of a batch, or a picture and one of its sides."""
+    target = Target("w", "unet", (2, 2))
+    scale = read_module({"weight": torch.ones(2), "on_input": tensor(0)})[0]["weight"]  # doubles
+    add = read_module({"diff": torch.ones(2, 2)})[0]["weight"]
+    twice = [Term(target, scale, 0.25, None, "a"), Term(target, add, 1.0, None, "b"), Term(target, scale, 0.25, None, "a")]
+    out = torch.empty(2, 2)
+    fold(ONE, twice, out)
+    assert is_close(out, [[2.5, 4.0], [5.5, 7.0]])  # half as much again, and then one more
+    fold(ONE, [term.weighing(weight) for term, weight in zip(twice, (0.0, 1.0, 0.5), strict=True)], out)
+    assert is_close(out, [[2.5, 4.0], [5.5, 7.0]])  # the first keeps its place
+    for nothing in ([twice[0], twice[2].weighing(-0.25)], []):
+        fold(ONE, nothing, out)
+        assert torch.equal(out, ONE)

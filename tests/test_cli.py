@@ -194,6 +194,52 @@ def test_merge_refuses_prompt_editing_around_a_tag(capsys, tmp_path, loras):
     assert "so that prompt editing around it cannot be baked in" in err[0]
 
 
+PRESETS = {
+    "presets.txt": "a comment\nMINE:0.5,2,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0\n",
+    "elements.txt": "MINE:BASE::0.5\n\nOTHER:IN01:conv:0\n",
+    "config.json": json.dumps({"lora_block_presets": "MINE:0.5,2,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0", "other": 1}),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_merge_and_save_know_block_weights_of_ones_own(capsys, tmp_path, loras, name):
+    base, out = write_base(tmp_path / "base.safetensors"), tmp_path / "out.safetensors"
+    file = tmp_path / name
+    file.write_text(PRESETS[name])
+    key = "lbwe" if name.startswith("elements") else "lbw"
+    numbers = {"lbwe": "BASE::0.5", "lbw": "0.5,2,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0"}[key]
+    arguments = ("merge", base, out, "--lora-dir", loras, "--prompt")
+    assert run(capsys, *arguments, f"<lora:a:1:{key}={numbers}>")[0] == 0
+    spelled = out.read_bytes()
+    code, _, err = run(capsys, *arguments, f"<lora:a:1:{key}=MINE>", "--force")
+    assert code == 1
+    assert "'MINE' is no preset of" in err[0]
+    assert run(capsys, *arguments, f"<lora:a:1:{key}=mine>", "--force", "--presets", file)[0] == 0
+    assert out.read_bytes() == spelled
+    saved = tmp_path / "saved.safetensors"
+    code, _, err = run(capsys, "save", saved, "--model", base, "--lora-dir", loras, "--presets", file,
+                       "--prompt", f"<lora:a:1:{key}=MINE>")  # fmt: skip
+    assert (code, err) == (0, [])
+
+
+def test_a_file_of_presets_that_is_none_is_told(capsys, tmp_path, loras):
+    base, out = write_base(tmp_path / "base.safetensors"), tmp_path / "out.safetensors"
+    arguments = ("merge", base, out, "--prompt", "<lora:a:1:lbw=MINE>", "--lora-dir", loras, "--presets")
+    letters = "MINE:R,2,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0"
+    for name, text, sentence in (
+        ("none.txt", "nothing", "no preset in it; one is a line NAME:v,v,..."),
+        ("broken.json", "{", "no preset in it"),
+        ("short.txt", "MINE:1,2,3", "preset MINE has 3 numbers; it takes 12 or 20"),
+        ("letters.txt", letters, "so that R in lbw= cannot be baked in"),
+    ):
+        (tmp_path / name).write_text(text)
+        code, _, err = run(capsys, *arguments, tmp_path / name)
+        assert code == 1
+        assert sentence in err[0]
+        assert not out.exists()
+    assert "No such file" in run(capsys, *arguments, tmp_path / "nowhere.txt")[2][0]
+
+
 # grammar
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lib_lora.grammar.brackets import schedule
 from lib_lora.grammar.curve import ALWAYS, Window
 from lib_lora.grammar.editing import Segment, edited, lettered, segments
-from lib_lora.grammar.moment import Moment
+from lib_lora.grammar.moment import Calls, Moment
 from lib_lora.grammar.tag import LoraTag, read_prompt
 
 
@@ -50,7 +50,17 @@ def test_more_tags_than_are_read_are_cut_out():
 
 def test_a_schedule_of_the_webui_shows_each_text_up_to_the_step_it_names():
     assert list(segments([(5, "a"), (10, "b")])) == [Segment(0, 6, "a"), Segment(6, math.inf, "b")]
-    assert list(segments([(5, "a"), (20, "b")], calls=2)) == [Segment(0, 3, "a"), Segment(3, math.inf, "b")]
+    assert list(segments([(5, "a"), (20, "b")], calls=Calls(2))) == [Segment(0, 3, "a"), Segment(3, math.inf, "b")]
+    assert list(segments([(2, "a"), (9, "b")], calls=Calls(extra=1))) == [Segment(0, 2, "a"), Segment(2, math.inf, "b")]
+
+
+def test_a_step_is_the_samplers_and_not_a_call_of_the_unet():
+    def places(calls: Calls) -> list[tuple[int, float]]:
+        return [calls.place(call) for call in range(calls.count(2))]
+
+    assert places(Calls()) == [(0, 0), (1, 0)]
+    assert places(Calls(2)) == [(0, 0), (0, 0.5), (1, 0), (1, 0.5)]
+    assert places(Calls(extra=1)) == [(0, 0), (0, 0.5), (1, 0)]  # PLMS makes the first twice
 
 
 def test_a_tag_counts_where_its_letter_is_shown():

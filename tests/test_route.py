@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from lib_lora.algorithms.dora import Dora
@@ -19,12 +20,12 @@ from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.grammar.who import Area, Row, Who
 from lib_lora.model.slots import Slot, slots_of
-from lib_lora.model.targets import Target
+from lib_lora.model.targets import Target, index_checkpoint
 from lib_lora.session.session import Session
 from lib_lora.session.torch_host import TorchHost
 from lib_lora.session.wanted import Wanted
 from tests.support import Folder, ThreeLayers, fingerprint, three_layer_host, write_lora
-from tests.support_rows import Tiny, index_of, moment, no_problem
+from tests.support_rows import Maker, Tiny, index_of, moment, no_problem
 
 AROUND = Circumstances(calls=20)
 ATTENTION = "down_blocks_0_attentions_0_transformer_blocks_0_attn1"
@@ -292,3 +293,49 @@ class Outer(nn.Module):
 
     def forward(self, x):
         return self.inner.block.to_q(x)
+
+
+class Blocks(nn.Module):
+    """Two transformer blocks of one kind, of which a UNet has many."""
+
+    LAYERS = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "ff.net.2")
+
+    def __init__(self) -> None:
+        from diffusers.models.attention import BasicTransformerBlock
+
+        super().__init__()
+        self.blocks = nn.ModuleList([BasicTransformerBlock(8, 2, 4) for _ in range(2)])
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def slots(self) -> dict[str, Slot]:
+        """By the names of a checkpoint."""
+        return {f"model.diffusion_model.input_blocks.{number}.1.transformer_blocks.0.{path}.{part}": slot
+                for number, block in enumerate(self.blocks, 1) for path in self.LAYERS
+                for part, slot in slots_of(block.get_submodule(path)).items()}  # fmt: skip
+
+
+def test_a_compiled_model_with_layers_of_one_kind_tells_them_apart(tmp_path):
+    """It falls into pieces at what changes, and a piece that was made for one layer is not taken for another."""
+    model, x, maker = Blocks().eval().requires_grad_(False), torch.randn(2, 3, 8), Maker(1)
+    tensors = {}
+    for number, path, kind in ((0, "attn1.to_q", "lora"), (1, "attn1.to_v", "dora"), (1, "ff.net.2", "lora")):
+        shape = model.blocks[number].get_submodule(path).weight.shape
+        name = f"lora_unet_down_blocks_0_attentions_{number}_transformer_blocks_0_{path.replace('.', '_')}"
+        tensors |= {f"{name}.{part}": tensor for part, tensor in getattr(maker, kind)(shape).items()}
+    save_file(tensors, tmp_path / "a.safetensors")
+    session = Session(TorchHost(model.slots, index_checkpoint), Folder(tmp_path))
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="eager")
+    plain = compiled(x).clone()
+    assert no_problem(session.activate(Wanted((read_prompt("<lora:a:0:0.8:force=1:on=cond>").tags,))))
+    for sides in (("cond", "uncond"), ("uncond", "cond")):
+        session.rows([Row(0, side) for side in sides])
+        made = compiled(x).clone()
+        assert torch.equal(made, model(x))
+        assert not torch.allclose(made, plain, atol=1e-3)
+    session.clear()
+    assert torch.equal(compiled(x), plain)

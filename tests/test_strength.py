@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +20,36 @@ from lib_lora.grammar.who import Stage
 from lib_lora.hosts.diffusers import Attached, attach
 from tests.checkpoints import small_pipeline
 from tests.support import fingerprint
-from tests.support_strength import BLOCKS, ENCODER, VECTORS, Deltas, Line, Picture, Reference, Tag, When
+from tests.support_rows import Effect, Maker, effect_of
+from tests.support_strength import BLOCKS, ENCODER, VECTORS, Effects, Line, Picture, Reference, Tag, When
 
 NEAR = 1e-5  # of the largest value
 SAMPLERS = {"euler": "EulerDiscreteScheduler", "heun": "HeunDiscreteScheduler", "ddim": "DDIMScheduler",
             "dpm": "DPMSolverMultistepScheduler"}  # fmt: skip
 STAGES = {"": Stage(), "hires": Stage(hires=True), "refiner": Stage(refiner=True)}
+KINDS = {  # the adapters: what they are
+    "lora": "lora", "more": "lora", "diff": "full", "tucker": "tucker", "loha": "loha", "lokr": "lokr", "dora": "dora",
+    "oft": "oft",
+}  # fmt: skip
 SIZE = 8  # pixels; of the demo model, more
 
 
 class World:
     """One small model twice: with adapters attached, and as the reference has it."""
 
-    def __init__(self, family: str, folder: Path) -> None:
-        pipe, other = small_pipeline(family, folder).to(torch.float64), small_pipeline(family, folder).to(torch.float64)
-        self.family, self.deltas = family, write_adapters(pipe, family, folder)
+    def __init__(self, family: str, folder: Path, dtype: torch.dtype = torch.float64) -> None:
+        pipe, other = (small_pipeline(family, folder).to(kind) for kind in (dtype, torch.float64))
+        self.family, self.dtype = family, dtype
+        self.schedulers: dict[Any, Any] = {}  # by who draws, and the sampler
+        effects = write_adapters(pipe, family, folder)
         self.draw = attach(pipe, folder)
         self.untouched = self.state()
         kind = type(pipe).__name__.replace("Pipeline", "Img2ImgPipeline")
         options = {} if family == "sdxl" else {"requires_safety_checker": False}
         of_image, other_of_image = (getattr(diffusers, kind)(**each.components, **options) for each in (pipe, other))
         self.draws = {False: self.draw, True: Attached(of_image, self.draw.library)}
-        self.references = {False: Reference(other, family, self.deltas),
-                           True: Reference(other_of_image, family, self.deltas)}  # fmt: skip
+        self.references = {False: Reference(other, family, effects),
+                           True: Reference(other_of_image, family, effects)}  # fmt: skip
         for each in (pipe, other, of_image, other_of_image):
             each.set_progress_bar_config(disable=True)
 
@@ -55,43 +63,44 @@ class World:
 
     def use(self, sampler: str) -> None:
         for each in (*self.draws.values(), *self.references.values()):
-            each.pipe.scheduler = getattr(diffusers, SAMPLERS[sampler]).from_config(each.pipe.scheduler.config)
+            made = self.schedulers.get((each, sampler))
+            if made is None:
+                made = getattr(diffusers, SAMPLERS[sampler]).from_config(each.pipe.scheduler.config)
+                self.schedulers[each, sampler] = made
+            each.pipe.scheduler = made
 
 
-def write_adapters(pipe: Any, family: str, folder: Path) -> Deltas:
-    """`a` and `b` are LoRA of all those modules, `c` is a whole difference of the UNet's; and what they add at 1."""
-    generator = torch.Generator().manual_seed(7)
-    deltas: dict[str, dict[str, dict[str, torch.Tensor]]] = {}
-    for name, rank in (("a", 2), ("b", 3), ("c", 0)):
-        tensors, of_file = {}, deltas.setdefault(name, {})
+def write_adapters(pipe: Any, family: str, folder: Path) -> Effects:
+    """One of each algorithm, for all those modules; `diff` for the UNet's alone."""
+    maker, effects = Maker(7), {}
+    for name, kind in KINDS.items():
+        tensors: dict[str, torch.Tensor] = {}
+        of_file: dict[str, dict[str, Effect]] = effects.setdefault(name, {})
         for component in ("unet", "text_encoder", "text_encoder_2"):
             model = getattr(pipe, component, None)
-            if model is None or (component != "unet" and not rank):
+            if model is None or (component != "unet" and kind == "full"):
                 continue
             prefix = {"unet": "lora_unet", "text_encoder": "lora_te1" if family == "sdxl" else "lora_te"}
             for module in BLOCKS[family] if component == "unet" else ENCODER:
                 path = next(path for path, _ in model.named_modules() if path.endswith(module))
-                weight = model.get_parameter(f"{path}.weight")
                 inner = path if component == "unet" or path.startswith("text_model.") else f"text_model.{path}"
+                parts = getattr(maker, kind)(model.get_parameter(f"{path}.weight").shape)
                 key = f"{prefix.get(component, 'lora_te2')}_{inner.replace('.', '_')}"
-                scale = 0.5 * weight.std().item()
-                if not rank:
-                    tensors[f"{key}.diff"] = scale * torch.randn(weight.shape, generator=generator)
-                    of_file.setdefault(component, {})[module] = tensors[f"{key}.diff"].double()
-                    continue
-                down = torch.randn(rank, *weight.shape[1:], generator=generator)
-                up = scale * torch.randn(weight.shape[0], rank, *[1] * (weight.dim() - 2), generator=generator)
-                tensors |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up}
-                tensors[f"{key}.alpha"] = torch.tensor(1.0)
-                delta = up.double().flatten(1) @ down.double().flatten(1) / rank
-                of_file.setdefault(component, {})[module] = delta.reshape(weight.shape)
+                tensors |= {f"{key}.{part}": tensor for part, tensor in parts.items()}
+                of_file.setdefault(component, {})[module] = effect_of(parts)
         save_file(tensors, folder / f"{name}.safetensors")
-    return deltas
+    return effects
 
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory) -> dict[str, World]:
     return {family: World(family, tmp_path_factory.mktemp(family)) for family in ("sd1", "sdxl")}
+
+
+@pytest.fixture(scope="module")
+def singles(tmp_path_factory) -> dict[str, World]:
+    """In single precision, as models are used where there is no half; the reference stays in double."""
+    return {family: World(family, tmp_path_factory.mktemp(family), torch.float32) for family in ("sd1", "sdxl")}
 
 
 def reference_moments(scheduler: Any, steps: int) -> Any:
@@ -112,15 +121,16 @@ def compare(world: World, pictures: list[Picture], *, sampler: str = "euler", st
     world.use(sampler)
     draw, reference = world.draws[of_image], world.references[of_image]
     draw.stage = STAGES[stage]
-    options = options_of(world, len(pictures) * each, steps)
+    options = options_of(world, len(pictures) * each, steps, torch.float64)
     made = steps
     if of_image:
         noise, _, _ = (options.pop(name) for name in ("latents", "width", "height"))
         options |= dict(image=noise[::each], strength=0.7)
         made = int(steps * 0.7)
     options |= dict(num_images_per_prompt=each, guidance_scale=guidance)
+    own = {name: value.to(world.dtype) if isinstance(value, torch.Tensor) else value for name, value in options.items()}
     ours = draw([picture.prompt for picture in pictures],
-                negative_prompt=[picture.negative_prompt for picture in pictures], **options).images  # fmt: skip
+                negative_prompt=[picture.negative_prompt for picture in pictures], **own).images  # fmt: skip
     assert not draw.report.problems
     assert all(each.applied for each in draw.report.adapters)
     options["generator"] = torch.Generator().manual_seed(1)
@@ -131,11 +141,11 @@ def compare(world: World, pictures: list[Picture], *, sampler: str = "euler", st
     return ours
 
 
-def options_of(world: World, count: int, steps: int) -> dict[str, Any]:
-    """Of a call that makes so many pictures."""
+def options_of(world: World, count: int, steps: int, dtype: torch.dtype | None = None) -> dict[str, Any]:
+    """Of a call that makes so many pictures; the same noise in any precision."""
     size = 64 if world.family == "demo" else SIZE
     side = size // world.draw.pipe.vae_scale_factor
-    noise = torch.randn(count, 4, side, side, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    noise = torch.randn(count, 4, side, side, generator=torch.Generator().manual_seed(3)).to(dtype or world.dtype)
     return dict(num_inference_steps=steps, generator=torch.Generator().manual_seed(1), latents=noise, width=size,
                 height=size, guidance_scale=2.0, output_type="latent")  # fmt: skip
 
@@ -182,7 +192,7 @@ def tags(draw, family: str) -> Tag:
         if draw(st.integers(0, chance)) == 0:
             options[key] = draw(lines())
     side = draw(st.sampled_from([None, None, "cond", "uncond", "both"]))
-    return Tag(draw(st.sampled_from("abc")), draw(lines()), draw(lines()), on=side, **options)
+    return Tag(draw(st.sampled_from(list(KINDS))), draw(lines()), draw(lines()), on=side, **options)
 
 
 @st.composite
@@ -203,13 +213,13 @@ def cases(family: str):
 RANDOM = settings(deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
 
-@settings(RANDOM, max_examples=100)
+@settings(RANDOM, max_examples=120)
 @given(case=cases("sd1"))
 def test_any_combination_on_sd1(worlds, case):
     compare(worlds["sd1"], **case)
 
 
-@settings(RANDOM, max_examples=50)
+@settings(RANDOM, max_examples=30)
 @given(case=cases("sdxl"))
 def test_any_combination_on_sdxl(worlds, case):
     compare(worlds["sdxl"], **case)
@@ -226,15 +236,16 @@ def test_any_combination_from_a_picture(worlds, case):
 
 UP, DOWN = Line(((0.0, 0.0), (1.0, 1.0))), Line(((0.0, 1.5), (1.0, -0.5)))
 ALONE = {
-    "a curve": [Picture((Tag("a", unet=UP),))],
-    "a curve by steps": [Picture((Tag("a", unet=Line(((0.0, 1.0), (3.0, 0.0)), "step")),))],
-    "a curve by sigma": [Picture((Tag("a", unet=Line(((0.5, 0.0), (14.0, 1.0)), "sigma")),))],
-    "a window": [Picture((Tag("a", start=0.3, stop=0.8),))],
-    "one side": [Picture((Tag("a", on="cond"), Tag("b", on="uncond")))],
-    "a negative tag": [Picture((Tag("a", Line(((0.0, 0.5),))),), (Tag("b", unet=DOWN),))],
-    "blocks": [Picture((Tag("a", groups=(("in", UP), ("mid", DOWN), ("out", Line(((0.0, 0.5),))))),))],
-    "one file twice": [Picture((Tag("a", unet=UP), Tag("a", unet=DOWN, start=0.5), Tag("a")))],
-    "four pictures": [Picture((Tag("a"),)), Picture((Tag("b", unet=UP),)), Picture((), (Tag("c"),)), Picture()],
+    "a curve": [Picture((Tag("lora", unet=UP),))],
+    "a curve by steps": [Picture((Tag("lora", unet=Line(((0.0, 1.0), (3.0, 0.0)), "step")),))],
+    "a curve by sigma": [Picture((Tag("lora", unet=Line(((0.5, 0.0), (14.0, 1.0)), "sigma")),))],
+    "a window": [Picture((Tag("lora", start=0.3, stop=0.8),))],
+    "one side": [Picture((Tag("lora", on="cond"), Tag("more", on="uncond")))],
+    "a negative tag": [Picture((Tag("lora", Line(((0.0, 0.5),))),), (Tag("more", unet=DOWN),))],
+    "blocks": [Picture((Tag("lora", groups=(("in", UP), ("mid", DOWN), ("out", Line(((0.0, 0.5),))))),))],
+    "one file twice": [Picture((Tag("lora", unet=UP), Tag("lora", unet=DOWN, start=0.5), Tag("lora")))],
+    "four pictures": [Picture((Tag("lora"),)), Picture((Tag("more", unet=UP),)), Picture((), (Tag("diff"),)),
+                      Picture()],
 }
 
 
@@ -247,9 +258,24 @@ def test_by_itself(worlds, family, what):
     left_alone(world)
 
 
+@pytest.mark.parametrize("what", ALONE)
+def test_by_itself_in_single_precision(singles, what):
+    compare(singles["sd1"], ALONE[what])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_every_algorithm_in_single_precision(singles, family, kind):
+    """Over time and on one side, twice in one prompt, and twice with others between for one picture alone."""
+    varying = Picture((Tag(kind, unet=UP), Tag("more", on="cond")), (Tag(kind, stop=0.8),))
+    twice = Picture((Tag(kind, stop=0.4), Tag("oft" if kind != "oft" else "dora"), Tag(kind, unet=DOWN)))
+    compare(singles[family], [varying, twice])
+    left_alone(singles[family])
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_with_every_sampler_and_from_a_picture(worlds, sampler):
-    pictures = [Picture((Tag("a", unet=DOWN, stop=0.9), Tag("b", te=UP)), (Tag("b", start=0.4),))]
+    pictures = [Picture((Tag("lora", unet=DOWN, stop=0.9), Tag("more", te=UP)), (Tag("more", start=0.4),))]
     for of_image in (False, True):
         compare(worlds["sd1"], pictures, sampler=sampler, steps=5, of_image=of_image)
     left_alone(worlds["sd1"])
@@ -257,7 +283,7 @@ def test_with_every_sampler_and_from_a_picture(worlds, sampler):
 
 @pytest.mark.parametrize("stage", ["hires", "refiner"])
 def test_another_pass_has_its_own_weights(worlds, stage):
-    pictures = [Picture((Tag("a", **{stage: DOWN}), Tag("b")))]
+    pictures = [Picture((Tag("lora", **{stage: DOWN}), Tag("more")))]
     own, first = (compare(worlds["sd1"], pictures, stage=each) for each in (stage, ""))
     assert (own - first).abs().max() > 1000 * NEAR
 
@@ -266,16 +292,16 @@ def test_prompt_editing_around_tags_and_words_says_in_which_steps_they_count(wor
     """`[a:b:2]` is a in the steps 0 to 2, as in the WebUI; the same in windows is what the reference knows."""
     world = worlds["sd1"]
     world.use("euler")
-    a, b = Tag("a", stop=3, unit="step"), Tag("b", start=3, unit="step")
+    a, b = Tag("lora", stop=3, unit="step"), Tag("more", start=3, unit="step")
 
     def draw(prompt: str) -> torch.Tensor:
         return world.draw(prompt, **options_of(world, 1, 5)).images
 
     world.draw.stage = Stage()
     windows = draw(f"a cat{a.text}{b.text}")
-    assert torch.equal(draw("a cat[<lora:a:1>:<lora:b:1>:2]"), windows)
-    assert torch.equal(draw("a [cat<lora:a:1>:cat <lora:b:1>:0.4]"), windows)
-    swapped = draw("a [cat<lora:a:1>:red house<lora:b:1>:2]")
+    assert torch.equal(draw("a cat[<lora:lora:1>:<lora:more:1>:2]"), windows)
+    assert torch.equal(draw("a [cat<lora:lora:1>:cat <lora:more:1>:0.4]"), windows)
+    swapped = draw("a [cat<lora:lora:1>:red house<lora:more:1>:2]")
     assert (swapped - windows).abs().max() > 1000 * NEAR
     assert torch.equal(draw("a [cat|cat]"), draw("a cat"))
     assert (draw("a [cat|dog]") - draw("a cat")).abs().max() > 1000 * NEAR
@@ -295,7 +321,7 @@ def test_where_words_are_edited_the_unet_is_told_the_new_ones(worlds, family):
 
     hook = world.draw.pipe.unet.register_forward_hook(look, with_kwargs=True)
     try:
-        for prompt in ("a [cat|red house]<lora:a:0.5>", "a cat<lora:a:0.5>", "a red house<lora:a:0.5>"):
+        for prompt in ("a [cat|red house]<lora:lora:0.5>", "a cat<lora:lora:0.5>", "a red house<lora:lora:0.5>"):
             told[prompt] = []
             world.draw(prompt, **options_of(world, 1, 3))
     finally:
@@ -311,7 +337,7 @@ def test_an_area_of_a_picture_is_the_one_that_is_changed(worlds):
     world.use("euler")
     world.draw.stage = Stage()
     layer = "lora_unet_conv_out"
-    delta = 0.01 * torch.randn(world.draw.pipe.unet.conv_out.weight.shape, generator=torch.Generator().manual_seed(1))
+    delta = 0.1 * torch.randn(world.draw.pipe.unet.conv_out.weight.shape, generator=torch.Generator().manual_seed(1))
     save_file({f"{layer}.diff": delta}, world.draw.library.folders[0] / "last.safetensors")
 
     def draw(*prompts: str) -> torch.Tensor:
@@ -335,26 +361,27 @@ class DemoWorld(World):
 
     def __init__(self) -> None:
         pipe, other = (load_pipeline(dtype=torch.float64) for _ in range(2))
-        self.family, self.draw = "demo", attach(pipe, ADAPTERS)
+        self.family, self.dtype, self.draw = "demo", torch.float64, attach(pipe, ADAPTERS)
+        self.schedulers = {}
         self.untouched = self.state()
         names = {f"lora_unet_{name.replace('.', '_')}": name for name, _ in pipe.unet.named_modules()}
-        deltas = {adapter: {"unet": {names[key]: delta for key, delta in products(adapter).items()}}
-                  for adapter in ("night", "warm")}  # fmt: skip
-        reference = Reference(other, "sd1", deltas)
-        reference.names = {"unet": {name: (name, "") for each in deltas.values() for name in each["unet"]},
+        effects = {adapter: {"unet": {names[key]: effect for key, effect in effects_of(adapter).items()}}
+                   for adapter in ("night", "warm")}  # fmt: skip
+        reference = Reference(other, "sd1", effects)
+        reference.names = {"unet": {name: (name, "") for each in effects.values() for name in each["unet"]},
                            "text_encoder": {}}  # fmt: skip
         self.draws, self.references = {False: self.draw}, {False: reference}
         for each in (pipe, other):
             each.set_progress_bar_config(disable=True)
 
 
-def products(adapter: str) -> dict[str, torch.Tensor]:
-    """What a file of LoRA or LoHa adds at 1, by the formulas of their papers."""
+def effects_of(adapter: str) -> dict[str, Effect]:
+    """What a file of LoRA or LoHa does, by the formulas of their papers."""
     modules: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in load_file(ADAPTERS / f"{adapter}.safetensors").items():
         module, _, part = key.partition(".")
         modules.setdefault(module, {})[part] = tensor.double()
-    found = {}
+    found: dict[str, Effect] = {}
     for module, part in modules.items():
         if "hada_w1_a" in part:
             product = (part["hada_w1_a"] @ part["hada_w1_b"]) * (part["hada_w2_a"] @ part["hada_w2_b"])
@@ -362,14 +389,18 @@ def products(adapter: str) -> dict[str, torch.Tensor]:
         else:
             product = part["lora_up.weight"].flatten(1) @ part["lora_down.weight"].flatten(1)
             rank = len(part["lora_down.weight"])
-        found[module] = product * part["alpha"] / rank
+        found[module] = partial(_adding, product * part["alpha"] / rank)
     return found
+
+
+def _adding(delta: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return delta.reshape(weight.shape)
 
 
 def test_the_demo_model():
     world = DemoWorld()
     pictures = [Picture((Tag("night", unet=DOWN), Tag("warm", stop=0.9)), words="a big red heart"),
                 Picture((Tag("warm", unet=UP, on="cond"),), (Tag("night", start=0.3),), words="a small blue star")]
-    made = compare(world, pictures, sampler="heun")
-    assert (made[0] - compare(world, pictures[1:] * 2, sampler="heun")[0]).abs().max() > 1000 * NEAR
+    made = compare(world, pictures, sampler="heun", steps=2)
+    assert (made[0] - compare(world, pictures[1:] * 2, sampler="heun", steps=2)[0]).abs().max() > 1000 * NEAR
     left_alone(world)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import attached, folders_of, library_in, print_json, require_place
+from lib_lora.cli.common import attached, folders_of, library_in, presets_in, print_json, require_place
 from lib_lora.cli.terminal import Bar, complain, table, terminal_width
 from lib_lora.formats.text import printable
 from lib_lora.formats.write import writing
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 def generate(options: argparse.Namespace) -> int:
     """Draw, save, and say which adapters were left out."""
     require_place(options.out)
+    presets = presets_in(options.presets)
     from lib_lora.drawing.draw import draw, save_png
 
     with Bar("Drawing", " steps") as bar:
         drawing = draw(
-            attached(options),
+            attached(options, presets),
             options.prompt,
             negative=options.negative,
             steps=options.steps,
@@ -115,13 +116,14 @@ def merge(options: argparse.Namespace) -> int:
     if not prompt.tags and not prompt.errors:
         complain("the prompt has no <lora:name:weight> tag; there is nothing to merge")
         return 2
-    library = library_in(options.lora_dir)
+    library, presets = library_in(options.lora_dir), presets_in(options.presets)
     from lib_lora.tools.bake import merge as bake
 
     with Bar("Merging", " MB", scale=1e6) as bar:
         merged = bake(
-            options.base, options.out, prompt.tags, library, errors=prompt.errors, overwrite=options.force, progress=bar
-        )
+            options.base, options.out, prompt.tags, library, errors=prompt.errors, presets=presets,
+            overwrite=options.force, progress=bar,
+        )  # fmt: skip
     complain("\n".join(merged.report.sentences()))
     if options.json:
         told = {

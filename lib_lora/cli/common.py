@@ -10,22 +10,28 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib_lora.cli.terminal import complain
 from lib_lora.drawing.demo_files import ADAPTERS
 from lib_lora.errors import LoraError
-from lib_lora.formats.opening import strange
+from lib_lora.formats.json_text import read_json
+from lib_lora.formats.opening import read_file, strange
+from lib_lora.grammar.presets import BUILT_IN, Presets, read_presets
 
 if TYPE_CHECKING:
     from lib_lora.library import Library
     from lib_lora.model.base_weights import BaseWeights
 
+MOST_BYTES = 10_000_000  # of a file of presets; the WebUI's config.json holds all its settings
+CONFIG = "lora_block_presets", "lora_element_presets"  # where the WebUI keeps a user's own
 
-def attached(options: argparse.Namespace) -> Any:
+
+def attached(options: argparse.Namespace, presets: Presets = BUILT_IN) -> Any:
     """The pipeline of `--model`, with the adapters of `--lora-dir`."""
     library = library_in(options.lora_dir)
     from lib_lora.drawing.pipelines import load_pipeline
     from lib_lora.hosts.diffusers import Attached
 
-    return Attached(load_pipeline(options.model, tokenizer=options.tokenizer), library)
+    return Attached(load_pipeline(options.model, tokenizer=options.tokenizer), library, presets=presets)
 
 
 def library_in(given: Sequence[Path] | None) -> Library:
@@ -42,6 +48,47 @@ def folders_of(given: Sequence[Path] | None) -> list[Path]:
     for folder in given or ():
         require_folder(folder)
     return list(given or (ADAPTERS,))
+
+
+def presets_in(path: Path | None) -> Presets:
+    """The built-in names of block weights and those of `--presets`: a text of lines `NAME:v,v,...`, or of rules about
+    elements, or the WebUI's config.json. Raises LoraError."""
+    if path is None:
+        return BUILT_IN
+    try:
+        data = read_file(path, MOST_BYTES)
+    except OSError as error:
+        raise LoraError(f"{path}: {error.strerror or error}") from error
+    if data is None:
+        raise LoraError(f"{path}: larger than {MOST_BYTES / 1e6:.0f} MB, which is no list of presets")
+    text = data.decode("utf-8", errors="replace")
+    presets = _of_config(text) if path.suffix.lower() == ".json" else _of_text(text)
+    if presets == BUILT_IN:
+        raise LoraError(f"{path}: no preset in it; one is a line NAME:v,v,...")
+    complain("\n".join(f"{path}: {problem}" for problem in presets.problems))
+    return presets
+
+
+def _of_text(text: str) -> Presets:
+    weights = read_presets(text)
+    return weights if weights != BUILT_IN else read_presets("", text)
+
+
+def _of_config(text: str) -> Presets:
+    try:
+        config = read_json(text)
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        return BUILT_IN
+    weights, elements = (config.get(name) for name in CONFIG)
+    return read_presets(weights if isinstance(weights, str) else "", elements if isinstance(elements, str) else "")
+
+
+def add_presets(parser: argparse.ArgumentParser) -> None:
+    """The option of the commands that read tags."""
+    parser.add_argument("--presets", type=Path, metavar="FILE",
+                        help="names of block weights: lines NAME:v,v,..., or the WebUI's config.json")  # fmt: skip
 
 
 def base_weights(model: Path | None) -> AbstractContextManager[BaseWeights | None]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import base_weights, library_in
+from lib_lora.cli.common import add_presets, base_weights, library_in, presets_in
 from lib_lora.cli.terminal import Bar, complain
 from lib_lora.errors import LoraError
 
@@ -27,6 +27,7 @@ def add_to(commands: Any, command: Command) -> None:
     parser.add_argument("--prompt", required=True, metavar="TAGS", help="'<lora:a:0.8><lora:b:-0.3>'")
     parser.add_argument("--lora-dir", type=Path, action="append", metavar="DIR",
                         help="folder of adapters; may be repeated")  # fmt: skip
+    add_presets(parser)
     _add_limit(parser, needs_one=False)
     _add_model(parser, "checkpoint: needed by adapters that depend on its weights")
     _add_dtype(parser, "fp32")
@@ -92,10 +93,11 @@ def _save(options: argparse.Namespace) -> int:
     from lib_lora.tools.keep import save
 
     prompt = read_prompt(options.prompt)
-    library = library_in(options.lora_dir)
+    library, presets = library_in(options.lora_dir), presets_in(options.presets)
     with base_weights(options.model) as base, Bar("Saving", " layers") as bar:
         saved = save(options.out, prompt.tags, library, errors=prompt.errors, base=base, limit=_limit(options),
-                     dtype=getattr(torch, DTYPES[options.dtype]), overwrite=options.force, progress=bar)
+                     dtype=getattr(torch, DTYPES[options.dtype]), presets=presets, overwrite=options.force,
+                     progress=bar)  # fmt: skip
     complain("\n".join(saved.report.sentences()))
     print(f"{saved.out}: {_told(saved.built)}")
     return 0

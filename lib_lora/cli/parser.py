@@ -11,6 +11,7 @@ from typing import Any
 from lib_lora import __version__
 from lib_lora.cli import commands as run
 from lib_lora.cli import make_files
+from lib_lora.cli.common import add_presets
 from lib_lora.cli.terminal import PROGRAM, complain
 
 EXIT_CODES = """\
@@ -108,6 +109,7 @@ def _add_generate(commands: Any) -> None:
     _add_model(parser)
     _add_tokenizer(parser)
     _add_lora_dir(parser)
+    add_presets(parser)
     _add_json(parser)
 
 
@@ -151,6 +153,7 @@ def _add_merge(commands: Any) -> None:
     parser.add_argument("--prompt", required=True, metavar="TAGS", help="'<lora:a:0.8><lora:b:-0.3>'")
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
     _add_lora_dir(parser)
+    add_presets(parser)
     _add_json(parser)
 
 

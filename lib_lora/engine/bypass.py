@@ -12,7 +12,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from torch import nn
 
 from lib_lora.engine.books import books_of
-from lib_lora.engine.hooks import BESIDE, Adding, Hooked, forget_compiled, is_compiled
+from lib_lora.engine.hooks import BESIDE, Adding, Hooked, forget_compiled, is_compiled, may_compile
 from lib_lora.engine.layers import can_bypass
 from lib_lora.engine.plan import Term
 from lib_lora.engine.regions import Blended, Blending, attention_of
@@ -66,7 +66,7 @@ class Bypass:
             known.hook.tell(())
 
     def hide(self) -> None:
-        """From what was compiled meanwhile: hooks that are told something new before each call."""
+        """From what was compiled meanwhile: hooks that it shall not look into."""
         if is_compiled():
             hidden = [record.hide() for record in self._hooked.values()]
             if any(hidden):
@@ -90,6 +90,7 @@ class Bypass:
             if name not in self._blended:
                 self._blended[name] = made = Blended(place, Blending(books_of(place.root_module).call, hooks))
                 made.handle = place.module.register_forward_hook(made.hook, with_kwargs=True)
+                may_compile()
 
     def _of(self, key: str, slot: Slot) -> Hooked | None:
         """The record of a hook that really is on that layer, and hears of calls."""

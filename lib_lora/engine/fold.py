@@ -1,7 +1,9 @@
 """fold(base, terms, out): one base weight and everything that is added to it, in one pass, rounded once.
 
 Low-rank deltas of all adapters are concatenated along the rank into one matrix product that reads the base and writes
-the result. Deltas that depend on the weight (`additive` is False) see what the terms before them left.
+the result. Deltas that depend on the weight (`additive` is False) see what the terms before them left. The same delta
+several times is one with the sum of the weights, at the place of the first: whoever tells the terms apart, by rows or
+by places, has no part in what they are together.
 """
 
 from __future__ import annotations
@@ -24,6 +26,11 @@ def fold(base: Tensor, terms: Sequence[Term], out: Tensor) -> None:
     Computed in float32, or in float64 if the weight is; cast once at the end. Raises PatchError if an adapter's
     arithmetic fails.
     """
+    terms = _summed(terms)
+    if not terms:
+        if out is not base:
+            out.copy_(base)
+        return
     is_wide = out.dtype in (torch.float32, torch.float64)
     runs = list(_runs(terms))
     if not is_wide and (product := _only_product(runs, out)) is not None:
@@ -56,6 +63,18 @@ def fold(base: Tensor, terms: Sequence[Term], out: Tensor) -> None:
                     term.meant.add_to(view, term.multiplier)
     if not is_wide:
         out.copy_(wide)
+
+
+def _summed(terms: Sequence[Term]) -> Sequence[Term]:
+    """Each delta once; those that weigh nothing together are none."""
+    if len(terms) == 1:
+        return terms
+    found: dict[object, Term] = {}
+    for term in terms:
+        key = term.target, term.delta, term.dyn
+        earlier = found.get(key)
+        found[key] = term if earlier is None else earlier.weighing(earlier.multiplier + term.multiplier)
+    return [term for term in found.values() if term.multiplier]
 
 
 def _only_product(runs: Sequence[tuple[Target, list[Term]]], out: Tensor) -> Product | None:

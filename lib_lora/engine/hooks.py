@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_lora.engine.additions import Addition, Mask, Part, Room, addition
+from lib_lora.engine.additions import Addition, Factored, Mask, Part, Room, Vector, addition
 from lib_lora.engine.call import Call
 from lib_lora.engine.layers import channels_first
 from lib_lora.engine.plan import Term
@@ -55,12 +55,12 @@ class Hooked:
 
     def register(self) -> None:
         """Let the layer call its hook."""
-        self.registered = Hidden(self.hook) if is_compiled() and self.hook.is_live else self.hook
+        self.registered = Hidden(self.hook) if may_compile() and self.hook.is_hidden else self.hook
         self.handle = self.slot.module.register_forward_hook(self.registered, with_kwargs=True)
 
     def hide(self) -> bool:
         """What has been compiled meanwhile shall not know what the hook does. False if there is nothing to do."""
-        if not self.hook.is_live or isinstance(self.registered, Hidden):
+        if not self.hook.is_hidden or isinstance(self.registered, Hidden):
             return False
         take_hook(self.slot.module, self.registered, self.handle)
         self.register()
@@ -68,7 +68,7 @@ class Hooked:
 
 
 class Hidden:
-    """A hook that torch.compile calls and does not compile: what it adds changes from call to call."""
+    """A hook that torch.compile calls and does not compile."""
 
     def __init__(self, hook: Adding | None = None) -> None:
         self.hook = hook or Adding()
@@ -123,9 +123,11 @@ class Adding:
         return True
 
     @property
-    def is_live(self) -> bool:
-        """True if it adds something else in some calls than in others."""
-        return any(term.is_restricted or term.changes for term in self.known)
+    def is_hidden(self) -> bool:
+        """True if torch.compile shall not look into it: it adds something else in some calls than in others, or keeps
+        differences of weights for the next."""
+        is_simple = isinstance(self._addition, Factored | Vector)
+        return not is_simple or any(term.is_restricted or term.changes for term in self.known)
 
     def __call__(self, layer: nn.Module, args: Sequence[Any], named: Mapping[str, Any], output: Tensor) -> Tensor:
         if not self.terms:
@@ -165,8 +167,12 @@ class Adding:
             if rows and count != len(rows) and any(part.area is not None for part, _ in parts):
                 raise PatchError(f"an area cannot be found where a layer sees {count} pieces of {len(rows)} rows")
             return [(slice(None), tuple(part for part, _ in parts))] if parts else []
-        if not rows or count % len(rows):
-            raise PatchError(f"a batch of {count} cannot be told apart into {len(rows)} rows")
+        if not rows:
+            raise PatchError(f"a batch of {count} cannot be told apart: nobody has said whose rows it has")
+        if count % len(rows):
+            raise PatchError(f"{parts[0][1].target.path} sees {count} of {len(rows)} rows, which cannot be told apart "
+                             "(perturbed attention guidance does that: in its layers an adapter can act on all rows "
+                             "alone)")  # fmt: skip
         each = count // len(rows)
         if each > 1 and any(part.area is not None for part, _ in parts):
             raise PatchError(f"an area cannot be found where a layer sees {count} pieces of {len(rows)} rows")
@@ -188,6 +194,20 @@ class Adding:
 
     def __reduce__(self) -> Any:
         return Adding, ()  # a layer that is stored is its base weight
+
+
+def may_compile() -> bool:
+    """True if something may be compiled. Then what is compiled from now on tells layers with hooks from others.
+
+    By itself torch.compile does not look for hooks when it decides whether code that it has made fits. As long as a
+    model is compiled in one piece that does no harm; where it falls into pieces, as at a hidden hook, a piece that was
+    made for one layer would be taken for others of its kind, with the hook of the first or with none.
+    """
+    config: Any = sys.modules.get("torch._dynamo.config")
+    if config is None or "torch._dynamo.convert_frame" not in sys.modules:
+        return False
+    config.skip_nnmodule_hook_guards = False
+    return True
 
 
 def is_compiled() -> bool:

@@ -19,7 +19,7 @@ from lib_lora.engine.report import AdapterReport, summary
 from lib_lora.errors import WrongBaseError
 from lib_lora.grammar.blocks import Place
 from lib_lora.grammar.curve import Strength
-from lib_lora.grammar.moment import START, Moment
+from lib_lora.grammar.moment import ONE_A_STEP, START, Calls, Moment
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.who import EVERYONE, FIRST_PASS, Area, Row, Stage, Who
 from lib_lora.keys.blocks import block_of
@@ -87,7 +87,7 @@ class Schedule:
         steps = moment.steps if moment.steps > 1 else USUAL_STEPS
         for key in self._others_in_unet(moment, steps):
             terms = [share.at(moment, self._changes_of(share, steps)) for share in self.shares[key]]
-            self._known[key] = tuple(term for term in terms if term.multiplier)
+            self._known[key] = self._at_work(key, terms)
         if self._encoded != [encoding]:
             self._encoded[:] = [encoding]
             for key in self._of_encoders:
@@ -129,9 +129,22 @@ class Schedule:
         """What stays as it was stays the same object."""
         here = [share for share in self.shares[key] if share.who.includes(encoding.row)]
         terms = [share.at(encoding.moment, 0).for_everyone() for share in here]
-        new, known = tuple(term for term in terms if term.multiplier), self._known.get(key)
+        new, known = self._at_work(key, terms), self._known.get(key)
         if new != known:
             self._known[key] = new
+
+    def _at_work(self, key: str, terms: Sequence[Term]) -> tuple[Term, ...]:
+        """Without those that weigh nothing, unless they keep a place for another with the same delta."""
+        if key in self._repeated and any(term.multiplier for term in terms):
+            return tuple(terms)
+        return tuple(term for term in terms if term.multiplier)
+
+    @cached_property
+    def _repeated(self) -> frozenset[str]:
+        """The parameters that one delta changes several times, each for others, where the order of deltas counts."""
+        several = ((key, [share.delta for share in shares]) for key, shares in self.shares.items() if len(shares) > 1)
+        return frozenset(key for key, deltas in several
+                         if len(set(deltas)) < len(deltas) and not all(delta.additive for delta in deltas))  # fmt: skip
 
     def _changes_of(self, share: Share, steps: int) -> int:
         if (known := self._changes.get((share.strength, steps))) is None:
@@ -154,18 +167,15 @@ class Schedule:
         is_told = any(not share.who.is_everyone or share.strength.constant is None for share in self._of("text"))
         return is_told or any(not who.is_everyone for who, _ in self.words)
 
-    def segments(self, row: Row, steps: int, calls: int = 1) -> list[tuple[int, Encoding]]:
-        """`(the first call that is not in it any more, what the text encoders run with)`, for all of `steps`.
-
-        `calls`: of the UNet in one step; a call is a step where it is 1.
-        """
+    def segments(self, row: Row, steps: int, calls: Calls = ONE_A_STEP) -> list[tuple[int, Encoding]]:
+        """`(the first call that is not in it any more, what the text encoders run with)`, for all of `steps`."""
         found: list[tuple[int, Encoding]] = []
         shares = [share for share in self._of("text") if share.who.includes(row)]
         strengths = list(dict.fromkeys(share.strength for share in shares if share.strength.constant is None))
         before: tuple[float, ...] | None = None
-        for call in range(max(steps, 1) * calls):
-            step, part = divmod(call, calls)
-            moment = Moment(step, steps, part=part / calls)
+        for call in range(calls.count(max(steps, 1))):
+            step, part = calls.place(call)
+            moment = Moment(step, steps, part=part)
             values = tuple(strength.at(moment) for strength in strengths)
             if values == before:
                 found[-1] = (call + 1, found[-1][1])

@@ -32,6 +32,7 @@ class Meaning:
 
     vectors: tuple[tuple[float, ...], ...] = ()
     rules: tuple[Rule, ...] = ()
+    letters: tuple[str, ...] = ()  # that stood for numbers which are new in each picture
 
     def vector(self, is_xl: bool) -> tuple[float, ...]:
         """The numbers for a model; none if the tag says none."""
@@ -82,7 +83,9 @@ class BlockWeights:
 
     @property
     def letters(self) -> tuple[str, ...]:
-        """Those of the typed numbers that are new in each picture."""
+        """Those of the numbers that are new in each picture; of a user's preset where it is looked up."""
+        if self.meaning is not None:
+            return self.meaning.letters
         typed = read_vector(self.weights) if self.weights and is_vector(self.weights) else ()
         return tuple(sorted(CHANCE.keys() & {*typed}))
 
@@ -91,9 +94,11 @@ class BlockWeights:
         return self.meaning or self._read(BUILT_IN, random.Random(0))
 
     def _read(self, presets: Presets, chance: random.Random) -> Meaning:
-        vectors = tuple(tuple(self._number(part, chance) for part in vector) for vector in self._vectors(presets))
+        typed = self._vectors(presets)
+        vectors = tuple(tuple(self._number(part, chance) for part in vector) for vector in typed)
+        letters = CHANCE.keys() & {part for vector in typed for part in vector}
         text = self.elements if ":" in self.elements or not self.elements else presets.rules(self.elements)
-        return Meaning(vectors, read_rules(text))
+        return Meaning(vectors, read_rules(text), tuple(sorted(letters)))
 
     def _vectors(self, presets: Presets) -> tuple[Vector, ...]:
         if not self.weights:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from lib_lora.errors import TagError
 from lib_lora.grammar.brackets import schedule
 from lib_lora.grammar.curve import ALWAYS, Window
+from lib_lora.grammar.moment import ONE_A_STEP, Calls
 from lib_lora.grammar.others import others
 from lib_lora.grammar.scan import without
 from lib_lora.grammar.tag import LoraTag, typed_tags
@@ -94,14 +95,14 @@ def edited(prompt: str, steps: int, before: int | None = None) -> Edited:
     return Edited(read.shown(made), tuple(texts), read.errors)
 
 
-def segments(planned: Sequence[tuple[int, str]], calls: int = 1) -> Iterator[Segment]:
+def segments(planned: Sequence[tuple[int, str]], calls: Calls = ONE_A_STEP) -> Iterator[Segment]:
     """Of a schedule as the WebUI makes it, `(the last step, the text)`: it shows a text up to that step included.
 
-    `[a:b:5]` is `a` in the steps 0 to 5. `calls`: how many of the WebUI's steps the sampler takes for one.
+    `[a:b:5]` is `a` in the steps 0 to 5. `calls`: the WebUI's steps may be the sampler's calls of the UNet.
     """
     start = 0.0
     for number, (last, text) in enumerate(planned, 1):
-        stop = math.inf if number == len(planned) else (last + 1) / calls
+        stop = math.inf if number == len(planned) else sum(calls.place(last + 1))
         yield Segment(start, stop, text)
         start = stop
 

@@ -35,3 +35,26 @@ class Moment:
 
 
 START = Moment(0, 1)
+
+
+@dataclass(frozen=True)
+class Calls:
+    """How calls of the UNet make up the steps of a sampler."""
+
+    each: int = 1  # in a step: 2 of a second-order sampler, whose last step may have one
+    extra: int = 0  # in the first step, beside those: PLMS makes it twice
+
+    def place(self, call: int) -> tuple[int, float]:
+        """`(the step, how much of it is made)` before the call of that number, from 0."""
+        first = self.each + self.extra
+        if call < first:
+            return 0, call / first
+        step, part = divmod(call - self.extra, self.each)
+        return step, part / self.each
+
+    def count(self, steps: int) -> int:
+        """In so many steps, at most."""
+        return steps * self.each + self.extra
+
+
+ONE_A_STEP = Calls()

@@ -113,7 +113,7 @@ def sections() -> tuple[Section, ...]:
             "seed; X is what `x=` says, X+0.5 more than that.",
             _presets(),
             "Presets of your own are lines `NAME:v,v,...`. One name can have two lines, one for SD1 and SD2 and one "
-            "for SDXL.",
+            "for SDXL. They stand in the WebUI's settings; commands read them with `--presets FILE`.",
             "`lbwe=` weighs layers within blocks: `blocks:elements:ratio`, several after commas, the last that holds "
             "counts. Blocks are names or ranges such as `IN05-OUT05`, elements parts of a layer's name such as `attn`, "
             "`attn1`, `proj`, `ff`; blanks stand between several, NOT before them means all others, nothing means all.",
@@ -126,6 +126,10 @@ def sections() -> tuple[Section, ...]:
             "`on=uncond` unless it says otherwise.",
             "`area=0,0,0.5,1` is the left half of the picture. The text encoders know no place: there it acts on the "
             "whole prompt.",
+            "Where a picture has more than two rows, each has its side: in InstructPix2Pix the row with the prompt is "
+            "`cond` and both without it are `uncond`; the perturbed row of PAG is `cond`, and in the layers that it "
+            "perturbs an adapter acts on all rows or is refused. A ControlNet carries no adapters and sees the prompt "
+            "as it is at the beginning.",
         ), "grammar-places.png"),
         Section("In a prompt", (
             "A tag counts in exactly those steps in which the WebUI would show a word in its place:",
@@ -136,7 +140,7 @@ def sections() -> tuple[Section, ...]:
         Section("As others write it", (Table(("typed", "read as"), SPELLINGS),)),
         Section("In a merge", (
             "A checkpoint has no steps, passes, sides and places. `python -m lib_lora merge` takes numbers, `dyn=`, "
-            "`force=` and block weights, and refuses all else by name.",
+            "`force=` and block weights, your own with `--presets FILE`, and refuses all else by name.",
         )),
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.plan import Plan
 from lib_lora.engine.schedule import USUAL_STEPS
 from lib_lora.errors import PatchError
+from lib_lora.grammar.presets import BUILT_IN, Presets
 from lib_lora.grammar.who import FIRST_PASS
 from lib_lora.hosts.embeddings import PromptWords
 from lib_lora.hosts.prompts import Prompts, read_call, read_prompts
@@ -91,9 +92,12 @@ class DiffusersHost(TorchHost):
 class Attached:
     """A pipeline with a folder of adapters. Call it like the pipeline; tags in its prompts are understood."""
 
-    def __init__(self, pipe: Any, library: Library, *, keep: Keep = "auto") -> None:
+    def __init__(
+        self, pipe: Any, library: Library, *, keep: Keep = "auto", presets: Presets = BUILT_IN
+    ) -> None:
         self.pipe = pipe
         self.library = library
+        self.presets = presets  # names of block weights
         self.host = DiffusersHost(pipe, keep=keep)
         self.session = Session(self.host, library)
         self.stage = FIRST_PASS  # which pass a call is: Stage(hires=True) where a first pass was made before
@@ -115,7 +119,7 @@ class Attached:
 
     def _activate(self, prompts: Prompts) -> None:
         with self.host.held():
-            report = self.session.activate(prompts.wanted(self.stage))
+            report = self.session.activate(replace(prompts.wanted(self.stage), presets=self.presets))
             self.session.report = replace(report, problems=(*report.problems, *self.host.problems))
 
     def __call__(self, prompt: str | Sequence[str], *args: Any, **options: Any) -> Any:

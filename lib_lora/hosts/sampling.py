@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lib_lora.errors import PatchError
 from lib_lora.grammar.moment import Moment
-from lib_lora.grammar.who import Row
+from lib_lora.grammar.who import Row, Side
 from lib_lora.session.session import Session
 
 MIDPOINTS = ("sigmas_interpol", "mid_point_sigma")  # schedulers that have one call every second `sigmas` tells nothing
@@ -77,13 +77,21 @@ class Sampling:
 
     def _rows(self, count: int) -> list[Row]:
         """Of a call with so many; none if nobody knows."""
-        cond = [Row(image) for image in range(self.images)]
         is_guided = getattr(self.pipe, "do_classifier_free_guidance", None)
-        if count == self.images and not is_guided:
-            return cond
-        if count == 2 * self.images and is_guided is not False:
-            return [*(Row(image, "uncond") for image in range(self.images)), *cond]
+        guided, alone = _sides(self.pipe)
+        for sides, may_be in ((alone, not is_guided), (guided, is_guided is not False)):
+            if may_be and count == len(sides) * self.images:
+                return [Row(image, side) for side in sides for image in range(self.images)]
         return []
+
+
+def _sides(pipe: Any) -> tuple[Sequence[Side], Sequence[Side]]:
+    """What the rows of each picture are, in the pipeline's order: `(with guidance, without)`."""
+    if "InstructPix2Pix" in type(pipe).__name__:
+        return ("cond", "uncond", "uncond"), ("cond",)  # of the last two, one sees the picture that is changed
+    if getattr(pipe, "do_perturbed_attention_guidance", False):
+        return ("uncond", "cond", "cond"), ("cond", "cond")  # the last is the prompt's once more, perturbed
+    return ("uncond", "cond"), ("cond",)
 
 
 class Progress:

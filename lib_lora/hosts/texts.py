@@ -32,7 +32,8 @@ class Texts:
     def __init__(self, pipe: Any, session: Session, prompts: Prompts, options: Mapping[str, Any]) -> None:
         self.pipe, self.session, self.prompts, self.options = pipe, session, prompts, options
         scale = (options.get("cross_attention_kwargs") or {}).get("scale")
-        self._known = inspect.signature(pipe.encode_prompt).parameters
+        self._encoder = getattr(pipe, "encode_prompt", None)
+        self._known = inspect.signature(self._encoder).parameters if self._encoder else {}
         self._always = {"device": pipe._execution_device, "num_images_per_prompt": 1, "lora_scale": scale,
                         "clip_skip": options.get("clip_skip")}  # fmt: skip
         self._encoded: dict[tuple[Text, Encoding], Encoded] = {}
@@ -92,11 +93,13 @@ class Texts:
 
     def _encode_alone(self, text: Text, side: Side) -> Encoded:
         """One text, as the pipeline does it for this side of the guidance."""
+        if self._encoder is None:  # InstructPix2Pix, whose older one does it for all sides alike
+            return self.pipe._encode_prompt(text[0] or "", self._always["device"], 1, False), None
         asked = {**self._always, "prompt": None, "do_classifier_free_guidance": side == "uncond"}
         asked |= dict(zip(NAMES[side], text, strict=True))
         if side == "uncond":  # which it encodes beside a prompt; of one that is encoded it wants the size alone
             asked |= dict(zip(GIVEN["cond"], self._like, strict=True))
-        found = self.pipe.encode_prompt(**{name: asked[name] for name in asked.keys() & self._known.keys()})
+        found = self._encoder(**{name: asked[name] for name in asked.keys() & self._known.keys()})
         place = 1 if side == "uncond" else 0
         encoded = found[place], found[place + 2] if len(found) > 2 else None
         if side == "cond":

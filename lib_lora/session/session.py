@@ -16,7 +16,7 @@ from lib_lora.engine.schedule import Encoding, Schedule, schedule
 from lib_lora.errors import LoraError, NotFoundError, PatchError, first_line
 from lib_lora.formats.text import printable
 from lib_lora.grammar.curve import first
-from lib_lora.grammar.moment import START, Moment
+from lib_lora.grammar.moment import ONE_A_STEP, START, Calls, Moment
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.who import Row, Stage
 from lib_lora.session.finder import Answer, Finder, family_of, look_up
@@ -137,11 +137,8 @@ class Session:
         if (self.restricts or self.varies) and isinstance(self.host, RowHost):
             self.host.rows(rows, size)
 
-    def segments(self, row: Row, steps: int, calls: int = 1) -> list[tuple[int, Encoding]]:
-        """The encodings that the text of `row` needs in a pass of `steps`: `(the first step after it, which)`.
-
-        Where a step is several `calls` of the UNet, calls are counted instead of steps.
-        """
+    def segments(self, row: Row, steps: int, calls: Calls = ONE_A_STEP) -> list[tuple[int, Encoding]]:
+        """The encodings that the text of `row` needs in a pass of `steps`: `(the first call after it, which)`."""
         return self.schedule.segments(row, steps, calls)
 
     @contextmanager

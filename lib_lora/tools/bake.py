@@ -21,14 +21,16 @@ from lib_lora.describe import families
 from lib_lora.engine.fold import fold
 from lib_lora.engine.plan import Plan, Term
 from lib_lora.engine.report import AdapterReport
-from lib_lora.errors import AdapterFileError, CheckpointError, LoraError, PatchError, first_line
+from lib_lora.errors import AdapterFileError, CheckpointError, LoraError, PatchError, TagError, first_line
 from lib_lora.formats.header import Header, TensorInfo, read_header
 from lib_lora.formats.opening import open_file
 from lib_lora.formats.write import writing
+from lib_lora.grammar.presets import BUILT_IN, Presets
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.model.targets import TargetIndex, index_checkpoint
 from lib_lora.session.finder import Finder
 from lib_lora.session.session import Report, Session
+from lib_lora.session.wanted import Wanted
 from lib_lora.tools.out import SUFFIX, adapters_of, check_out, require_others
 
 BLOCK = 1 << 22  # bytes copied at a time
@@ -84,20 +86,21 @@ def merge(
     finder: Finder,
     *,
     errors: Sequence[LoraError] = (),
+    presets: Presets = BUILT_IN,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Merged:
     """Write `base` with `tags` baked in to `out`; without tags, or at weight 0, that is a copy.
 
     `base` is a .safetensors file in CompVis / SGM layout (SD1, SD2, SDXL), complete or not; `errors` are tags that
-    could not be read. A file has no steps, sides and places: arguments that speak of them are refused. Raises
-    MergeRefused if any tag cannot be applied, CheckpointError if a file cannot be read or written, PatchError if the
-    numbers do not work out.
+    could not be read, `presets` the names of block weights. A file has no steps, sides and places: arguments that speak
+    of them are refused. Raises MergeRefused if any tag cannot be applied, CheckpointError if a file cannot be read or
+    written, PatchError if the numbers do not work out.
     """
     header = _read_base(base)
     _check_out(base, out, overwrite)
-    _require_constants(tags, errors)
-    report, plan = _decide(header, tags, finder, errors)
+    _require_constants(tags, errors, presets)
+    report, plan = _decide(header, tags, finder, errors, presets)
     if errors or len(report.applied) < len(report.adapters):
         raise MergeRefused(report)
     _check_types(header, plan, base.name)
@@ -112,11 +115,18 @@ def merge(
     return Merged(out, report, len(plan.terms), len(header.tensors))
 
 
-def _require_constants(tags: Sequence[LoraTag], errors: Sequence[LoraError]) -> None:
+def _require_constants(tags: Sequence[LoraTag], errors: Sequence[LoraError], presets: Presets) -> None:
     told = [f"{tag}: a merge has no steps, passes, sides and places, so that {' and '.join(found)} cannot be baked in; "
-            "write one number instead" for tag in tags if (found := tag.only_for_pictures)]  # fmt: skip
+            "write one number instead" for tag in tags if (found := _settled(tag, presets).only_for_pictures)]
     if told:
         raise MergeRefused(Report(problems=(*map(str, errors), *told)))
+
+
+def _settled(tag: LoraTag, presets: Presets) -> LoraTag:
+    try:
+        return tag.settled(presets)
+    except TagError:  # the session says so
+        return tag
 
 
 def _read_base(base: Path) -> Header:
@@ -138,16 +148,16 @@ def _check_out(base: Path, out: Path, overwrite: bool) -> None:
 
 
 def _decide(
-    header: Header, tags: Sequence[LoraTag], finder: Finder, errors: Sequence[LoraError]
+    header: Header, tags: Sequence[LoraTag], finder: Finder, errors: Sequence[LoraError], presets: Presets
 ) -> tuple[Report, Plan]:
     host = CheckpointHost(index_checkpoint(header.shapes))
     session = Session(host, finder, cache=AdapterCache(limit=max(1, len(tags))))
     answers = session.look_up(tags)
-    report = session.activate(tags, errors, answers=answers)
+    report = session.activate(Wanted((tuple(tags),), presets=presets), errors, answers=answers)
     partial = {each.name: each for each in report.adapters if _is_partial_match(each, host.index)}
     if partial:
-        forced = [_forced(tag, partial.get(tag.name)) for tag in tags]
-        report = session.activate(forced, errors, answers=answers)
+        forced = tuple(_forced(tag, partial.get(tag.name)) for tag in tags)
+        report = session.activate(Wanted((forced,), presets=presets), errors, answers=answers)
     return report, host.plan
 
 

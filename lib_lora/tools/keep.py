@@ -16,12 +16,14 @@ from lib_lora.adapters.cache import AdapterCache
 from lib_lora.algorithms.forms import Form, Whole, form_of
 from lib_lora.engine.plan import Plan, Term
 from lib_lora.errors import LoraError
+from lib_lora.grammar.presets import BUILT_IN, Presets
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.model.base_weights import BaseWeights
 from lib_lora.model.targets import Target, TargetIndex
 from lib_lora.model.usual import usual_index
 from lib_lora.session.finder import Finder
 from lib_lora.session.session import Report, Session
+from lib_lora.session.wanted import Wanted
 from lib_lora.tools.adapter_file import RECIPE, WHAT, made, parent_of, write_adapter
 from lib_lora.tools.bake import CheckpointHost, MergeRefused
 from lib_lora.tools.factors import Limit
@@ -43,18 +45,19 @@ class Saved:
 def save(
     out: Path, tags: Sequence[LoraTag], finder: Finder, *, errors: Sequence[LoraError] = (),
     base: BaseWeights | None = None, limit: Limit | None = None, dtype: torch.dtype = torch.float32,
-    overwrite: bool = False, progress: Progress | None = None,
+    presets: Presets = BUILT_IN, overwrite: bool = False, progress: Progress | None = None,
 ) -> Saved:  # fmt: skip
     """Write what `tags` do to a model to `out`, in kohya's spelling.
 
     Products are joined, exactly; with a `limit` everything is cut to products. `base`: the checkpoint, needed by
-    adapters that depend on its weights. Raises MergeRefused if any tag cannot be applied, LoraError for all else.
+    adapters that depend on its weights; `presets`: names of block weights. Raises MergeRefused if any tag cannot be
+    applied, LoraError for all else.
     """
     check_out(out, WHAT, {}, overwrite=overwrite)
     cache = AdapterCache(limit=max(1, len(tags)))
     index = base.index if base is not None else _usual(tags, finder, cache)
     host = CheckpointHost(index)
-    report = Session(host, finder, cache=cache).activate(tags, errors)
+    report = Session(host, finder, cache=cache).activate(Wanted((tuple(tags),), presets=presets), errors)
     if errors or not report.adapters or len(report.applied) < len(report.adapters):
         raise MergeRefused(report)
     require_others(out, adapters_of(report))

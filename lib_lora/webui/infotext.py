@@ -15,7 +15,7 @@ from lib_lora.grammar.scan import renamed
 from lib_lora.library import Entry, Library
 from lib_lora.session.finder import Answer
 from lib_lora.session.session import Report
-from lib_lora.webui.a1111.said import OfEach
+from lib_lora.webui.a1111.said import OfEach, numbered
 from lib_lora.webui.names import settings
 from lib_lora.webui.names.catalogue import Catalogue
 from lib_lora.webui.names.protocols import Processing
@@ -41,6 +41,7 @@ def write(p: Processing, report: Report, problems: Iterable[str] = (), *, is_hir
 
     `problems`: of all pictures, beside those in `report`.
     """
+    numbered(p.extra_generation_params)
     is_first = not is_hires
     if (is_first and not p.iteration) or not hasattr(p, "lora_pictures"):
         p.lora_pictures = {}

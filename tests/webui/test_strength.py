@@ -78,17 +78,19 @@ def test_a_curve_and_a_window_are_their_weight_in_each_step(webui, plain, unet):
         assert close(drawn, by_call(plain, weights, **SIX))
 
 
-@pytest.mark.parametrize(("sampler", "calls"), [("DDIM", 1), ("DPM++ 2M", 1), ("Heun", 2), ("UniPC", 1), ("DPM2", 2),
-                                                ("PLMS", 1), ("DPM++ SDE", 2)])  # fmt: skip
+@pytest.mark.parametrize(("sampler", "calls", "extra"), [
+    ("DDIM", 1, 0), ("DPM++ 2M", 1, 0), ("Heun", 2, 0), ("UniPC", 1, 0), ("DPM2", 2, 0), ("PLMS", 1, 1),
+    ("DPM++ SDE", 2, 0)])  # fmt: skip
 @pytest.mark.parametrize("kind", ["txt2img", "img2img"])
-def test_with_any_sampler_the_end_of_a_curve_is_the_last_step_that_it_makes(webui, plain, sampler, calls, kind):
-    """DDIM makes fewer than it is asked for; how many there were is counted."""
+def test_with_any_sampler_the_end_of_a_curve_is_the_last_step_that_it_makes(webui, plain, sampler, calls, extra, kind):
+    """DDIM makes fewer than it is asked for; how many there were is counted. PLMS calls once more in the first."""
     options = {"steps": 5, "sampler_name": sampler}
     if kind == "img2img":
         options |= {"init_images": [INIT], "denoising_strength": 0.8}
     drawn = webui.draw(f"{PROMPT} <lora:sd1:0:0@0,1@1>", **options).picture
-    steps = -(-len(webui.request("/probe/noise")) // calls)
-    weights = [step / (steps - 1) for step in range(steps) for _ in range(calls)]
+    each = [max(call - extra, 0) // calls for call in range(len(webui.request("/probe/noise")))]
+    steps = each[-1] + 1
+    weights = [step / (steps - 1) for step in each]
     assert steps in (3, 4, 5)
     assert close(drawn, by_call(plain, weights, **options))
 
@@ -122,6 +124,9 @@ def test_prompt_editing_around_tags_acts_when_a_word_would_be_shown(webui, plain
     heun = {"steps": 4, "sampler_name": "Heun"}  # it counts calls there
     drawn = webui.draw(f"{PROMPT} [<lora:sd1:0:0.8>:2]", **heun).picture
     assert close(drawn, by_call(plain, [0] * 3 + [0.8] * 5, **heun))
+    plms = {"sampler_name": "PLMS", **SIX}
+    drawn = webui.draw(f"{PROMPT} [<lora:sd1:0:0.8>:2]", **plms).picture
+    assert close(drawn, by_call(plain, [0] * 3 + [0.8] * 4, **plms))
 
 
 def test_windows_reach_the_text_encoder(webui, plain):
@@ -229,6 +234,15 @@ def test_the_hires_pass_has_strengths_of_its_own(webui):
     assert apart(late, first, webui.draw(PROMPT, **HIRES).picture)
     window = webui.draw(PROMPT, hr_prompt=f"{PROMPT} <lora:sd1:0.8:step=2-4>", **HIRES).picture
     assert close(late, window, 0)
+
+
+def test_the_prompt_of_the_hires_pass_is_said_where_it_is_another(webui):
+    """The WebUI asks for that of the picture's place in its batch, whichever batch it is."""
+    _, texts = matrix(webui, PROMPT, "<lora:sd1:0.8>", "<lora:second:0.6>", batch=1, **HIRES)
+    assert len(texts) == 4
+    assert not any("Hires prompt" in text for text in texts)
+    drawn = webui.draw(PROMPT, n_iter=2, hr_prompt=f"{PROMPT} <lora:sd1:0.8>", **HIRES)
+    assert [webui.parse(text)["Hires prompt"] for text in drawn.texts] == [f"{PROMPT} <lora:sd1:0.8>"] * 2
 
 
 def test_the_refiner_has_a_strength_of_its_own(webui):
@@ -376,7 +390,7 @@ def test_words_of_one_picture_are_no_words_of_the_others(webui):
 
 @pytest.mark.parametrize("flag", ["--lowvram", "--medvram"])
 def test_with_little_memory_the_pictures_are_the_same(flag, webui, checkpoints, adapters, tmp_path):
-    small = WebUI(tmp_path, checkpoints, flags=f"{FULL} {flag}")
+    small = WebUI(tmp_path, checkpoints, flags=f"{FULL} {flag}", probe="moves copy")
     shutil.copytree(adapters, small.loras, dirs_exist_ok=True)
     small.start()
     try:
@@ -386,5 +400,10 @@ def test_with_little_memory_the_pictures_are_the_same(flag, webui, checkpoints, 
             ours, expected = (each.draw(prompt, negative_prompt="ugly", **HIRES) for each in (small, webui))
             assert close(ours.picture, expected.picture), tag
             assert ours.text == expected.text
+        first = small.draw(PROMPT).picture
+        bits = small.request("/probe/weights")["bits"]
+        small.request("/probe/forget-models", {})
+        assert difference(small.draw(PROMPT).picture, first) == 0
+        assert small.request("/probe/weights")["bits"] == bits
     finally:
         small.stop()

@@ -9,13 +9,15 @@ from typing import Any
 from modules import processing, prompt_parser, sd_samplers, sd_samplers_common, shared
 
 from lib_lora.grammar.editing import Lettered, segments
+from lib_lora.grammar.moment import Calls
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.webui.names.protocols import Processing
 
 TIME_STEPS = 1000  # of a model's training
 # Samplers that go by time steps, at even distances, so that there may be one more than was asked for; and how many
-# more time steps than steps they have. (The first step of PLMS calls the UNet twice; that counts as two.)
-BY_TIME_STEPS = {"DDIM": 1, "DDIM CFG++": 1, "PLMS": 0, "UniPC": 0}
+# more time steps than steps they have.
+BY_TIME_STEPS = {"DDIM": 1, "DDIM CFG++": 1, "PLMS": 1, "UniPC": 0}
+TWICE_AT_FIRST = {"PLMS"}  # calls the UNet once more in its first step
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Pass:
     """The first pass, or the hires pass."""
 
     steps: int  # that the sampler makes; img2img leaves the first ones out
-    calls: int  # of the UNet in a step: 2 of a second-order sampler, whose last step may have one
+    calls: Calls  # of the UNet, which the WebUI counts
     planned: int  # calls in all steps of the first pass: prompt editing counts by them
     hires: int | None = None  # calls in the hires pass, if this is it
 
@@ -33,12 +35,12 @@ class Pass:
         if is_hires:
             name, steps = p.hr_sampler_name or p.sampler_name, p.hr_second_pass_steps or p.steps
             hires = _calls(name, steps)
-            return cls(really_made(name, steps, is_img2img=True), max(hires // max(steps, 1), 1), planned, hires)
+            return cls(really_made(name, steps, is_img2img=True), calls_of(name, steps, hires), planned, hires)
         steps, is_img2img = p.steps, isinstance(p, processing.StableDiffusionProcessingImg2Img)
         if is_img2img:
             steps = sd_samplers_common.setup_img2img_steps(p)[1] + 1
         made = really_made(p.sampler_name, steps, is_img2img=is_img2img)
-        return cls(made, max(planned // max(p.steps, 1), 1), planned)
+        return cls(made, calls_of(p.sampler_name, p.steps, planned), planned)
 
     def shown(self, prompt: Lettered, *, is_negative: bool = False) -> tuple[LoraTag, ...]:
         """The tags of `prompt`, each with the steps in which the WebUI would show a word in its place."""
@@ -63,6 +65,11 @@ def really_made(sampler: str | None, steps: int, *, is_img2img: bool) -> int:
         planned = steps + 1 if shared.opts.always_discard_next_to_last_sigma else steps
         times = len(range(0, TIME_STEPS, max(TIME_STEPS // max(planned, 1), 1)))
     return max(times - BY_TIME_STEPS[sampler], 1)
+
+
+def calls_of(sampler: str | None, steps: int, calls: int) -> Calls:
+    """How the steps of a sampler call the UNet, for which the WebUI says that so many steps are so many `calls`."""
+    return Calls(max(calls // max(steps, 1), 1), int(sampler in TWICE_AT_FIRST))
 
 
 def _calls(sampler: str | None, steps: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,8 @@ from lib_lora.grammar.scan import scan, split_body
 from lib_lora.webui.names.protocols import Hijack, Processing
 
 TI_HASHES = "TI hashes"
+HIRES_PROMPTS = "Hires prompt", "Hires negative prompt"
+ASKED_BY = "modules.processing"  # the WebUI itself; what other extensions put there is theirs
 HASH = re.compile("[0-9a-f]{8,64}")  # of a file; a word that an adapter brings has the adapter's name instead
 
 
@@ -44,6 +46,24 @@ class OfEach(str):
 
     def __call__(self, **variables: Any) -> str | None:
         return self.texts.get(number_of(**variables)) or None
+
+
+class Numbered:
+    """What the WebUI asks itself for a picture's text by its place in the batch, asked by its number within the job."""
+
+    def __init__(self, ask: Callable[..., str | None]) -> None:
+        self._ask = ask
+
+    def __call__(self, **variables: Any) -> str | None:
+        return self._ask(**{**variables, "index": number_of(**variables)})
+
+
+def numbered(parameters: dict[str, Any]) -> None:
+    """Where the WebUI looks for the prompts of the hires pass among those of the first batch, whichever is made."""
+    for label in HIRES_PROMPTS:
+        ask = parameters.get(label)
+        if callable(ask) and getattr(ask, "__module__", None) == ASKED_BY:
+            parameters[label] = Numbered(ask)
 
 
 class Hashes(str):

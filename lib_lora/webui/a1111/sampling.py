@@ -19,7 +19,7 @@ from lib_lora.errors import PatchError
 from lib_lora.grammar.moment import Moment
 from lib_lora.grammar.who import Row
 from lib_lora.webui.a1111.host import WebUISession, existing_session
-from lib_lora.webui.a1111.passes import really_made
+from lib_lora.webui.a1111.passes import calls_of, really_made
 from lib_lora.webui.names.protocols import Call, Processing, SdModel
 
 OVERRUN = ("another extension calls the UNet for more rows than the prompts of this batch make, and nobody knows which "
@@ -89,11 +89,10 @@ def moment_of(call: Call) -> Moment:
     """When the call is. Samplers that make more steps than they have told stay in the last one."""
     denoiser = call.denoiser
     steps = max(denoiser.steps or 1, 1)
-    calls = max((denoiser.total_steps or steps) // steps, 1)
-    config = denoiser.sampler.config
-    steps = really_made(config and config.name, steps, is_img2img=denoiser.init_latent is not None)
-    step, part = divmod(denoiser.step, calls)
-    return Moment(min(step, steps - 1), steps, _sigma(call), part / calls)
+    name = denoiser.sampler.config and denoiser.sampler.config.name
+    step, part = calls_of(name, steps, denoiser.total_steps or steps).place(denoiser.step)
+    steps = really_made(name, steps, is_img2img=denoiser.init_latent is not None)
+    return Moment(min(step, steps - 1), steps, _sigma(call), part)
 
 
 def _sigma(call: Call) -> float:
