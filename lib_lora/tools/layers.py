@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lib_lora.algorithms.forms import Factors, Form, Whole
 from lib_lora.keys import ModuleName
-from lib_lora.tools.factors import Limit, Singular
+from lib_lora.tools.factors import Limit, Singular, completed
 from lib_lora.tools.spell_out import Style
 
 Progress = Callable[[int, int], object]  # (layers done, of how many)
@@ -94,7 +94,8 @@ def _add(
         built.missed += squared
         return
     kernel = layer.shape[2:]
-    stored_up, stored_down = up.to(dtype), down.to(dtype)
+    stored_up = up.to(dtype)
+    stored_down = (completed(form, stored_up.double(), down) if limit is not None else down).to(dtype)
     built.tensors[f"{name}.{style.up}"] = stored_up.reshape(*up.shape, *[1] * len(kernel))
     built.tensors[f"{name}.{style.down}"] = stored_down.reshape(-1, *layer.shape[1:])
     if style.has_alpha:
