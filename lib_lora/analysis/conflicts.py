@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from lib_lora.adapters.adapter import Adapter
 from lib_lora.algorithms.forms import Form, inner
-from lib_lora.analysis.measure import Base, Progress, forms
+from lib_lora.analysis.measure import Base, Measured, Progress, forms
 from lib_lora.keys.blocks import block_of
 from lib_lora.model.targets import TargetIndex
 
@@ -53,6 +53,14 @@ class Conflicts:
         whole = self.whole
         total = sum(map(sum, whole))
         return tuple(sum(row) / total if total else 0.0 for row in whole)
+
+
+def alone(measured: Measured) -> Conflicts:
+    """Of one adapter at weight 1, which was measured: nothing is left to be computed."""
+    squared: dict[str, float] = {}
+    for layer in measured.layers:
+        squared[layer.block] = squared.get(layer.block, 0.0) + (layer.delta or 0.0) ** 2
+    return Conflicts({block: ((value,),) for block, value in squared.items()})
 
 
 def conflicts(
