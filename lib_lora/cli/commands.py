@@ -156,6 +156,31 @@ def sheet(options: argparse.Namespace) -> int:
     return 1 if report else 0
 
 
+def compare(options: argparse.Namespace) -> int:
+    """Draw adapters side by side, or go on where it stopped; write the sheet and the report."""
+    _require_folder(options.out.absolute().parent)
+    from lib_lora.compare.grid import Settings, make_grid
+    from lib_lora.compare.report import write_report
+    from lib_lora.compare.run import compare as draw_all
+    from lib_lora.compare.runners.chosen import choose
+    from lib_lora.compare.sheet import PROMPT, write_sheet
+
+    library = _library(options.lora_dir)
+    settings = Settings(options.negative, options.steps, options.guidance, options.size, options.sampler)
+    grid = make_grid(library, adapters=options.adapters, weights=options.weights, prompts=options.prompt or [PROMPT],
+                     seeds=options.seeds, settings=settings)  # fmt: skip
+    runners = choose(options.engine, library, model=options.model, tokenizer=options.tokenizer,
+                     addresses=options.worker or (), count=options.workers)  # fmt: skip
+    with Bar("Comparing", " pictures") as bar:
+        done = draw_all(grid, options.out, runners, on_cell=lambda now: bar(now.done, now.total, now.left))
+    write_sheet(done, options.out / "sheet.png")
+    write_report(done, options.out / "report.html")
+    complain("\n".join(done.problems))
+    print(options.out / "sheet.png")
+    print(options.out / "report.html")
+    return 0 if all(result.file for result in done.results) else 1
+
+
 def demo(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
     folders = _folders(options.lora_dir)

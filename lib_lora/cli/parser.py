@@ -29,6 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_info(commands)
     _add_merge(commands)
     _add_sheet(commands)
+    _add_compare(commands)
     _add_demo(commands)
     return parser
 
@@ -149,6 +150,35 @@ def _add_sheet(commands: Any) -> None:
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--steps", type=_positive, metavar="N")
     parser.add_argument("--size", type=_size, metavar="WxH", help="of one picture (default: the model's own)")
+    _add_model(parser)
+    _add_tokenizer(parser)
+    _add_lora_dir(parser)
+
+
+def _add_compare(commands: Any) -> None:
+    parser = _command(
+        commands, "compare", run.compare, "draw adapters side by side: adapters x weights x prompts x seeds",
+        "DIR gets cells/ (a PNG for each cell), cells.json, sheet.png and report.html. What is there already is not\n"
+        "drawn again, so that a run that was ended goes on. A weight is a number or whatever can stand in a tag:\n"
+        "0@0,1@1 or te=0:unet=1 or 1:lbw=MIDD.",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder; made if it is missing")
+    parser.add_argument("--adapters", nargs="+", metavar="NAME", help="default: all of the folder")
+    parser.add_argument("--weights", nargs="+", default=["0", "0.5", "1"], metavar="X", help="default: 0 0.5 1")
+    parser.add_argument("--prompt", action="append", metavar="TEXT",
+                        help="may be repeated; a word in {braces} gives way to an adapter's trigger words")  # fmt: skip
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="N", help="default: 1")
+    parser.add_argument("--negative", default="", metavar="TEXT", help="what the pictures shall not show")
+    parser.add_argument("--steps", type=_positive, metavar="N", help="default: what suits the model")
+    parser.add_argument("--guidance", type=float, metavar="X", help="default: what suits the model")
+    parser.add_argument("--size", type=_size, metavar="WxH", help="of one picture (default: the model's own)")
+    parser.add_argument("--sampler", default="", metavar="NAME", help="by the WebUI's name (default: the model's own)")
+    parser.add_argument("--engine", choices=("local", "ray", "webui"), default="local",
+                        help="who draws: this machine, a cluster of Ray, or running WebUIs")  # fmt: skip
+    parser.add_argument("--worker", action="extend", nargs="+", metavar="URL",
+                        help="of the WebUIs, or of the cluster (default: a cluster on this machine)")  # fmt: skip
+    parser.add_argument("--workers", type=_positive, metavar="N",
+                        help="processes here (default: 1), or actors of the cluster (default: as many as fit)")
     _add_model(parser)
     _add_tokenizer(parser)
     _add_lora_dir(parser)
