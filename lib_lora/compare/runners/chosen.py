@@ -22,6 +22,8 @@ def choose(
     loading = Loading(_absolute(model), tuple(map(str, library.folders)), _absolute(tokenizer), _index(library))
     if engine == "local":
         return _local(loading, library, addresses, count)
+    if engine == "webui":
+        return _webuis(None if model is None else str(model), addresses)
     raise RunnerError(f"{engine}: no such engine")
 
 
@@ -35,6 +37,14 @@ def _local(loading: Loading, library: Library, addresses: Sequence[str], count: 
     from lib_lora.hosts.diffusers import Attached
 
     return [Local(Attached(load_pipeline(loading.model, tokenizer=loading.tokenizer), library))]
+
+
+def _webuis(model: str | None, addresses: Sequence[str]) -> list[Runner]:
+    if not addresses:
+        raise RunnerError("which WebUI shall draw? --worker http://127.0.0.1:7860, several for several machines")
+    from lib_lora.compare.runners.webui import WebUI
+
+    return [WebUI(address, model) for address in dict.fromkeys(addresses)]
 
 
 def _index(library: Library) -> str | None:
