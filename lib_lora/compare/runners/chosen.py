@@ -24,6 +24,8 @@ def choose(
         return _local(loading, library, addresses, count)
     if engine == "webui":
         return _webuis(None if model is None else str(model), addresses)
+    if engine == "ray":
+        return _actors(loading, addresses, count)
     raise RunnerError(f"{engine}: no such engine")
 
 
@@ -45,6 +47,16 @@ def _webuis(model: str | None, addresses: Sequence[str]) -> list[Runner]:
     from lib_lora.compare.runners.webui import WebUI
 
     return [WebUI(address, model) for address in dict.fromkeys(addresses)]
+
+
+def _actors(loading: Loading, addresses: Sequence[str], count: int | None) -> list[Runner]:
+    if len(addresses) > 1:
+        raise RunnerError("one cluster of Ray draws at a time; --worker names its head")
+    try:
+        from lib_lora.compare.runners import cluster
+    except ModuleNotFoundError as error:
+        raise RunnerError("Ray is not installed: pip install 'lib-lora[ray]'") from error
+    return list(cluster.start(loading, addresses[0] if addresses else None, count))
 
 
 def _index(library: Library) -> str | None:
