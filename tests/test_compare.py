@@ -326,7 +326,7 @@ def test_a_run_that_is_killed_goes_on(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 def test_a_process_that_is_killed_in_mid_run_loses_no_cell(tmp_path):
     grid = make_grid(Library([ADAPTERS]), adapters=["outline", "night"], weights=[0, 0.5, 1],
-                     prompts=["a red heart"], seeds=range(4), settings=Settings(steps=2, size=(64, 64)))  # fmt: skip
+                     prompts=["a red heart"], seeds=range(4), settings=Settings(steps=1, size=(64, 64)))  # fmt: skip
     workers = [Process(f"process {number}", Loading(None, (str(ADAPTERS),)), threads=1) for number in (1, 2)]
     seen: list[str] = []
 
@@ -339,7 +339,7 @@ def test_a_process_that_is_killed_in_mid_run_loses_no_cell(tmp_path):
     assert all(each["file"] for each in done.told())
     assert done.sentences == ("process 1: the process was ended by signal 9",)
     assert sorted(seen) == sorted(each["file"] for each in done.told())  # each once
-    alone = main(["generate", "a red heart <lora:night:1>", "--seed", "3", "--steps", "2", "--size", "64x64",
+    alone = main(["generate", "a red heart <lora:night:1>", "--seed", "3", "--steps", "1", "--size", "64x64",
                   "--out", str(tmp_path / "alone.png")])  # fmt: skip
     assert alone == 0
     last = next(each for each in done.told() if (each["adapter"], each["weight"], each["seed"]) == ("night", 1, 3))

@@ -33,7 +33,7 @@ def test_actors_get_their_files_draw_alike_and_one_that_is_killed_loses_no_cell(
     shutil.copy(ADAPTERS / "night.safetensors", tmp_path / "loras" / "night.safetensors")
     library = Library([tmp_path / "loras"])
     grid = make_grid(library, adapters=["styles/ring", "night"], weights=[0, 0.5, 1], prompts=["a red heart"],
-                     seeds=range(4), settings=Settings(steps=2, size=(64, 64)))  # fmt: skip
+                     seeds=range(2), settings=Settings(steps=2, size=(64, 64)))  # fmt: skip
     actors = cluster.start(Loading(None, (str(tmp_path / "loras"),)), None, 2)
     pids = [ray.get(actor._actor.pid.remote()) for actor in actors]
     seen = []

@@ -21,7 +21,8 @@ from lib_lora.compare.subject import Needed
 from lib_lora.errors import LoraError, RunnerError
 
 LOSSES = 2  # runners that may be lost over one cell
-REST = 1.0  # seconds between two lists: a long one is not written for each cell
+REST = 1.0  # seconds between two lists, or
+SHARE = 20  # times as long as the last one took: a long one is not written for each cell
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class _Work:
         self.busy = 0  # jobs that are being drawn
         self.stopped = False
         self.failure: BaseException | None = None  # of a thread: the disk is full, a fault of ours
-        self._begun, self._drawn, self._listed = time.monotonic(), 0, 0.0
+        self._begun, self._drawn = time.monotonic(), 0
+        self._next_list = 0.0
 
     def find(self) -> None:
         """Take over what is there; the rest becomes jobs, equal pictures one."""
@@ -249,9 +251,9 @@ class _Work:
             self.results[result.cell] = result
             self._drawn += drawn
             now = time.monotonic()
-            if drawn and now - self._listed > REST:
-                self._listed = now
+            if drawn and now > self._next_list:
                 self.store.write_list(self.listed())
+                self._next_list = now + max(REST, SHARE * (time.monotonic() - now))
             if self.on_cell is not None:
                 left = (now - self._begun) / self._drawn * (len(self.waiting) + max(self.busy - 1, 0)) \
                     if self._drawn else None  # fmt: skip

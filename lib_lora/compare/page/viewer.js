@@ -9,11 +9,14 @@
     function viewer(dialog) {
         let items = [], mode = "side", zoom = 1, x = 0, y = 0, timer = 0, shown = 0, pace = 500, panes = null, frames = [], pointers = new Map();
 
+        dialog.tabIndex = -1;
+
         function open(chosen, how) {
             items = chosen;
             mode = items.length > 1 ? how : "side";
             build();
             if (!dialog.open) dialog.showModal();
+            dialog.focus();
             fit();
         }
 
@@ -51,6 +54,7 @@
                 panes.append(pane([difference()], `${items[0].name} — ${items[1].name}, four times`));
             }
             dialog.append(bar, panes);
+            if (dialog.open) dialog.focus();  // the button that was pressed is gone, and the keys are the dialog's
         }
 
         function pane(pictures, name) {
