@@ -110,7 +110,8 @@ def test_a_file_is_known_by_what_it_holds_whatever_its_name(grid, start, tmp_pat
     assert {prompt for prompt in worker.prompts if "<" in prompt} == {
         "a heart <lora:their ink:1>", "a heart <lora:ink:1>"}  # fmt: skip
     text = next(cell for cell in done.told() if (cell["adapter"], cell["weight"]) == ("ink", 1))["file"]
-    assert Image.open(tmp_path / "out" / text).info["parameters"].startswith("a heart <lora:their ink:1>")
+    with Image.open(tmp_path / "out" / text) as image:
+        assert image.info["parameters"].startswith("a heart <lora:their ink:1>")
 
 
 def test_a_webui_that_lacks_a_file_is_named_and_the_others_draw_those_cells(grid, start, tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from lib_lora.compare.grid import make_grid
 from lib_lora.compare.report import write_report
@@ -138,10 +138,9 @@ def test_two_cells_side_by_side_in_turn_and_their_difference_by_the_keyboard(pag
     page.wait_for_timeout(700)
     assert name.inner_text() == halted
     page.keyboard.press("d")
-    page.wait_for_function("document.querySelector('#viewer canvas')?.width === 8")
-    pixel = "it => it.getContext('2d').getImageData(4, 4, 1, 1).data[0]"
-    page.wait_for_function(f"({pixel})(document.querySelector('#viewer canvas')) > 0")
-    assert page.locator("#viewer canvas").evaluate(pixel) == (50 + 10) * 4
+    canvas = page.locator("#viewer canvas")
+    expect(canvas).to_have_attribute("width", "8")  # the page's own policy lets no other waiting in
+    assert canvas.evaluate("it => it.getContext('2d').getImageData(4, 4, 1, 1).data[0]") == (50 + 10) * 4
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
 
@@ -149,7 +148,7 @@ def test_two_cells_side_by_side_in_turn_and_their_difference_by_the_keyboard(pag
 def test_the_settings_of_a_cell_are_copied(page):
     page.locator("#rows .row").first.locator(".strip .picture").nth(1).click()
     page.keyboard.press("c")
-    page.wait_for_function("document.querySelector('#said').textContent === 'Copied'")
+    expect(page.locator("#said")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()").startswith("a heart <lora:ink-000002:0.5>\nSteps: 1")
 
 

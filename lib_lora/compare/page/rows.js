@@ -14,7 +14,9 @@
 
     const label = (weight) => (weight.value === null ? weight.text : shown(weight.value));
     const cellAt = (a, w) => cells.get([a, w, state.p, state.s].join());
-    const nameOf = (cell) => `${data.adapters[cell.a].title} ${label(data.weights[cell.w])}`
+    const shared = (title) => data.adapters.filter((adapter) => adapter.title === title).length > 1;  // as epochs share it
+    const titleOf = (adapter) => (shared(adapter.title) ? `${adapter.title} (${adapter.name})` : adapter.title);
+    const nameOf = (cell) => `${titleOf(data.adapters[cell.a])} ${label(data.weights[cell.w])}`
         + (data.prompts.length > 1 ? `, ${data.prompts[cell.p]}` : "") + (data.seeds.length > 1 ? `, seed ${data.seeds[cell.s]}` : "");
     const percent = (effect) => (effect === null ? "" : `${effect < 10 ? effect.toFixed(1) : Math.round(effect)} %`);
 
@@ -194,9 +196,9 @@
         const plots = by("plots");
         plots.replaceChildren();
         const lines = data.adapters.map((adapter, a) => ({
-            name: adapter.title,
+            name: titleOf(adapter),
             points: data.weights.flatMap((weight, w) => (weight.value === null || adapter.effects[w] === null ? [] : [{
-                x: weight.value, y: adapter.effects[w], label: `${adapter.title} at ${label(weight)}: ${percent(adapter.effects[w])}`, choose: () => goTo(a, w),
+                x: weight.value, y: adapter.effects[w], label: `${titleOf(adapter)} at ${label(weight)}: ${percent(adapter.effects[w])}`, choose: () => goTo(a, w),
             }])),
         })).filter((line) => line.points.length > 1);
         const explained = "mean difference to weight 0 at equal seed, 100 % is black against white";
