@@ -216,23 +216,39 @@ def demo(options: list[str]) -> int:
 
 
 def test(options: list[str]) -> int:
-    """Every check, whatever the one before says; pytest's summary comes last. The whole suite runs on several cores."""
+    """Every check, whatever another says; pytest's summary comes last. The whole suite runs on several cores, and mypy
+    says what it has to say while pytest runs.
+    """
     python = environment("test")
     browser = chromium(python)
     os.chdir(ROOT)
     checks = (["ruff", "check", "--output-format=concise", "."], ["mypy"], ["pytest", *(options or side_by_side())])
-    codes = [run([python, "-m", *check], LIB_LORA_CHROMIUM=browser) for check in checks]
-    return next(filter(None, codes), 0)
+    ruff, mypy, pytest = ([python, "-m", *check] for check in checks)
+    codes = {"ruff": run(ruff)}
+    beside = start(mypy)
+    codes["pytest"] = run(pytest, LIB_LORA_CHROMIUM=browser)
+    codes["mypy"] = ended(beside)
+    failed = [name for name, code in codes.items() if code]
+    if failed:
+        print("Failed:", ", ".join(failed), flush=True)
+    return codes[failed[0]] if failed else 0
 
 
 def side_by_side() -> list[str]:
-    """Options of pytest: a process for every core, where that helps and the memory (1 GB each) suffices."""
-    processes = min(os.cpu_count() or 1, 4)
-    return [f"-n{processes}", "--dist=worksteal"] if processes > 1 else []
+    """Options of pytest: a process for every core, and one for while the others wait for a browser; 1 GB each."""
+    cores = os.cpu_count() or 1
+    return [f"-n{min(cores + 1, 4)}", "--dist=worksteal"] if cores > 1 else []
 
 
 def run(command: list[str], **env: str) -> int:
-    process = subprocess.Popen(command, env=child_env(PYTHONPATH=import_path(), **env))
+    return ended(start(command, **env))
+
+
+def start(command: list[str], **env: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, env=child_env(PYTHONPATH=import_path(), **env))
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
     try:
         return process.wait()
     except KeyboardInterrupt:  # the terminal has told the child too: it ends in its own time

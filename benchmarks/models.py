@@ -40,6 +40,11 @@ def random_pipe(size: str, *, dtype: torch.dtype = torch.float32, device: str = 
     return SimpleNamespace(**parts)
 
 
+def random_unet(size: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> nn.Module:
+    """That UNet alone."""
+    return _random(lambda: UNet2DConditionModel(**UNETS[size]), dtype, device)
+
+
 def step(pipe: SimpleNamespace) -> torch.Tensor:
     """One pass through the UNet, for one small picture (128x128)."""
     unet = pipe.unet

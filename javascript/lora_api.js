@@ -25,6 +25,7 @@
             cards: () => ask("cards"),  // in the WebUI only: checkpoint and favourites, for the page Lora
             list: (query) => ask(`adapters?${query}`),
             entry: (id, more = "") => ask(`adapters/${id}?metadata=0${more}`),
+            inside: (id) => ask(`adapters/${id}/inside`),
             notes: (id, fields) => post(`adapters/${id}/notes`, fields),
             marks: (ids, change) => post("marks", {ids, ...change}),
             preview: (id, blob) => ask(`adapters/${id}/preview`, {
@@ -36,6 +37,7 @@
             hash: () => post("hashing"),
             hashing: () => ask("hashing"),
             prompt: (prompt) => post("prompt", {prompt}),
+            strength: () => ask("strength"),
             picture: (path, more = "") => new URL(path + more, root).href,
         };
     }

@@ -25,6 +25,10 @@
         image: "M2 3h12v10H2zM2 11l3.500-3.500 3 3 2-2L14 12M10.500 6h.1",
         down: "M4 6.500l4 4 4-4",
         grip: "M6 3.500v.1M10 3.500v.1M6 8v.1M10 8v.1M6 12.500v.1M10 12.500v.1",
+        curve: "M2 12.500c3 0 3-9 6-9s3 6 6 6M2 14.500h12",
+        plus: "M8 3v10M3 8h10",
+        minus: "M3 8h10",
+        save: "M3 2.500h8l2.500 2.500v8.500h-11v-11zM5.500 2.500v3.500h4.500V2.500M5 13.500V9.500h6v4",
         warn: "M8 2l6.500 11.500h-13zM8 6.500v3.200M8 11.600v.2",
     };
 
@@ -42,15 +46,19 @@
         return node;
     }
 
+    // The same for the elements of a drawing.
+    function drawing(tag, properties = {}, ...children) {
+        const node = document.createElementNS(SVG, tag);
+        for (const [name, value] of Object.entries(properties)) {
+            if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+            else if (value !== null) node.setAttribute(name, String(value));
+        }
+        node.append(...children);
+        return node;
+    }
+
     function icon(name) {
-        const svg = document.createElementNS(SVG, "svg");
-        svg.setAttribute("viewBox", "0 0 16 16");
-        svg.setAttribute("class", "lora-icon");
-        svg.setAttribute("aria-hidden", "true");
-        const path = document.createElementNS(SVG, "path");
-        path.setAttribute("d", ICONS[name]);
-        svg.append(path);
-        return svg;
+        return drawing("svg", {viewBox: "0 0 16 16", class: "lora-icon", "aria-hidden": "true"}, drawing("path", {d: ICONS[name]}));
     }
 
     function iconButton(name, label, onclick, more = "") {
@@ -124,5 +132,5 @@
         look();
     }
 
-    lib.dom = {element, icon, iconButton, badge, textarea, write, watch, copy, pageRoot, isTyping};
+    lib.dom = {element, drawing, icon, iconButton, badge, textarea, write, watch, copy, pageRoot, isTyping};
 })();

@@ -123,7 +123,9 @@
                 ...(all ? [
                     text(lib.t("Licence"), card.license || all.license),
                     duplicates(all, this.on.open),
-                    histogram(all.trained_tags), facts(all),
+                    histogram(all.trained_tags),
+                    card.broken ? null : lib.inside.section(() => this.api.inside(card.id)),
+                    facts(all),
                     hashes(all, {compute: () => this.load(card.id, "&hashes=1"), say: (sentence) => this.say(sentence)}),
                 ] : []),
             ].filter(Boolean));

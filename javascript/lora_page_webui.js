@@ -1,4 +1,4 @@
-// In the WebUI: a strip below the prompt of txt2img and of img2img, and a word to the listing when the checkpoint is another.
+// In the WebUI: a strip below each prompt of txt2img and of img2img, and a word to the listing when the checkpoint is another.
 // The standalone page places its own strip.
 
 (function () {
@@ -9,11 +9,14 @@
     addEventListener("DOMContentLoaded", start);
     function start() {
         for (const tab of ["txt2img", "img2img"]) {
-            lib.mount(`#${tab}_prompt_row`, (row) => {
-                row.after(lib.dom.element("div", {
-                    class: "lora-strip", "data-lora-prompt": `#${tab}_prompt textarea`, "data-lora-api": "/lora/v1",
-                }));
-            });
+            for (const [prompt, side] of [["prompt", null], ["neg_prompt", "uncond"]]) {
+                lib.mount(`#${tab}_${prompt}_row`, (row) => {
+                    row.after(lib.dom.element("div", {
+                        class: "lora-strip", "data-lora-prompt": `#${tab}_${prompt} textarea`, "data-lora-api": "/lora/v1", "data-lora-side": side,
+                        ...Object.fromEntries(["steps", "width", "height"].map((name) => [`data-lora-${name}`, `#${tab}_${name} input[type=number]`])),
+                    }));
+                });
+            }
         }
         lib.served(() => globalThis.onOptionsChanged?.(watchCheckpoint));
     }

@@ -1,11 +1,13 @@
 // The strip below a prompt: one row for each <lora:...> tag of the text, with sliders. Two-way: moving a slider rewrites
 // the number in the text, typing moves the slider. The text is the truth; the strip keeps only what a text cannot hold:
-// whether a row is split into text encoder and UNet, and what a muted tag's weights were.
+// whether a row is split into text encoder and UNet, whether it is open, and what a muted tag's weights were.
 
 (function () {
     "use strict";
 
     const PAUSE = 220;  // milliseconds without typing before the server is asked
+    const MOST_FACTS = 400;
+    const USUAL = {steps: 20, width: 512, height: 512};  // where the page does not say it
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
@@ -15,17 +17,25 @@
             this.prompt = root.dataset.loraPrompt;
             this.api = lib.api(root.dataset.loraApi);
             this.rows = new Map();   // "name#2" -> StripRow: the second tag of that name
-            this.facts = new Map();  // name and "force" -> what the server said
+            this.facts = new Map();  // a tag but for its numbers -> what the server said
+            this.blocks = new lib.StripKnown(this.api, () => this.read(this.text));
             this.list = lib.dom.element("div", {class: "lora-rows", role: "list"});
             this.say = lib.dom.element("div", {class: "lora-said", role: "status", "aria-live": "polite"});
             root.replaceChildren(this.list, this.say);
             lib.dom.watch(root, this.prompt, (text) => this.read(text));
+            for (const name of Object.keys(USUAL)) if (root.dataset[fieldOf(name)]) lib.dom.watch(root, root.dataset[fieldOf(name)], () => this.read(this.text));
             addEventListener("lora-rescanned", () => this.forget());
             addEventListener("focusout", ({target}) => target === lib.dom.textarea(this.prompt) && this.read(this.text));
         }
 
         get text() {
             return lib.dom.textarea(this.prompt)?.value ?? "";
+        }
+
+        // What the editors of rows need to know of the server and of the page: how many steps, the picture's shape, where the prompt counts.
+        get scene() {
+            const number = (name) => Number(lib.dom.textarea(this.root.dataset[fieldOf(name)] ?? "none")?.value) || USUAL[name];
+            return {known: this.blocks.known, side: this.root.dataset.loraSide ?? "both", ...Object.fromEntries(Object.keys(USUAL).map((name) => [name, number(name)]))};
         }
 
         // Rewrite the prompt; whoever wants to redraw hears of it.
@@ -40,6 +50,7 @@
             const tags = lib.tags.find(text);
             if (text !== this.lastRead) for (const row of this.rows.values()) row.endDrag();
             this.lastRead = text;
+            const {scene} = this;
             const seen = new Map();
             const rows = new Map();
             tags.forEach((tag, n) => {
@@ -48,7 +59,7 @@
                 const key = `${name}#${seen.get(name)}`;
                 const row = this.rows.get(key) ?? this.makeRow();
                 rows.set(key, row);
-                row.show(tag, n, text, this.facts.get(factKey(tag)));
+                row.show(tag, n, {text, fact: this.facts.get(factKey(tag)), scene});
                 row.element.hidden = tag.isOpen && this.isTyping(text, tag);
                 if (this.list.children[n] !== row.element) this.list.insertBefore(row.element, this.list.children[n] ?? null);
             });
@@ -56,6 +67,7 @@
             this.rows = rows;
             this.root.classList.toggle("lora-empty", [...rows.values()].every((row) => row.element.hidden));
             this.root.classList.toggle("lora-several", tags.length > 1);
+            if ([...rows.values()].some((row) => row.needsBlocks)) this.blocks.ask();
             clearTimeout(this.timer);
             if (tags.some((tag) => !tag.error && !this.facts.has(factKey(tag)))) this.timer = setTimeout(() => this.ask(), PAUSE);
         }
@@ -66,6 +78,7 @@
                 solo: () => this.solo(row),
                 changed: () => this.read(this.text),
                 elements: () => [...this.list.children],
+                presets: {save: (name, numbers) => this.blocks.save(name, numbers), forget: (name) => this.blocks.forget(name)},
             });
             return row;
         }
@@ -88,12 +101,14 @@
             }
             this.say.textContent = "";
             const tags = lib.tags.find(asked);
+            if (this.facts.size > MOST_FACTS) this.facts.clear();
             answer.tags.forEach((fact, n) => tags[n] && !tags[n].error && this.facts.set(factKey(tags[n]), fact));
             this.read(this.text);
         }
 
         forget() {
             this.facts.clear();
+            this.blocks.forgetAll();
             this.read(this.text);
         }
 
@@ -106,8 +121,14 @@
         }
     }
 
+    // What plain numbers a tag has makes no difference to what is said of it.
     function factKey(tag) {
-        return `${tag.force ? "force" : ""}:${tag.error ? "" : tag.name}`;
+        const rest = tag.given.filter(({key, text}) => ![null, "te", "unet"].includes(key) || lib.number.read(text) === null);
+        return [tag.error ? "" : tag.name, ...rest.map(({key, text}) => `${key}=${text}`)].join(":");
+    }
+
+    function fieldOf(name) {
+        return `lora${name[0].toUpperCase()}${name.slice(1)}`;
     }
 
     document.readyState === "loading" ? addEventListener("DOMContentLoaded", start) : setTimeout(start, 0);  // when all scripts are here

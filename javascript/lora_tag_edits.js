@@ -6,25 +6,26 @@
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
-    // The n-th tag with other numbers. `weights` has te, unet or both; one that is left out keeps its value.
+    // The n-th tag with other weights, numbers or curves. `weights` has te, unet or both; one that is left out keeps its value.
     function setWeights(text, n, weights) {
         const tag = lib.tags.find(text)[n];
-        if (!tag || tag.error) return text;
+        if (!tag || tag.te === null) return text;
+        const {write, isSame} = lib.curve;
         const wanted = {te: tag.te, unet: tag.unet, ...weights};
         const edits = [];
         let after = tag.parts[0].end;  // where an argument without a place goes in
         if (tag.values.te) {
-            edits.push([tag.values.te, lib.number.write(wanted.te), tag.te !== wanted.te]);
+            edits.push([tag.values.te, write(wanted.te), !isSame(tag.te, wanted.te)]);
             after = tag.values.te.end;
         }
-        const isUnetNeeded = wanted.unet !== wanted.te;
+        const isUnetNeeded = !isSame(wanted.unet, wanted.te);
         let inserted = "";
-        if (!tag.values.te && (wanted.te !== 1 || isUnetNeeded && !tag.values.unet)) inserted += ":" + lib.number.write(wanted.te);
+        if (!tag.values.te && (wanted.te !== 1 || isUnetNeeded && !tag.values.unet)) inserted += ":" + write(wanted.te);
         if (tag.values.unet) {
-            edits.push([tag.values.unet, lib.number.write(wanted.unet), tag.unet !== wanted.unet]);
+            edits.push([tag.values.unet, write(wanted.unet), !isSame(tag.unet, wanted.unet)]);
         } else if (isUnetNeeded) {
-            const isNamed = tag.values.te ? !tag.values.te.positional : false;
-            inserted += (isNamed ? ":unet=" : ":") + lib.number.write(wanted.unet);
+            const isNamed = Boolean(tag.values.te?.key || tag.values.lbw && !tag.values.lbw.key);  // block weights in its place
+            inserted += (isNamed ? ":unet=" : ":") + write(wanted.unet);
         }
         if (inserted) edits.push([{start: after, end: after}, inserted, true]);
         return replace(text, edits.filter(([, , isNew]) => isNew));
@@ -33,12 +34,31 @@
     // One weight for both again: the UNet's own number goes away where it can.
     function join(text, n) {
         const tag = lib.tags.find(text)[n];
-        if (!tag || tag.error || !tag.values.unet) return text;
+        if (!tag || tag.te === null || !tag.values.unet) return text;
         const value = tag.values.unet;
-        const isLast = !tag.values.dyn?.positional;
-        if (value.positional && !isLast) return setWeights(text, n, {unet: tag.te});
+        const isLast = !tag.values.dyn || Boolean(tag.values.dyn.key);
+        if (!value.key && !isLast) return setWeights(text, n, {unet: tag.te});
         const left = replace(text, [[{start: value.colon, end: value.end}, ""]]);
         return lib.tags.find(left)[n].values.unet ? setWeights(left, n, {unet: tag.te}) : left;  // it was there twice
+    }
+
+    // The n-th tag with other named arguments: {start: "0.2", stop: null}. One that is there keeps its place and its key as
+    // typed, a new one goes to the end, null takes it out wherever it stands. All others stay as typed.
+    function setArguments(text, n, values) {
+        const tag = lib.tags.find(text)[n];
+        if (!tag || tag.isOpen) return text;
+        const end = tag.parts.at(-1).end;
+        const edits = [];
+        let added = "";
+        for (const [key, value] of Object.entries(values)) {
+            const counts = tag.values[key];
+            const isGone = (each) => each.key === key || counts && !counts.key && !each.key && each.start >= counts.start;  // what followed would move up
+            if (value === null) edits.push(...tag.given.filter(isGone).map(({colon, end: last}) => [{start: colon, end: last}, ""]));
+            else if (!counts) added += `:${key}=${value}`;
+            else if (counts.text !== value) edits.push([counts, value]);
+        }
+        if (added) edits.push([{start: end, end}, added]);
+        return replace(text, edits);
     }
 
     function rename(text, n, name) {
@@ -91,5 +111,5 @@
         return text;
     }
 
-    lib.tagEdits = {setWeights, join, rename, remove, insert, toggle, move};
+    lib.tagEdits = {setWeights, join, setArguments, rename, remove, insert, toggle, move};
 })();

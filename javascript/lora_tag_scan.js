@@ -9,13 +9,14 @@
         const both = [each, each.toUpperCase()];
         return `[${both.join("")}${both.map((letter) => String.fromCharCode(letter.charCodeAt(0) + 0xfee0)).join("")}]`;
     }).join("");
-    const KEYWORD = `(?:${anyCase("lora")}|${anyCase("lyco")}(?:${anyCase("ris")})?)`;
+    const KEYWORD = `(?:${anyCase("lora")}(?:${anyCase("ctl")})?|${anyCase("lyco")}(?:${anyCase("ris")})?)`;
     const HEAD = new RegExp(`[<＜《〈][${BLANK}]*${KEYWORD}(?:[${BLANK}]*([:：])|(?![0-9A-Za-z_-]))`, "g");
     const BRACKETS = /[<＜>＞]/g;  // a name may hold the others
     const ALL_BRACKETS = /[<＜《〈>＞》〉]/g;
     const UNCLOSED = new RegExp(`[^${BLANK},，<＜《〈>＞》〉]*`, "y");
-    // A file may be called "Re：Zero": the full-width colon ends a name only where a number or `key=` follows.
-    const ARGUMENT = `(?:[-+－＋]?[.．]?[0-9０-９][0-9０-９.．,，_]*(?:[eE][-+]?[0-9]+)?|[A-Za-z]+[${BLANK}]*[=＝][^:：]*)`;
+    // A file may be called "Re：Zero": the full-width colon ends a name only where a number, a curve or `key=` follows.
+    const IN_CURVE = "0-9０-９.．,，_@＠~～;；sSｓ+＋－-";  // signs of a number or a curve, behind the first digit
+    const ARGUMENT = `(?:[-+－＋]?[.．]?[0-9０-９][${IN_CURVE}]*(?:[eE][-+]?[0-9]+)?|[A-Za-z]+[${BLANK}]*[=＝][^:：]*)`;
     const END_OF_NAME = new RegExp(`:|：(?=[${BLANK}]*${ARGUMENT}[${BLANK}]*(?:[:：]|$))`);
     const LEADING = new RegExp(`^[${BLANK}]+`);
     const ALL_BLANK = new RegExp(`[${BLANK}]`);

@@ -1,4 +1,5 @@
-// A slider and a field for one weight, in the strip and in the details.
+// A slider and a field for one weight, in the strip and in the details. A weight that changes over the steps is shown as its
+// curve instead, which opens what can edit it, if anything can.
 
 (function () {
     "use strict";
@@ -9,7 +10,7 @@
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
     class Weight {
-        constructor(label, caption, changed) {
+        constructor(label, caption, changed, opened = null) {
             const {element} = lib.dom;
             this.changed = changed;
             this.usual = 1;
@@ -29,14 +30,18 @@
                     else this.key(event, true);
                 },
             });
-            this.element = element("label", {class: "lora-weight"}, element("span", {class: "lora-caption", text: caption}), this.slider, this.field);
+            this.spark = element("button", {type: "button", class: "lora-spark", disabled: !opened, hidden: true, onclick: opened ?? (() => {})});
+            this.element = element("label", {class: "lora-weight"}, element("span", {class: "lora-caption", text: caption}), this.slider, this.field, this.spark);
+            this.label = label;
         }
 
         show(value, adapter) {
             this.value = value;
+            this.showCurve(typeof value === "object" ? value : null);
             if (adapter !== undefined) this.usual = adapter?.weight ?? 1;
-            this.slider.disabled = this.field.disabled = value === null;
-            if (value === null) return;
+            const isNumber = typeof value === "number";
+            this.slider.disabled = this.field.disabled = !isNumber;
+            if (!isNumber) return;
             const shown = Math.max(-RANGE, Math.min(RANGE, value));
             if (Number(this.slider.value) !== shown) this.slider.value = shown;
             const at = (side) => `${50 + 50 * side / RANGE}%`;
@@ -52,6 +57,16 @@
             }
         }
 
+        showCurve(curve) {
+            this.slider.hidden = this.field.hidden = curve !== null;
+            this.spark.hidden = curve === null;
+            const text = curve && lib.curve.write(curve);
+            if (!curve || this.spark.title === text) return;
+            this.spark.title = text;
+            this.spark.setAttribute("aria-label", lib.t("{label} over the steps: {curve}", {label: this.label, curve: text}));
+            this.spark.replaceChildren(lib.curveLine.small(curve));
+        }
+
         typed() {
             const value = lib.number.readField(this.field.value.replace(",", "."));
             if (value === null) {
@@ -64,7 +79,7 @@
 
         key(event, isField = false) {
             const keys = isField ? {ArrowUp: 1, ArrowDown: -1} : {ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1};
-            if (event.altKey || event.ctrlKey || event.metaKey || !(event.key in keys) || this.value === null) return;
+            if (event.altKey || event.ctrlKey || event.metaKey || !(event.key in keys) || typeof this.value !== "number") return;
             event.preventDefault();
             const step = event.shiftKey ? STEP / 5 : STEP;
             const moved = Math.round((this.value + keys[event.key] * step) * 1000) / 1000;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -98,11 +100,41 @@ def tiny_encoder(width: int, layers: int = 2, *, projection: bool = False) -> nn
 
 def tiny_pipe(family: str, *, seed: int = 0) -> SimpleNamespace:
     """The components of a pipeline that carry adapters."""
+    parts, random_state = _tiny_parts(family, seed)
+    torch.set_rng_state(random_state)
+    return SimpleNamespace(**{name: twin(part) for name, part in parts.items()})
+
+
+@functools.cache
+def _tiny_parts(family: str, seed: int) -> tuple[dict[str, nn.Module], Tensor]:
+    """Made once, and not to be changed; and what chance is after they are made."""
     torch.manual_seed(seed)
     parts: dict[str, nn.Module] = {"unet": tiny_unet(family), "text_encoder": tiny_encoder(12)}
     if family == "sdxl":
         parts["text_encoder_2"] = tiny_encoder(12, projection=True)
-    return SimpleNamespace(**{name: part.eval() for name, part in parts.items()})
+    return {name: part.eval() for name, part in parts.items()}, torch.get_rng_state()
+
+
+PLAIN = (bool, int, float, str, type(None), torch.dtype)
+MEMBERS = ("_parameters", "_buffers", "_modules")
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """What `copy.deepcopy` makes of a model, which takes several times as long over each layer's empty dictionaries."""
+    modules = list(model.modules())
+    copies: dict[int, Any] = {id(module): module.__new__(type(module)) for module in modules}
+    for module in modules:
+        made = vars(copies[id(module)])
+        for name, value in vars(module).items():
+            if isinstance(value, PLAIN):
+                made[name] = value
+            elif name in MEMBERS:
+                made[name] = type(value)((key, copy.deepcopy(member, copies)) for key, member in value.items())
+            elif isinstance(value, dict | set) and not value:
+                made[name] = type(value)()
+            else:
+                made[name] = copy.deepcopy(value, copies)
+    return copies[id(model)]
 
 
 def write_lora(path: Path, shapes: Mapping[str, tuple[int, ...]], *, rank: int = 2, seed: int = 0,

@@ -146,7 +146,8 @@ class Reader(ast.NodeVisitor):
 
 
 OWN_METHODS = {  # public ones of subclasses that the WebUI does not know
-    "follow",  # LoraNetwork
+    "announce", "failed", "follow",  # LoraNetwork
+    "is_as_typed",  # TypedParams
     "notes",  # LoraPage
     "save",  # LoraEditor
 }

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lib_lora.keys import layout
 from lib_lora.session.torch_host import TorchHost
-from tests.support import tiny_encoder, tiny_unet
+from tests.support import tiny_encoder, tiny_unet, twin
 
 TEXT_WIDTH = 12
 
 
 def tiny_sd_model(family: str, *, seed: int = 0) -> nn.Module:
     """What `shared.sd_model` is for SD1, SD2 or SDXL, as far as weights go."""
+    model, random_state = _tiny_sd_model(family, seed)
+    torch.set_rng_state(random_state)
+    return twin(model)
+
+
+@functools.cache
+def _tiny_sd_model(family: str, seed: int) -> tuple[nn.Module, Tensor]:
+    """Made once, and not to be changed; and what chance is after it is made."""
     torch.manual_seed(seed)
     root = nn.Module()
     root.model = nn.Module()
@@ -25,7 +35,7 @@ def tiny_sd_model(family: str, *, seed: int = 0) -> nn.Module:
         root.cond_stage_model = _wrapped(model=_OpenClip())
     else:
         root.cond_stage_model = _wrapped(transformer=_clip())
-    return root.eval()
+    return root.eval(), torch.get_rng_state()
 
 
 def webui_host(model: nn.Module) -> TorchHost:

@@ -10,8 +10,9 @@ from lib_lora.engine.plan import Plan
 from lib_lora.errors import PatchError
 from lib_lora.hosts.diffusers import DiffusersHost, attach
 from lib_lora.library import Library
-from lib_lora.model.targets import TargetIndex
+from lib_lora.model.targets import TargetIndex, index_checkpoint
 from lib_lora.session.session import Session
+from lib_lora.session.wanted import Wanted
 from tests.checkpoints import small_pipeline
 from tests.support import Folder, fingerprint, kohya_shapes, write_lora
 from tests.test_bypass import dora, lora
@@ -91,23 +92,38 @@ def test_a_bad_tag_is_told_and_takes_no_other_with_it(drawing):
 
 
 def test_a_batch_of_another_size_is_an_error_and_no_wrong_picture(drawing):
-    drawing.activate(["a <lora:one:1>", "b"])
+    drawing.clear()
+    before = fingerprint(drawing.pipe.unet.named_parameters())
+
+    def one_row_more(pipe, step, timestep, values):
+        return pipe.unet(noise(3), timestep, encoder_hidden_states=None)
+
     with pytest.raises(PatchError, match="a batch of 3 cannot be told apart into 2 pictures"):
-        drawing.pipe(["a", "b", "c"], latents=noise(3), **SIZE)
+        draw(drawing, ["a <lora:one:1>", "b"], 2, callback_on_step_end=one_row_more)
+    assert fingerprint(drawing.pipe.unet.named_parameters()) == before
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in drawing.pipe.unet.modules())
+
+
+def test_called_past_us_a_batch_of_several_tags_is_an_error(drawing):
+    assert drawing.activate(["a <lora:one:1>", "b"]) == ["a", "b"]
+    with pytest.raises(PatchError, match="cannot be told apart"):
+        drawing.pipe(["a", "b"], latents=noise(2), **SIZE)
     drawing.clear()
 
 
 def test_a_host_that_cannot_do_it_says_so(tmp_path):
     class Plain:
         def targets(self) -> TargetIndex:
-            raise AssertionError
+            return index_checkpoint({"model.diffusion_model.input_blocks.1.1.proj_in.weight": (8, 8)})
 
         def apply(self, plan: Plan) -> None:
-            raise AssertionError
+            assert not any(term.is_restricted for terms in plan.terms.values() for term in terms)
 
+    write_lora(tmp_path / "ink.safetensors", {"lora_unet_down_blocks_0_attentions_0_proj_in": (8, 8)})
     session = Session(Plain(), Library([tmp_path]))
+    assert session.activate(Wanted((_tags("<lora:ink:1>"),) * 2)).sentences() == []
     with pytest.raises(TypeError, match="Plain makes all pictures of a batch with the same adapters"):
-        session.activate_each([(), ()])
+        session.activate(Wanted((_tags("<lora:ink:1>"), ())))
 
 
 def test_arithmetic_that_fails_leaves_the_base_weights(drawing, tmp_path, monkeypatch):
@@ -116,15 +132,15 @@ def test_arithmetic_that_fails_leaves_the_base_weights(drawing, tmp_path, monkey
     shapes = kohya_shapes(drawing.host.targets(), limit=1)
     name, shape = next(iter(shapes.items()))
     save_file(lora(name, shape), tmp_path / "bad.safetensors")
-    monkeypatch.setattr("lib_lora.engine.bypass.low_rank_product", lambda *_: 1 / 0)
+    monkeypatch.setattr("lib_lora.algorithms.lora.Lora.low_rank", lambda *_: 1 / 0)
     session = Session(drawing.host, Folder(tmp_path))
     before = fingerprint(drawing.pipe.unet.named_parameters())
     with pytest.raises(ZeroDivisionError):
-        session.activate_each([_tags("<lora:bad:1>"), ()])
+        session.activate(Wanted((_tags("<lora:bad:1>"), ())))
     assert fingerprint(drawing.pipe.unet.named_parameters()) == before
     monkeypatch.undo()
-    monkeypatch.setattr("lib_lora.engine.bypass.low_rank_product", _fail)
-    report = session.activate_each([_tags("<lora:bad:1>"), ()])
+    monkeypatch.setattr("lib_lora.algorithms.lora.Lora.low_rank", _fail)
+    report = session.activate(Wanted((_tags("<lora:bad:1>"), ())))
     assert [each.name for each in report.adapters if each.problem] == ["bad"]
     assert not drawing.host.patcher.planned()
 

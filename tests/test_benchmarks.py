@@ -65,3 +65,21 @@ def test_the_benchmark_of_the_library_measures_everything(tmp_path):
     assert figures["files"] == FILES
     for name in measured:
         assert library.FIGURES[name].what in told
+
+
+def test_the_benchmark_of_schedules_measures_everything(tmp_path, monkeypatch, capsys):
+    """Of SD1.5's structure, a hundred times smaller."""
+    from benchmarks import models, schedule
+
+    small = dict(cross_attention_dim=768, attention_head_dim=8, block_out_channels=(32, 32, 64, 64))
+    monkeypatch.setitem(models.UNETS, "sd15", small)
+    out = tmp_path / "figures.json"
+    assert schedule.main(["--size", "64", "--steps", "3", "--turns", "1", "--json", str(out)]) == 0
+    figures = json.loads(out.read_text())
+    goals = {name for name, contestant in schedule.CONTESTANTS.items() if contestant.goal}
+    assert set(figures["ratios"]) == goals | {schedule.PEER}
+    ways = {name: (passes[0]["merged"] > 0, passes[0]["beside"] > 0) for name, passes in figures["passes"].items()
+            if name != schedule.PEER}  # fmt: skip
+    assert ways["constant"] == ways["blocks"] == ways["four shared"] == (True, False)
+    assert ways["side"] == ways["four own"] == (False, True)
+    assert "192 layers" in capsys.readouterr().out

@@ -16,6 +16,7 @@ from lib_lora.engine import originals
 from lib_lora.engine.active import Active
 from lib_lora.engine.exact import IS_NEW
 from lib_lora.engine.originals import CheckpointFile
+from lib_lora.engine.schedule import plan
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import Attached, DiffusersHost
@@ -567,7 +568,7 @@ def test_a_patch_error_names_what_else_went_wrong(model, folder, monkeypatch):
     monkeypatch.setattr("lib_lora.engine.patch.fold", lambda *_: (_ for _ in ()).throw(out_of_memory))
     fail(monkeypatch, originals.Kept, RuntimeError("again"))
     with pytest.raises(PatchError, match=r"not enough memory.*1 weights could not be put back"):
-        session.host.apply(session._plan({0: Active(read_prompt("<lora:b:1>").tags[0],
-                                                    session.cache.read(folder.find("b").path))})[0])  # fmt: skip
+        session.host.apply(plan([Active(read_prompt("<lora:b:1>").tags[0], session.cache.read(folder.find("b").path))],
+                                session.host.targets()))  # fmt: skip
     session.clear()
     assert not session.host.patcher.patched

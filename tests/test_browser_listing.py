@@ -18,6 +18,7 @@ from lib_lora.browser.routes import add_routes
 from lib_lora.browser.search import Query, Scene, find
 from lib_lora.browser.stock import Stock
 from lib_lora.describe.families import Family
+from lib_lora.grammar.presets import read_presets
 from lib_lora.library import Library
 from tests.support import write_lora
 
@@ -153,6 +154,34 @@ def test_a_dry_run_says_for_each_tag_what_it_means(client):
     assert told["tags"][2]["nearest"] == ["outline"]
     assert told["text"].split() == ["a", "b"]
     assert tried(client, "<lora:grain:1:force=1>")["problems"] == []
+
+
+def test_the_dry_run_tells_curves_as_text_and_unknown_presets_as_problems(client):
+    told = tried(client, "<lora:outline:1:0~0;1~1:lbw=OUTAL> <lora:outline:0.5:w=outall:on=cond>")
+    assert [tag["problem"] for tag in told["tags"]] == [
+        "<lora:outline:1:0@0,1@1:lbw=OUTAL>: 'OUTAL' is no preset of block weights (did you mean OUTALL?); there are "
+        "NONE, ALL, INS, IND, INALL, MIDD, OUTD, OUTS, OUTALL, ALL0.5",
+        None,
+    ]
+    assert [(tag["te"], tag["unet"]) for tag in told["tags"]] == [(1, "0@0,1@1"), (0.5, 0.5)]
+    assert told["tags"][1]["reads"] == "<lora:outline:0.5:lbw=outall:on=cond>"
+
+
+@pytest.mark.parametrize(("family", "usual", "counts"), [("sd1", 17, {"17", "26"}), ("sdxl", 12, {"12", "20"})])
+def test_the_strip_learns_blocks_and_presets_of_the_loaded_model(folder, family, usual, counts):
+    app = FastAPI()
+    own = read_presets("MINE:" + ",".join(["0.25"] * usual) + "\nDICE:" + ",".join(["R"] * usual))
+    add_routes(app, Library([folder]), checkpoint=lambda: family, presets=lambda: own)
+    told = TestClient(app).get("/lora/v1/strength").json()
+    assert (told["usual"], set(told["vectors"])) == (usual, counts)
+    assert str(told["whole"]) == max(counts)
+    assert all(len(names) == int(count) for count, names in told["vectors"].items())
+    presets = {preset["name"]: preset["numbers"] for preset in told["presets"]}
+    assert presets["MINE"] == [0.25] * usual
+    assert presets["DICE"] is None
+    assert presets["NONE"] == [0] * usual
+    assert presets["OUTALL"][-1] == 1
+    assert told["arguments"]["lbw"]["meaning"].startswith("a factor for each block")
 
 
 def test_a_name_that_two_files_share_is_qualified_by_its_folder(client, folder):

@@ -187,6 +187,24 @@ def test_merge_overwrites_only_when_told_and_tells_json(capsys, tmp_path, loras)
     assert (told["changed"], told["tensors"], told["adapters"][0]["applied"]) == (0, 8, True)
 
 
+def test_merge_refuses_prompt_editing_around_a_tag(capsys, tmp_path, loras):
+    base, out = write_base(tmp_path / "base.safetensors"), tmp_path / "out.safetensors"
+    code, printed, err = run(capsys, "merge", base, out, "--prompt", "[<lora:a:1>:0.5]", "--lora-dir", loras)
+    assert (code, printed, out.exists()) == (1, "", False)
+    assert "so that prompt editing around it cannot be baked in" in err[0]
+
+
+# grammar
+
+
+def test_the_grammar_is_printed_as_text_and_as_markdown():
+    done = shell("grammar")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("A TAG\n\n<lora:NAME")
+    assert "<lora:ink:0.8:step=5-10>" in done.stdout
+    assert shell("grammar", "--markdown").stdout.startswith("# The grammar of strength\n")
+
+
 # generate
 
 
@@ -226,16 +244,27 @@ def test_generate_draws_without_the_adapters_that_do_not_work_and_exits_with_1(c
     assert "Lora problems: " in Image.open(out).text["parameters"]
 
 
-def test_generate_tells_of_a_tag_in_the_negative_prompt_and_draws_without_it(capsys, tmp_path):
+def test_generate_draws_with_a_tag_in_the_negative_prompt(capsys, tmp_path):
+    pictures = []
+    for number, negative in enumerate(("blue", "blue <lora:outline:1>", "blue <lora:outline:1:on=cond>")):
+        out = tmp_path / f"{number}.png"
+        code, _, err = run(capsys, "generate", PROMPT, "--negative", negative, "--out", out, "--seed", 7, "--steps", 2)
+        assert (code, err) == (0, [])
+        pictures.append(Image.open(out))
+        assert f"Negative prompt: {negative}" in pictures[-1].info["parameters"]
+    assert len({picture.tobytes() for picture in pictures}) == 3
+
+
+def test_generate_takes_tags_in_the_negative_prompt_for_that_side(capsys, tmp_path):
     made = []
     for name, negative in (("plain", "blue"), ("tagged", "blue <lora:outline:1>")):
         made.append(run(capsys, "generate", PROMPT, "--negative", negative, "--out", tmp_path / f"{name}.png",
                         "--seed", 7, "--steps", 2))  # fmt: skip
-    assert [code for code, _, _ in made] == [0, 1]
-    assert "<lora:outline:1> in the negative prompt has no effect yet" in made[1][2][0]
+    assert [code for code, _, _ in made] == [0, 0]
     plain, tagged = (Image.open(tmp_path / f"{name}.png") for name in ("plain", "tagged"))
-    assert plain.tobytes() == tagged.tobytes()
+    assert plain.tobytes() != tagged.tobytes()
     assert "Negative prompt: blue <lora:outline:1>" in tagged.info["parameters"]
+    assert "Lora hashes: " in tagged.info["parameters"]
 
 
 def test_generate_fails_before_the_work_where_it_can(capsys, tmp_path):
@@ -265,7 +294,9 @@ def test_wrong_usage_is_exit_code_2_and_nothing_on_stdout(capsys, arguments):
     assert err[-1].startswith("lib_lora: ")
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["list"], ["info"], ["merge"], ["sheet"], ["compare"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["generate"], ["list"], ["info"], ["merge"], ["sheet"], ["compare"], ["grammar"], ["demo"]]
+)
 def test_help_and_version_are_exit_code_0(capsys, command):
     code, out, err = run(capsys, *command, "--help")
     assert (code, err) == (0, [])

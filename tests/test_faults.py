@@ -18,8 +18,9 @@ def told(tmp_path_factory):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    "name", ["kept on the device", "kept on the cpu", "kept on the checkpoint", "beside the weights", "a batch", "tied"]
-)
+    "name", ["kept on the device", "kept on the cpu", "kept on the checkpoint", "beside the weights", "a batch",
+             "over time", "tied"]
+)  # fmt: skip
 def test_an_error_anywhere_leaves_no_trace(told, name, way, caplog):
     caplog.set_level(logging.CRITICAL)
     places = count(told[name], way)

@@ -282,31 +282,44 @@ def test_an_nvidia_card_gets_the_newest_torch(install, monkeypatch):
 # The suite
 
 
-@pytest.mark.parametrize(("codes", "expected"), [((0, 0, 0), 0), ((0, 2, 1), 2), ((0, 0, 5), 5)])
-def test_every_check_runs_pytest_last_and_the_first_failure_is_the_exit_code(install, monkeypatch, codes, expected):
+@pytest.mark.parametrize(("codes", "expected", "told"), [
+    ((0, 0, 0), 0, ""), ((0, 2, 1), 1, "Failed: pytest, mypy\n"), ((0, 0, 5), 5, "Failed: pytest\n"),
+    ((0, 2, 0), 2, "Failed: mypy\n"), ((1, 0, 0), 1, "Failed: ruff\n"),
+])
+def test_every_check_runs_and_each_that_fails_is_named_and_fails_the_run(
+    install, monkeypatch, capsys, codes, expected, told
+):
     monkeypatch.chdir(install.ROOT)
-    ran, left = [], list(codes)
+    names, started, waited = ("ruff", "mypy", "pytest"), [], []
 
-    def run(command: list[str], **env: str) -> int:
-        ran.append(command[2:])
-        assert env == {"LIB_LORA_CHROMIUM": "/usr/bin/chromium"}
-        return left.pop(0)
+    def start(command: list[str], **env: str) -> str:
+        started.append(command[2:])
+        assert env == ({"LIB_LORA_CHROMIUM": "/usr/bin/chromium"} if command[2] == "pytest" else {})
+        return command[2]
 
-    monkeypatch.setattr(install, "run", run)
+    def ended(name: str) -> int:
+        waited.append(name)
+        return codes[names.index(name)]
+
+    monkeypatch.setattr(install, "start", start)
+    monkeypatch.setattr(install, "ended", ended)
     monkeypatch.setattr(install, "chromium", lambda python: "/usr/bin/chromium")
     assert install.test(["-k", "tag"]) == expected
-    assert ran == [["ruff", "check", "--output-format=concise", "."], ["mypy"], ["pytest", "-k", "tag"]]
+    assert started == [["ruff", "check", "--output-format=concise", "."], ["mypy"], ["pytest", "-k", "tag"]]
+    assert waited == ["ruff", "pytest", "mypy"]  # mypy runs beside pytest
+    assert capsys.readouterr().out == told
 
 
 @pytest.mark.parametrize(("cores", "expected"), [
-    (1, []), (2, ["-n2", "--dist=worksteal"]), (64, ["-n4", "--dist=worksteal"]), (None, []),
+    (1, []), (2, ["-n3", "--dist=worksteal"]), (64, ["-n4", "--dist=worksteal"]), (None, []),
 ])
 def test_the_whole_suite_runs_on_the_cores_that_there_are(install, monkeypatch, cores, expected):
     monkeypatch.chdir(install.ROOT)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(install, "chromium", lambda python: "/usr/bin/chromium")
     ran = []
-    monkeypatch.setattr(install, "run", lambda command, **env: ran.append(command[2:]))
+    monkeypatch.setattr(install, "start", lambda command, **env: ran.append(command[2:]))
+    monkeypatch.setattr(install, "ended", lambda process: 0)
     install.test([])
     assert ran[-1] == ["pytest", *expected]
 

@@ -6,7 +6,6 @@ they are those of a new session on a copy of that other model. In the real WebUI
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,11 +19,12 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from lib_lora.adapters.cache import AdapterCache
-from lib_lora.engine import bypass, patch
+from lib_lora.engine import hooks as engine_hooks
+from lib_lora.engine import patch
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.webui.a1111.host import release, session_of
-from tests.support import Folder, fingerprint, kohya_shapes, write_lora
+from tests.support import Folder, fingerprint, kohya_shapes, twin, write_lora
 from tests.support_webui import put, tiny_sd_model, webui_host
 
 CASES = (("sd1", "device"), ("sd1", "checkpoint"))
@@ -57,7 +57,7 @@ def make(family: str, folder: Path) -> nn.Module:
 @functools.cache
 def spare_of(made: nn.Module) -> nn.Module:
     """For what a new model would be: it is filled anew each time."""
-    return copy.deepcopy(made)
+    return twin(made)
 
 
 class Life:
@@ -65,7 +65,7 @@ class Life:
 
     def __init__(self, made: nn.Module, keep: patch.Keep) -> None:
         self.made = made
-        self.model, self.pristine = copy.deepcopy(made), copy.deepcopy(made)
+        self.model, self.pristine = twin(made), twin(made)
         self.folder = Folder(Path(made.sd_checkpoint_info.filename).parent)
         self.keep = keep
         self.cache = AdapterCache()
@@ -351,7 +351,7 @@ def put_out(model: nn.Module, dtype: torch.dtype) -> list[Tensor]:
 
 def expected(life: Life, prompt: str) -> list[Tensor]:
     """The adapters merged in float32 into the numbers that are left of the weights."""
-    exact = copy.deepcopy(life.pristine)
+    exact = twin(life.pristine)
     for layer in convertible(exact).values():
         layer.float()
         layer.__dict__.pop("fp16_weight", None)
@@ -457,7 +457,7 @@ def test_weights_made_small_under_our_hands_are_not_taken_for_new_ones(made):
 
 
 def test_a_failure_in_the_middle_of_bypassing_leaves_the_untouched_model(small, monkeypatch):
-    original, calls = bypass.low_rank_product, []
+    original, calls = engine_hooks.addition, []
 
     def product(*args):
         calls.append(None)
@@ -468,7 +468,7 @@ def test_a_failure_in_the_middle_of_bypassing_leaves_the_untouched_model(small, 
     for before in ("", "<lora:b:1>"):
         small.say(before)
         with monkeypatch.context() as patched:
-            patched.setattr(bypass, "low_rank_product", product)
+            patched.setattr(engine_hooks, "addition", product)
             calls.clear()
             assert "memory" in small.say(TAGS)[0]
         assert len(calls) == 20

@@ -123,7 +123,38 @@ def test_several_adapters_add_up_and_te_and_unet_have_their_own_weights(tmp_path
     assert torch.allclose(after[TEXT].double(), before[TEXT] + 0.5 * delta(a, TEXT), atol=1e-6)
 
 
-@pytest.mark.parametrize("prompt", ["<lora:a:0>", "", "<lora:a:1><lora:a:-1>"])
+def test_block_weights_are_baked_in(tmp_path):
+    base = write_base(tmp_path / "base.safetensors")
+    lora = write_lora(tmp_path / "a.safetensors")
+    numbers = ["0.5", "2", *["0"] * 15]  # BASE, IN01
+    merged = run(base, tmp_path / "out.safetensors", f"<lora:a:0.5:lbw={','.join(numbers)}:lbwe=IN01:to_q:0:in=3>")
+    before, after = load_file(base), load_file(tmp_path / "out.safetensors")
+    assert torch.allclose(after[TEXT].double(), before[TEXT] + 0.25 * delta(lora, TEXT), atol=1e-6)
+    conv = (3 * delta(lora, CONV)).reshape(before[CONV].shape)  # 0.5 x 2 x 3
+    assert torch.allclose(after[CONV].double(), before[CONV] + conv, atol=1e-5)
+    assert torch.equal(after[TO_Q], before[TO_Q])
+    assert (merged.changed, merged.report.sentences()) == (2, [])
+
+
+ONLY_FOR_PICTURES = {
+    "0@0,1@1": "te=0@0,1@1", "1:0@0,1@1": "unet=0@0,1@1", "1:mid=0@0,1@1": "mid=0@0,1@1", "1:start=0.5": "start=0.5",
+    "1:step=2-5": "start=2 and stop=5", "1:hr=0.5": "hr=0.5", "1:hrte=off": "hrte=0", "1:refiner=off": "refiner=0",
+    "1:on=cond": "on=cond", "1:area=0,0,0.5,1": "area=0,0,0.5,1",
+    "1:lbw=R,U,1,1,1,1,1,1,1,1,1,1": "R in lbw= and U in lbw=",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", ONLY_FOR_PICTURES)
+def test_what_means_nothing_without_a_picture_is_refused_by_name(tmp_path, arguments):
+    base = write_base(tmp_path / "base.safetensors")
+    write_lora(tmp_path / "a.safetensors")
+    with pytest.raises(MergeRefused) as caught:
+        run(base, tmp_path / "out.safetensors", f"<lora:a:1><lora:a:{arguments}>")
+    assert f"so that {ONLY_FOR_PICTURES[arguments]} cannot be baked in; write one number instead" in str(caught.value)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize("prompt", ["<lora:a:0>", "", "<lora:a:1><lora:a:-1>", "<lora:a:0.5:on=both><lora:a:-0.5>"])
 def test_weight_0_gives_a_copy(tmp_path, prompt):
     base = write_base(tmp_path / "base.safetensors")
     write_lora(tmp_path / "a.safetensors")
@@ -159,6 +190,7 @@ def test_a_partial_checkpoint_takes_what_it_has_room_for(tmp_path):
     ("<lora:a:much>", "'much' is not a weight"),
     ("<lora:xl:1>", "xl: 0 of 1 layers match"),
     ("<lora:cut:1>", "cut.safetensors is not a safetensors file"),
+    ("<lora:a:1:lbw=MIDDD>", r"'MIDDD' is no preset of block weights \(did you mean MIDD\?\)"),
 ])  # fmt: skip
 def test_if_any_tag_cannot_be_applied_nothing_is_written(tmp_path, prompt, sentence):
     base = write_base(tmp_path / "base.safetensors")

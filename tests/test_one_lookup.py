@@ -157,8 +157,9 @@ def webui(monkeypatch):
     pytest.importorskip("gradio")
     before = set(sys.modules)
     modules = ModuleType("modules")
-    for name in ("cache", "extra_networks", "patches", "paths", "scripts", "sd_hijack", "shared", "textual_inversion",
-                 "textual_inversion.textual_inversion"):  # fmt: skip
+    for name in ("cache", "extensions", "extra_networks", "patches", "paths", "processing", "prompt_parser", "scripts",
+                 "sd_hijack", "sd_models", "sd_samplers", "sd_samplers_common", "sd_samplers_timesteps", "shared",
+                 "textual_inversion", "textual_inversion.textual_inversion"):  # fmt: skip
         monkeypatch.setitem(sys.modules, f"modules.{name}", MagicMock(name=f"modules.{name}"))
         setattr(modules, name.partition(".")[0], sys.modules[f"modules.{name.partition('.')[0]}"])
     monkeypatch.setitem(sys.modules, "modules", modules)
@@ -174,6 +175,10 @@ def webui(monkeypatch):
             del sys.modules[name]
 
 
+class Processing(SimpleNamespace):
+    """One picture's parameters; unlike its parent it may be referred to weakly."""
+
+
 def test_the_webuis_network_looks_each_name_up_once_and_shows_and_hashes_what_was_found(webui, tmp_path, monkeypatch):
     webui.shared.sd_model = model = tiny_sd_model("sd1")
     model.is_sdxl = False
@@ -187,7 +192,7 @@ def test_the_webuis_network_looks_each_name_up_once_and_shows_and_hashes_what_wa
     legacy = importlib.import_module("lib_lora.webui.legacy").Legacy(catalogue)
     legacy.networks = SimpleNamespace(loaded_networks=[])
     network = importlib.import_module("lib_lora.webui.network").LoraNetwork(catalogue, legacy)
-    p = SimpleNamespace(
+    p = Processing(
         all_prompts=[PROMPT], all_negative_prompts=[""], iteration=0, batch_size=1, is_hr_pass=False,
         extra_generation_params={}, comments=[])  # fmt: skip
     p.comment = p.comments.append

@@ -176,7 +176,7 @@ def test_a_model_that_is_cast_and_cast_back_has_the_weights_that_the_cast_leaves
 
 
 def test_where_memory_is_short_the_file_is_taken_and_that_is_said_once(model, checkpoint, folder, monkeypatch, caplog):
-    monkeypatch.setattr(keeping, "_free_memory", lambda device: 1 << 30)
+    monkeypatch.setattr(keeping, "free_memory", lambda device: 1 << 30)
     before = addresses(model)
     mine = session(model, folder, "auto")
     for prompt in ("<lora:a:1>", "", "<lora:a:1>"):
@@ -187,7 +187,7 @@ def test_where_memory_is_short_the_file_is_taken_and_that_is_said_once(model, ch
 
 
 def test_where_there_is_room_the_originals_stay_where_they_are(model, checkpoint, folder, monkeypatch, caplog):
-    monkeypatch.setattr(keeping, "_free_memory", lambda device: 1 << 40)
+    monkeypatch.setattr(keeping, "free_memory", lambda device: 1 << 40)
     before = addresses(model)
     mine = session(model, folder, "auto")
     say(mine, "<lora:a:1>")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -109,6 +110,12 @@ class Parts:
         return scale
 
 
+# (x, apply) -> what the delta at multiplier 1 adds to the layer's output for x; `apply(x, weight)` is what such a layer
+# makes of x with that weight, which may have fewer inputs and outputs. Channels are the last axis of x, of a
+# convolution the second.
+Form = Callable[[Tensor, Callable[[Tensor, Tensor], Tensor]], Tensor]
+
+
 class Product(NamedTuple):
     """The delta `scale * up @ down`."""
 
@@ -179,6 +186,13 @@ class Delta(ABC):
 
         The tensors are as stored (dtype, device of the file): deltas that can say this are summed over all adapters in
         one matrix product.
+        """
+        return None
+
+    def form(self, shape: Shape, near: Tensor) -> Form | None:
+        """The delta on activations, for a layer whose weight has `shape`; None if that is no shorter than its value.
+
+        Its factors are moved and cast once, to where `near` is: what the layer sees.
         """
         return None
 

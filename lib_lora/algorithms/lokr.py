@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from lib_lora.algorithms.base import (
     Delta,
+    Form,
     Parts,
     Shape,
     like,
@@ -110,3 +112,20 @@ class Lokr(Delta):
         blocks.addcmul_(
             w1.reshape(o1, 1, i1, 1, *tail), w2.reshape(1, o2, 1, -1, *kernel), value=self.scale * multiplier
         )
+
+    def form(self, shape: Shape, near: Tensor) -> Form:
+        """(w1 ⊗ w2) x: w2 on each of i1 pieces of x, then w1 on the pieces."""
+        (o1, i1), (o2, _) = self.w1.matrix_shape(), self.w2.matrix_shape()
+        wide = near.new_empty((), dtype=torch.float32)
+        outer = (self.w1.value(wide).reshape(o1, i1) * self.scale).to(near.dtype)
+        inner = self.w2.value(wide).reshape(o2, -1, *shape[2:]).to(near.dtype)
+
+        def of_linear(x: Tensor, apply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+            return (outer @ apply(x.unflatten(-1, (i1, -1)), inner)).flatten(-2)
+
+        def of_convolution(x: Tensor, apply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+            pieces = apply(x.unflatten(1, (i1, -1)).flatten(0, 1), inner)  # (batch * i1, o2, height, width)
+            mixed = outer @ pieces.reshape(-1, i1, pieces[0].numel())
+            return mixed.reshape(-1, o1 * o2, *pieces.shape[2:])
+
+        return of_convolution if len(shape) > 2 else of_linear

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lib_lora.browser.listing import Shelf
-from lib_lora.errors import NotFoundError
+from lib_lora.errors import NotFoundError, TagError
+from lib_lora.grammar.curve import Curve, Weight, write_weight
 from lib_lora.grammar.scan import without
 from lib_lora.grammar.tag import LoraTag, Typed, typed_tags
 from lib_lora.library import Entry
@@ -35,7 +36,8 @@ def _tried(shelf: Shelf, typed: Typed, *, with_help: bool) -> dict[str, Any]:
     tag = typed.tag
     if tag is None:
         return told | {"problem": str(typed.error)}
-    told |= {"te": tag.te, "unet": tag.unet, "dyn": tag.dyn, "force": tag.force, "notes": list(tag.notes)}
+    told |= {"te": _plain(tag.te), "unet": _plain(tag.unet), "dyn": tag.dyn, "force": tag.force, "reads": str(tag),
+             "notes": list(tag.notes)}  # fmt: skip
     try:
         meaning = shelf.library.look_up(tag.name, with_help=with_help)
     except NotFoundError as error:
@@ -45,9 +47,18 @@ def _tried(shelf: Shelf, typed: Typed, *, with_help: bool) -> dict[str, Any]:
     return told | {"adapter": shelf.card(entry), "problem": _problem(shelf, tag, entry), "also": also}
 
 
+def _plain(weight: Weight) -> float | str:
+    """A number, or a curve as it is typed."""
+    return write_weight(weight) if isinstance(weight, Curve) else weight
+
+
 def _problem(shelf: Shelf, tag: LoraTag, entry: Entry) -> str | None:
     if entry.broken:
         return entry.broken
+    try:
+        tag.settled(shelf.presets())
+    except TagError as error:
+        return str(error)
     checkpoint = shelf.checkpoint()
     if checkpoint and entry.family.fits(checkpoint) is False and not tag.force:
         made_for = f"made for {entry.family.label}, the checkpoint is {checkpoint.label}"

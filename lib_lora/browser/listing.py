@@ -15,6 +15,7 @@ from lib_lora.browser.stock import Shown, Stock
 from lib_lora.browser.thumbnail import problem
 from lib_lora.describe.families import Family
 from lib_lora.formats.text import encodable
+from lib_lora.grammar.presets import BUILT_IN, Presets
 from lib_lora.grammar.tag import is_typable
 from lib_lora.grammar.trigger_words import spoken
 from lib_lora.library import Entry, Library
@@ -29,8 +30,15 @@ DUPLICATE = {"content": "the same content", "name": "the same name in another fo
 class Shelf:
     """The library as cards. Those of one state of it are searched together: `stock`."""
 
-    def __init__(self, library: Library, *, checkpoint: Checkpoint = lambda: None) -> None:
+    def __init__(
+        self,
+        library: Library,
+        *,
+        checkpoint: Checkpoint = lambda: None,
+        presets: Callable[[], Presets] = lambda: BUILT_IN,
+    ) -> None:
         self.library = library
+        self.presets = presets
         self._checkpoint = checkpoint
         self._stock: tuple[Any, Stock] | None = None
         self._duplicates: tuple[Any, dict[int, str]] | None = None

@@ -22,9 +22,17 @@ def listing_html(targets: Mapping[str, str], *, api: str = "/lora/v1") -> str:
     return f'<div class="lora-listing" data-lora-api="{escape(api)}" data-lora-targets="{places}"></div>'
 
 
-def strip_html(prompt: str, *, api: str = "/lora/v1") -> str:
-    """The strip of the prompt whose textarea the CSS selector `prompt` finds."""
-    return f'<div class="lora-strip" data-lora-api="{escape(api)}" data-lora-prompt="{escape(prompt)}"></div>'
+def strip_html(
+    prompt: str, *, api: str = "/lora/v1", fields: Mapping[str, str] | None = None, is_negative: bool = False
+) -> str:
+    """The strip of the prompt whose textarea the CSS selector `prompt` finds.
+
+    fields  {"steps", "width", "height": CSS selector of its number} of the next picture, as far as the page has them
+    is_negative  it is the negative prompt
+    """
+    told = "".join(f' data-lora-{escape(name)}="{escape(selector)}"' for name, selector in (fields or {}).items())
+    told += ' data-lora-side="uncond"' if is_negative else ""
+    return f'<div class="lora-strip" data-lora-api="{escape(api)}" data-lora-prompt="{escape(prompt)}"{told}></div>'
 
 
 def head_html() -> str:

@@ -3,6 +3,7 @@
     GET  adapters                    ?q= &sort= &reverse=1 &offset= &limit=, and the facets, each as often as needed:
                                      &family= &flavour= &algorithm= &folder= &tag= &state=; ids=1: only ids, all of them
     GET  adapters/{id}               everything; ?metadata=1 adds the header, ?hashes=1 computes hashes (reads the file)
+    GET  adapters/{id}/inside        what it changes, block by block; reads the file
     GET  adapters/{id}/thumbnail     small WebP; ?original=1 the file itself, a video too; 204: no picture
     POST adapters/{id}/notes         {"digest", fields of the user's notes}: saves them; 409 if others did
     POST adapters/{id}/preview       the bytes of a picture: saves it as the preview
@@ -30,12 +31,15 @@ from fastapi.responses import FileResponse, Response
 
 from lib_lora.browser.answers import JSONResponse, answered, body, error, json_object, refuse_foreign
 from lib_lora.browser.dry_run import MAX_PROMPT, dry_run
+from lib_lora.browser.inside import inside
 from lib_lora.browser.listing import Checkpoint, Shelf
 from lib_lora.browser.pictures import MAX_BYTES
 from lib_lora.browser.search import FACETS, MAX_PAGE, Query, Scene, ids, search
+from lib_lora.browser.strength import strength_of
 from lib_lora.browser.thumbnail import original, thumbnail, video
 from lib_lora.browser.writing import RefusedError, save_fields, save_preview, texts_of
 from lib_lora.errors import NotFoundError
+from lib_lora.grammar.presets import BUILT_IN, Presets
 from lib_lora.library import Entry, Library
 from lib_lora.library.duplicates import groups
 from lib_lora.library.hashing import Hasher
@@ -49,18 +53,21 @@ def add_routes(
     library: Library,
     *,
     checkpoint: Checkpoint = lambda: None,
+    presets: Callable[[], Presets] = lambda: BUILT_IN,
     dependencies: Sequence[Any] = (),
 ) -> Shelf:
     """Add the routes to `app`; call it before anything is mounted at `/`.
 
     checkpoint    tells the family of the loaded model (`host.targets().family`) or its id, for what is compatible
+    presets       block weights by name, the user's own among them
     dependencies  FastAPI's, for the login of the page that the routes belong to
     """
-    shelf = Shelf(library, checkpoint=checkpoint)
+    shelf = Shelf(library, checkpoint=checkpoint, presets=presets)
     routes = Routes(shelf)
     table: tuple[tuple[str, str, Callable[..., Any]], ...] = (
         ("GET", "/adapters", routes.adapters),
         ("GET", "/adapters/{number}", routes.adapter),
+        ("GET", "/adapters/{number}/inside", routes.inside),
         ("GET", "/adapters/{number}/thumbnail", routes.picture),
         ("POST", "/adapters/{number}/notes", routes.notes),
         ("POST", "/adapters/{number}/preview", routes.preview),
@@ -71,6 +78,7 @@ def add_routes(
         ("GET", "/rescan", routes.progress),
         ("POST", "/rescan", routes.rescan),
         ("POST", "/prompt", routes.prompt),
+        ("GET", "/strength", routes.strength),
     )
     for method, path, endpoint in table:
         asked = [*dependencies] if method == "GET" else [*dependencies, Depends(refuse_foreign)]
@@ -114,6 +122,9 @@ class Routes:
             return self.shelf.detail(entry) | more
 
         return answered(told)
+
+    def inside(self, number: str) -> Response:
+        return answered(lambda: inside(self._entry(number)))
 
     def picture(self, number: str, request: Request) -> Response:
         try:
@@ -184,6 +195,9 @@ class Routes:
         if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
             return error(400, f'the body must be {{"prompt": text}}, at most {MAX_PROMPT} characters')
         return JSONResponse(await run_in_threadpool(dry_run, self.shelf, prompt))
+
+    def strength(self) -> Response:
+        return JSONResponse(strength_of(self.shelf.checkpoint(), self.shelf.presets()))
 
     def _scanned(self, done: int, total: int) -> None:
         self._progress = (done, total)

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib_lora.cli.common import attached, folders_of, library_in, print_json, require_folder, require_place
 from lib_lora.cli.terminal import Bar, complain, table, terminal_width
-from lib_lora.drawing.demo_files import ADAPTERS
-from lib_lora.errors import LoraError
-from lib_lora.formats.opening import strange
 from lib_lora.formats.text import printable
 from lib_lora.formats.write import writing
 
-if TYPE_CHECKING:
-    from lib_lora.library import Entry, Library
-    from lib_lora.session.session import Report
+STEPS = 20  # in which a tag must count all the time to be merged
 
+if TYPE_CHECKING:
+    from lib_lora.library import Entry
+    from lib_lora.session.session import Report
 
 
 def generate(options: argparse.Namespace) -> int:
     """Draw, save, and say which adapters were left out."""
-    _require_place(options.out)
+    require_place(options.out)
     from lib_lora.drawing.draw import draw, save_png
 
     with Bar("Drawing", " steps") as bar:
         drawing = draw(
-            _attached(options),
+            attached(options),
             options.prompt,
             negative=options.negative,
             steps=options.steps,
@@ -46,7 +42,7 @@ def generate(options: argparse.Namespace) -> int:
         written.append({"path": str(out), "seed": picture.seed, "parameters": picture.parameters})
     complain("\n".join(drawing.report.sentences()))
     if options.json:
-        _print_json({"pictures": written, "adapters": _told(drawing.report)})
+        print_json({"pictures": written, "adapters": _told(drawing.report)})
     else:
         print("\n".join(each["path"] for each in written))
     return 0 if _all_applied(drawing.report) else 1
@@ -54,12 +50,12 @@ def generate(options: argparse.Namespace) -> int:
 
 def list_adapters(options: argparse.Namespace) -> int:
     """One line, or one JSON object, for each adapter; broken files are listed too, with the reason."""
-    library = _library(options.lora_dir)
+    library = library_in(options.lora_dir)
     found = library.refresh()
     entries = library.entries()
     complain("\n".join(each for each in found.problems if each not in library.problems))  # those were told already
     if options.json:
-        _print_json([_listed(entry) for entry in entries])
+        print_json([_listed(entry) for entry in entries])
     elif entries:
         rows = [
             (entry.name, entry.family.label, ", ".join(entry.algorithms), _span(entry.rank), _megabytes(entry.size),
@@ -79,7 +75,7 @@ def info(options: argparse.Namespace) -> int:
 
     told = inspect(options.file)
     if options.json:
-        _print_json(told)
+        print_json(told)
         return 0
     rows = {
         "Name": told["name"],
@@ -104,15 +100,22 @@ def info(options: argparse.Namespace) -> int:
     return 0
 
 
+def inspect(options: argparse.Namespace) -> int:
+    """What adapters change, layer by layer."""
+    from lib_lora.cli import inside
+
+    return inside.run(options)
+
+
 def merge(options: argparse.Namespace) -> int:
     """Bake the prompt's adapters into a checkpoint."""
-    from lib_lora.grammar.tag import read_prompt
+    from lib_lora.grammar.editing import edited
 
-    prompt = read_prompt(options.prompt)
+    prompt = edited(options.prompt, STEPS)
     if not prompt.tags and not prompt.errors:
         complain("the prompt has no <lora:name:weight> tag; there is nothing to merge")
         return 2
-    library = _library(options.lora_dir)
+    library = library_in(options.lora_dir)
     from lib_lora.tools.bake import merge as bake
 
     with Bar("Merging", " MB", scale=1e6) as bar:
@@ -127,7 +130,7 @@ def merge(options: argparse.Namespace) -> int:
             "tensors": merged.tensors,
             "adapters": _told(merged.report),
         }
-        _print_json(told)
+        print_json(told)
     else:
         print(f"{options.out}: {merged.changed} of {merged.tensors} tensors changed")
     return 0
@@ -135,12 +138,12 @@ def merge(options: argparse.Namespace) -> int:
 
 def sheet(options: argparse.Namespace) -> int:
     """Draw the contact sheet."""
-    _require_place(options.out)
+    require_place(options.out)
     from lib_lora.compare.sheet import PROMPT, SEED, WEIGHTS, draw_sheet
 
     with Bar("Drawing", " pictures") as bar:
         image, report = draw_sheet(
-            _attached(options),
+            attached(options),
             options.prompt or PROMPT,
             names=options.adapters,
             weights=options.weights or WEIGHTS,
@@ -158,14 +161,14 @@ def sheet(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """Draw adapters side by side, or go on where it stopped; write the sheet and the report."""
-    _require_folder(options.out.absolute().parent)
+    require_folder(options.out.absolute().parent)
     from lib_lora.compare.grid import Settings, make_grid
     from lib_lora.compare.report import write_report
     from lib_lora.compare.run import compare as draw_all
     from lib_lora.compare.runners.chosen import choose
     from lib_lora.compare.sheet import PROMPT, write_sheet
 
-    library = _library(options.lora_dir)
+    library = library_in(options.lora_dir)
     settings = Settings(options.negative, options.steps, options.guidance, options.size, options.sampler)
     grid = make_grid(library, adapters=options.adapters, weights=options.weights, prompts=options.prompt or [PROMPT],
                      seeds=options.seeds, settings=settings)  # fmt: skip
@@ -181,51 +184,22 @@ def compare(options: argparse.Namespace) -> int:
     return 0 if all(result.file for result in done.results) else 1
 
 
+def grammar(options: argparse.Namespace) -> int:
+    """Print the reference of tags."""
+    from lib_lora.cli.reference import plain_text
+    from lib_lora.grammar.reference import markdown
+
+    print("\n".join(markdown() if options.markdown else plain_text(terminal_width())).strip("\n"))
+    return 0
+
+
 def demo(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
-    folders = _folders(options.lora_dir)
+    folders = folders_of(options.lora_dir)
     from lib_lora.demo.page import launch
 
     launch(options.model, folders, options.host, options.port, not options.no_browser, options.allow_host)
     return 0
-
-
-# what several commands need
-
-
-def _attached(options: argparse.Namespace) -> Any:
-    library = _library(options.lora_dir)
-    from lib_lora.drawing.pipelines import load_pipeline
-    from lib_lora.hosts.diffusers import Attached
-
-    return Attached(load_pipeline(options.model, tokenizer=options.tokenizer), library)
-
-
-def _library(given: Sequence[Path] | None) -> Library:
-    """The adapters in these folders; the index of folders of one's own is kept, and shared with the page."""
-    from lib_lora.library import Library
-    from lib_lora.library.place import default_index
-
-    folders = _folders(given)
-    return Library(folders, database=None if folders == [ADAPTERS] else default_index())
-
-
-def _folders(given: Sequence[Path] | None) -> list[Path]:
-    for folder in given or ():
-        _require_folder(folder)
-    return list(given or (ADAPTERS,))
-
-
-def _require_folder(path: Path) -> None:
-    if not path.is_dir():
-        raise LoraError(f"{path}: no such folder")
-
-
-def _require_place(out: Path) -> None:
-    """What would fail after minutes of drawing fails here."""
-    _require_folder(out.parent)
-    if os.path.exists(out) and (kind := strange(os.stat(out).st_mode)):
-        raise LoraError(f"{out}: it is {kind}, not a file")
 
 
 def _all_applied(report: Report) -> bool:
@@ -270,7 +244,3 @@ def _span(ranks: Sequence[int] | None) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))

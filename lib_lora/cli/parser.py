@@ -10,6 +10,7 @@ from typing import Any
 
 from lib_lora import __version__
 from lib_lora.cli import commands as run
+from lib_lora.cli import make_files
 from lib_lora.cli.terminal import PROGRAM, complain
 
 EXIT_CODES = """\
@@ -27,9 +28,12 @@ def make_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_list(commands)
     _add_info(commands)
+    _add_inspect(commands)
     _add_merge(commands)
+    make_files.add_to(commands, _command)
     _add_sheet(commands)
     _add_compare(commands)
+    _add_grammar(commands)
     _add_demo(commands)
     return parser
 
@@ -120,6 +124,18 @@ def _add_info(commands: Any) -> None:
     _add_json(parser)
 
 
+def _add_inspect(commands: Any) -> None:
+    parser = _command(
+        commands, "inspect", run.inspect, "show what adapters change, layer by layer",
+        "Norms are at weight 1. With --model they stand beside those of the checkpoint's own weights, and kinds of\n"
+        "adapters that depend on these (DoRA, OFT, ...) can be told. Several files: how they pull at each other.",
+    )  # fmt: skip
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--model", type=Path, metavar="PATH", help="SD1, SD2 or SDXL checkpoint, or diffusers folder")
+    parser.add_argument("--plot", type=_png, metavar="OUT.png", help="draw the map of the blocks")
+    _add_json(parser)
+
+
 def _add_merge(commands: Any) -> None:
     parser = _command(
         commands,
@@ -182,6 +198,11 @@ def _add_compare(commands: Any) -> None:
     _add_model(parser)
     _add_tokenizer(parser)
     _add_lora_dir(parser)
+
+
+def _add_grammar(commands: Any) -> None:
+    parser = _command(commands, "grammar", run.grammar, "tell what a tag can say")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown: docs/grammar.md")
 
 
 def _add_demo(commands: Any) -> None:

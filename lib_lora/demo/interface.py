@@ -18,6 +18,8 @@ from lib_lora.grammar.tag import LoraTag, read_prompt
 
 T = TypeVar("T")
 PROMPT = "#lora-prompt textarea"
+NEGATIVE = "#lora-negative"
+FIELDS = {name: f"#lora-{name} input[type=number]" for name in ("steps", "width", "height")}
 MAX_PICTURES = 8
 LIVE_SIDE = 256  # pixels; larger pictures are not redrawn while a slider moves, unless the user asks for it
 PROGRESS = gr.Progress()  # as a default it makes Gradio pass in the bar of the running event
@@ -54,7 +56,7 @@ def build_page(studio: Studio) -> gr.Blocks:
                             value=_examples(studio)[0],
                             placeholder="a castle <lora:name:0.8>",
                         )
-                        gr.HTML(strip_html(PROMPT), apply_default_css=False, elem_id="lora-strip-holder")
+                        gr.HTML(strip_html(PROMPT, fields=FIELDS), apply_default_css=False, elem_id="lora-strip-holder")
                         with gr.Row(elem_id="lora-actions"):
                             generate = gr.Button(
                                 "Generate", variant="primary", size="lg", elem_id="lora-generate", scale=3
@@ -71,13 +73,30 @@ def build_page(studio: Studio) -> gr.Blocks:
                         )
                     with gr.Group(elem_id="lora-settings"):
                         negative = gr.Textbox(label="Negative prompt", lines=1, max_lines=6, elem_id="lora-negative")
+                        gr.HTML(
+                            strip_html(NEGATIVE, fields=FIELDS, is_negative=True),
+                            apply_default_css=False,
+                            elem_id="lora-negative-strip",
+                        )
                         with gr.Row():
                             steps = gr.Slider(1, 100, value=usual.steps, step=1, label="Steps", elem_id="lora-steps")
                             guidance = gr.Slider(1, 20, value=usual.guidance, step=0.1, label="Guidance")
                         with gr.Row():
-                            width = gr.Slider(64, max(4 * side, 512), value=usual.size[0], step=multiple, label="Width")
+                            width = gr.Slider(
+                                64,
+                                max(4 * side, 512),
+                                value=usual.size[0],
+                                step=multiple,
+                                label="Width",
+                                elem_id="lora-width",
+                            )
                             height = gr.Slider(
-                                64, max(4 * side, 512), value=usual.size[1], step=multiple, label="Height"
+                                64,
+                                max(4 * side, 512),
+                                value=usual.size[1],
+                                step=multiple,
+                                label="Height",
+                                elem_id="lora-height",
                             )
                         with gr.Row():
                             seed = gr.Number(

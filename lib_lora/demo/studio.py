@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.drawing.draw import Picture, draw, save_png
-from lib_lora.grammar.tag import LoraTag
+from lib_lora.grammar.curve import write_weight
 from lib_lora.hosts.diffusers import Attached
 from lib_lora.library import Library
 
@@ -61,8 +61,7 @@ class Studio:
                 self.attached.clear()
                 raise
             seconds = time.perf_counter() - started
-            tags = [report.tag for report in drawing.report.applied if report.tag.te or report.tag.unet]
-            pictures = tuple((str(self._save(picture)), caption(picture.seed, tags)) for picture in drawing.pictures)
+            pictures = tuple((str(self._save(picture)), caption(picture)) for picture in drawing.pictures)
             return Drawn(pictures, drawing.pictures[0].seed, tuple(drawing.report.sentences()), seconds)
 
     def cancel(self) -> None:
@@ -78,8 +77,9 @@ class Studio:
         return path
 
 
-def caption(seed: int, tags: Sequence[LoraTag]) -> str:
+def caption(picture: Picture) -> str:
     """ "seed 7 · outline 0.8 · night 0.5/1" """
-    weights = [f"{tag.te:g}" if tag.te == tag.unet else f"{tag.te:g}/{tag.unet:g}" for tag in tags]
+    tags = [report.tag for report in picture.report.applied if report.tag.te or report.tag.unet]
+    weights = [write_weight(tag.te) + ("" if tag.te == tag.unet else f"/{write_weight(tag.unet)}") for tag in tags]
     named = [f"{tag.name} {weight}" for tag, weight in zip(tags, weights, strict=True)]
-    return " · ".join([f"seed {seed}", *named])
+    return " · ".join([f"seed {picture.seed}", *named])

@@ -44,6 +44,7 @@ from lib_lora.describe.family_rules import (
     UNET,
     UNET_NAME,
     UNKNOWN,
+    XL,
     Rule,
 )
 from lib_lora.describe.metadata import parsed, tag_counts
@@ -69,6 +70,11 @@ class Family:
         """ "SD 1.5", "Pony (SDXL)"."""
         name = LABELS.get(self.id, "unknown base model")
         return f"{FLAVOURS[self.flavour][0]} ({name})" if self.flavour else name
+
+    @property
+    def is_xl(self) -> bool:
+        """True for SDXL and its refiner, whose blocks are counted otherwise than those of SD 1 and SD 2."""
+        return self.id in XL
 
     @property
     def sure(self) -> bool:

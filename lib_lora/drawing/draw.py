@@ -1,14 +1,15 @@
 """draw(): the one place where a picture is made, for the commands, the contact sheet and the page; and its PNG.
 
-Picture i of several has seed + i and is the very picture that this seed gives alone. Noise comes from the CPU whatever
-the device, so a seed means the same everywhere. The text in the PNG is the WebUI's `parameters`, which it reads back.
+Picture i of several, of one prompt or of many, has seed + i and is the very picture that this seed gives alone. Noise
+comes from the CPU whatever the device, so a seed means the same everywhere. The text in the PNG is the WebUI's
+`parameters`, which it reads back.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,14 +58,23 @@ class Picture:
     image: Image.Image
     seed: int
     parameters: str
+    report: Report  # what became of its own tags
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What one call made, and what became of the prompt's tags."""
+    """What one call made, and what became of the tags of its prompts."""
 
     pictures: tuple[Picture, ...]
-    report: Report
+
+    @property
+    def report(self) -> Report:
+        """Of all pictures, what is said of several once."""
+        reports = [picture.report for picture in self.pictures]
+        adapters = {(each.tag, each.who.side, tuple(each.sentences())): each
+                    for report in reports for each in report.adapters}  # fmt: skip
+        problems = dict.fromkeys(problem for report in reports for problem in report.problems)
+        return Report(tuple(adapters.values()), tuple(problems))
 
 
 def defaults(pipe: Any) -> Defaults:
@@ -76,7 +86,7 @@ def defaults(pipe: Any) -> Defaults:
 
 def draw(
     attached: Attached,
-    prompt: str,
+    prompt: str | Sequence[str],
     *,
     negative: str = "",
     steps: int | None = None,
@@ -86,7 +96,9 @@ def draw(
     count: int = 1,
     on_step: Callable[[int, int], object] | None = None,
 ) -> Drawing:
-    """`count` pictures of `prompt`, its tags activated; None stands for the model's default, seed -1 for a random one.
+    """`count` pictures of each prompt, its tags activated, and those of the negative prompt on its side.
+
+    None stands for the model's default, seed -1 for a random one.
 
     `on_step(done, total)` is called after every step of every picture; an exception that it raises ends the drawing and
     comes out here. Raises LoraError for numbers that cannot be drawn with, never for a bad tag: that is in the report.
@@ -95,6 +107,9 @@ def draw(
     steps = usual.steps if steps is None else steps
     guidance = usual.guidance if guidance is None else guidance
     size = _checked_size(size or usual.size, attached.pipe.vae_scale_factor)
+    given = [prompt] if isinstance(prompt, str) else prompt
+    if not given:
+        raise LoraError("there is no prompt to draw a picture of")
     if steps < 1 or count < 1:
         raise LoraError(f"{steps} steps and {count} pictures cannot be drawn; both are whole numbers from 1 up")
     seed = random.randint(0, MAX_SEED) if seed < 0 else seed
@@ -102,24 +117,25 @@ def draw(
     negative = encodable(negative)  # a shell passes bytes of any kind
     attached.pipe.set_progress_bar_config(disable=True)
     pictures = []
-    for number in range(count):
+    prompts = [each for each in given for _ in range(count)]
+    for number, each in enumerate(prompts):
         own = (seed + number) % (MAX_SEED + 1)
         try:
             image = attached(
-                prompt,
+                each,
                 negative_prompt=negative,
                 num_inference_steps=steps,
                 guidance_scale=guidance,
                 width=size[0],
                 height=size[1],
                 generator=torch.Generator("cpu").manual_seed(own),
-                callback_on_step_end=_reporter(on_step, number, count),
+                callback_on_step_end=_reporter(on_step, number, len(prompts)),
             ).images[0]
         except (torch.cuda.OutOfMemoryError, MemoryError) as error:
             raise LoraError(f"not enough memory for a picture of {size[0]}x{size[1]}; try a smaller one") from error
-        said = parameters_text(attached, prompt, negative=negative, steps=steps, guidance=guidance, seed=own, size=size)
-        pictures.append(Picture(image, own, said))
-    return Drawing(tuple(pictures), attached.report)
+        said = parameters_text(attached, each, negative=negative, steps=steps, guidance=guidance, seed=own, size=size)
+        pictures.append(Picture(image, own, said, attached.report))
+    return Drawing(tuple(pictures))
 
 
 def parameters_text(

@@ -7,6 +7,7 @@ loses nothing; each undoing may be repeated.
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import weakref
@@ -17,6 +18,8 @@ import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from lib_lora.engine.additions import Room
+from lib_lora.engine.call import Call
 from lib_lora.engine.memory import Memory
 from lib_lora.engine.records import Patched, Record, Words
 from lib_lora.errors import PatchError, first_line
@@ -39,6 +42,8 @@ class Books:
         self.records: dict[str, Record] = {}
         self.words: Words | None = None  # that adapters have brought to this text encoder
         self.memory = Memory()  # for its patched weights
+        self.call = Call()  # what its next call holds, for all who add to outputs
+        self.room = Room()  # for what they keep
         self.spoken_for: Callable[[], object] = lambda: None  # whoever said last what it shall carry; None: gone
         self._is_copy = False
 
@@ -117,6 +122,7 @@ class Books:
         with self.lock:
             copied.records = {key: record.copied(memo) for key, record in self.records.items()}
             copied.words = self.words and self.words.copied(memo)
+        copied.call, copied.room = copy.deepcopy(self.call, memo), copy.deepcopy(self.room, memo)
         copied._is_copy = True
         return copied
 

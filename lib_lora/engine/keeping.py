@@ -38,7 +38,7 @@ class Place:
                 return reread
             why = f"{self.checkpoint} has other weights" if self.checkpoint else "the file of the model is not known"
             self.log_once(f"{why}: untouched weights are kept in memory ({key} first)")
-            keep = "cpu" if current.is_cuda and (_free_memory(current.device) or 0) < ROOM else "device"
+            keep = "cpu" if current.is_cuda and (free_memory(current.device) or 0) < ROOM else "device"
         return self.outbox.copy(current) if keep == "cpu" else Kept(current)
 
 
@@ -65,7 +65,7 @@ class Places:
     ) -> tuple[Keep, CheckpointFile | None]:
         device = slots[0].parameter.device
         needed = sum(slot.parameter.nbytes for slot in slots if slot.parameter.device == device)
-        free = _free_memory(device)
+        free = free_memory(device)
         if free is None or free >= ROOM + needed:
             return "device", None
         checkpoint = self._open(find_checkpoint)
@@ -89,7 +89,7 @@ class Places:
             log.warning("Lora: %s", sentence)
 
 
-def _free_memory(device: torch.device) -> int | None:
+def free_memory(device: torch.device) -> int | None:
     """Bytes that are free there, or would be if asked for; None where nobody can tell."""
     if device.type == "cpu":
         return int(psutil.virtual_memory().available)

@@ -1,7 +1,8 @@
 """Patcher: the only code that changes what a model's weights are, and puts the exact tensors back.
 
 Memory that may be shared with others (a checkpoint cache) is never written to. Where the original is meanwhile is one
-of three policies (`originals.py`); weights that cannot hold a sum stay as they are and are bypassed (`bypass.py`).
+of three policies (`originals.py`). What is not merged (`route.py` says what, and why) is added beside the weights
+(`bypass.py`).
 """
 
 from __future__ import annotations
@@ -9,23 +10,37 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from lib_lora.engine.books import NotUndoneError, books_of, unwatch
-from lib_lora.engine.bypass import Bypass, Hooked, can_bypass, forget_compiled
+from lib_lora.engine.bypass import Bypass
+from lib_lora.engine.call import Size
 from lib_lora.engine.exact import exact_arithmetic
 from lib_lora.engine.fold import fold
+from lib_lora.engine.hooks import BESIDE, Hooked, forget_compiled, is_compiled
 from lib_lora.engine.keeping import Keep, Places
 from lib_lora.engine.originals import Borrowed, CheckpointFile, Original, Reread, is_shared
 from lib_lora.engine.plan import Plan, Term
 from lib_lora.engine.records import NewBias, Patched, Record, sample
+from lib_lora.engine.regions import Blended
 from lib_lora.engine.roots import Records, Roots
+from lib_lora.engine.route import USUAL_ROWS, Circumstances, route
 from lib_lora.errors import PatchError, first_line, is_out_of_memory
 from lib_lora.grammar.who import Row
 from lib_lora.model.slots import Slot
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What was applied last, and to what."""
+
+    plan: Plan
+    slots: Mapping[str, Slot]
+    bypass_all: bool
 
 
 class Patcher:
@@ -50,7 +65,8 @@ class Patcher:
         self._patched = Records(self._roots, Patched)
         self._new_biases = Records(self._roots, NewBias)
         self._hooked = Records(self._roots, Hooked)
-        self._bypass = Bypass(self._hooked)
+        self._bypass = Bypass(self._hooked, Records(self._roots, Blended), self._undo)
+        self._applied: Applied | None = None
         self._places = Places()
 
     @property
@@ -61,11 +77,16 @@ class Patcher:
     @property
     def bypassed(self) -> frozenset[str]:
         """The parameters that are their base weight, and whose layers add something to their outputs."""
-        return frozenset(self._hooked)
+        return self._bypass.keys
 
     def planned(self) -> dict[str, tuple[Term, ...]]:
         """The terms of every patched or bypassed parameter, whichever host put them there."""
-        return {key: record.planned for key, record in self._all()}
+        found: dict[str, tuple[Term, ...]] = {}
+        for name, record in self._all():
+            if record.planned:
+                key = name.removesuffix(BESIDE)
+                found[key] = found.get(key, ()) + record.planned
+        return found
 
     def held(self) -> contextlib.AbstractContextManager[None]:
         """Nobody else changes what these root modules carry meanwhile; needed for more than one call in a row."""
@@ -88,31 +109,100 @@ class Patcher:
     def _modules_with_new_bias(self) -> set[nn.Module]:
         return {record.slot.module for record in self._new_biases.values()}
 
-    def rows(self, rows: Sequence[Row]) -> None:
-        """Whose rows the next call of the UNet has, in order: asked for where a plan restricts a term."""
-        self._bypass.call.rows = tuple(rows)
+    def rows(self, rows: Sequence[Row], size: Size | None = None) -> None:
+        """Whose rows the next call of the UNet has, in order, and how large (height, width) its latent is.
+
+        Needed where a plan has terms that act on some rows, or on a part of the picture.
+        """
+        for books in self._roots.books():
+            books.call.tell(rows, size)
+        self._bypass.hide()
 
     def apply(self, plan: Plan, slots: Mapping[str, Slot]) -> None:
         """Make every parameter what `plan` says, starting from its base weight.
 
+        Of another moment of the schedule that was applied last, only what is another tuple of terms is looked at.
         Raises PatchError if that fails, with every weight its base weight again.
         """
         with self.held():
+            before, self._applied = self._still(plan, slots), None
             self._roots.speak()
-            hooked = self._hooks()
             try:
                 with exact_arithmetic():
-                    self._undo([key for key, _ in self._all() if key not in plan.terms])
-                    self._roots.release_memory()
-                    self._merge(self._bypass_others(plan, slots), slots)
-                if hooked != self._hooks():
-                    forget_compiled()
+                    if before is None:
+                        self._make(plan, slots)
+                    else:
+                        self._follow(before, plan, slots)
+                self._applied = Applied(plan, slots, self.bypass_all)
             except BaseException as error:
                 self._take_back(error)
                 if not isinstance(error, NotUndoneError):
                     raise
                 if plan.terms:  # else all is as it should be, at the second try
                     raise PatchError(f"{_reason(error)}; the picture is made without any adapter") from error
+
+    def _still(self, plan: Plan, slots: Mapping[str, Slot]) -> Plan | None:
+        """What is carried now, if that is another moment of the same schedule, on this very model."""
+        applied = self._applied
+        if applied is None or plan.schedule is None or plan is applied.plan:
+            return None
+        is_same = applied.plan.schedule is plan.schedule and applied.slots is slots
+        is_mine = all(books.spoken_for() is self._roots for books in self._roots.books())
+        return applied.plan if is_same and is_mine and applied.bypass_all == self.bypass_all else None
+
+    def _make(self, plan: Plan, slots: Mapping[str, Slot]) -> None:
+        """All that `plan` says, whatever there is."""
+        hooks, are_told = self._bypass.hooks(), False
+        around = self._around(plan)
+        routes = {key: route(terms, _slot_of(slots, key, terms[0]), around) for key, terms in plan.terms.items()}
+        merged = {key: way.merged for key, way in routes.items() if way.merged}
+        beside = {key: way.beside for key, way in routes.items() if way.beside}
+        wanted = merged.keys() | {key + BESIDE for key in beside}
+        self._undo([key for key, record in self._all() if key not in wanted and not isinstance(record, Blended)])
+        self._roots.release_memory()
+        for key, terms in beside.items():
+            are_told |= self._bypass.show(key, terms, _slot_of(slots, key, terms[0]))
+        self._bypass.blend()
+        self._merge(merged, slots)
+        if are_told or hooks != self._bypass.hooks():
+            forget_compiled()
+
+    def _follow(self, before: Plan, plan: Plan, slots: Mapping[str, Slot]) -> None:
+        """What is other in `plan` than in `before`, at another moment."""
+        hooks = self._bypass.hooks()
+        around = self._around(plan)
+        merged: dict[str, tuple[Term, ...]] = {}
+        is_beside = False
+        gone = [key for key in before.terms if key not in plan.terms]
+        for key in gone:
+            self._bypass.quieten(key, _slot_of(slots, key, before.terms[key][0]))
+        for key, terms in plan.terms.items():
+            if before.terms.get(key) is not terms:
+                slot = _slot_of(slots, key, terms[0])
+                way = route(terms, slot, around)
+                if way.merged:
+                    merged[key] = way.merged
+                else:
+                    gone.append(key)
+                if way.beside:
+                    is_beside = True
+                    self._bypass.show(key, way.beside, slot, is_other_moment=True)
+                else:
+                    self._bypass.quieten(key, slot)
+        self._undo(gone)
+        self._merge(merged, slots)
+        if hooks != self._bypass.hooks():
+            self._bypass.blend()
+            forget_compiled()
+        elif is_beside:
+            self._bypass.hide()
+
+    def _around(self, plan: Plan) -> Circumstances:
+        calls = [books.call for books in self._roots.books()]
+        sizes, rows = [call.size for call in calls if call.size], [len(call.rows) for call in calls if call.rows]
+        is_xl = plan.index is not None and plan.index.family.is_xl
+        return Circumstances(plan.steps, max(rows, default=USUAL_ROWS), max(sizes, default=None), 3 if is_xl else 4,
+                             self.bypass_all, is_compiled())  # fmt: skip
 
     def _take_back(self, error: BaseException) -> None:
         """Every base weight after `error`. Raises a PatchError in its place if torch had no memory or could not."""
@@ -133,14 +223,15 @@ class Patcher:
         some, with all others in place.
         """
         with self.held():
+            self._applied = None
             self._roots.speak()
-            hooked = self._hooks()
+            hooked = self._bypass.hooks()
             try:
                 with exact_arithmetic():
                     self._undo([key for key, _ in self._all()])
             finally:
                 self._roots.release_memory()
-                if hooked != self._hooks():
+                if hooked != self._bypass.hooks():
                     forget_compiled()
 
     def release(self) -> None:
@@ -153,9 +244,6 @@ class Patcher:
     def _all(self) -> list[tuple[str, Record]]:
         return [pair for books in self._roots.books() for pair in books.records.items()]
 
-    def _hooks(self) -> set[int]:
-        return {id(record.hook) for record in self._hooked.values()}
-
     def _undo(self, keys: list[str]) -> None:
         """Undo these wherever they are. Raises like Books.undo, with all of them done."""
         failed: BaseException | None = None
@@ -167,27 +255,6 @@ class Patcher:
                     failed = error
         if failed is not None:
             raise failed
-
-    def _bypass_others(self, plan: Plan, slots: Mapping[str, Slot]) -> dict[str, tuple[Term, ...]]:
-        """Bypass what cannot or shall not be merged; returns the rest."""
-        merged = {}
-        for key, terms in plan.terms.items():
-            slot = _slot_of(slots, key, terms[0])
-            is_restricted = any(term.is_restricted for term in terms)
-            is_bypassed = is_restricted or (can_bypass(slot) and (self.bypass_all or not slot.can_hold_sums))
-            # What cannot be bypassed, such as OpenCLIP's projections in fp8, is rounded once.
-            if slot.may_be_written and not is_bypassed:
-                if key in self._hooked:
-                    self._undo([key])
-                merged[key] = terms
-            else:
-                self._add_to_output(key, terms, slot)
-        return merged
-
-    def _add_to_output(self, key: str, terms: tuple[Term, ...], slot: Slot) -> None:
-        if not self._bypass.is_shown(key, terms, slot):
-            self._undo([key])
-            self._bypass.show(key, terms, slot)
 
     def _merge(self, merged: Mapping[str, tuple[Term, ...]], slots: Mapping[str, Slot]) -> None:
         new = [key for key in merged if key in slots and key not in self._patched]

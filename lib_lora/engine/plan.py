@@ -41,6 +41,15 @@ class Term:
         """True if it does not act on every row and everywhere: no weight can hold it."""
         return self.region is not None or not self.who.is_everyone
 
+    def weighing(self, multiplier: float) -> Term:
+        """The same with another weight."""
+        return replace(self, multiplier=multiplier)
+
+    def is_same_but_weight(self, other: Term) -> bool:
+        """True if the two differ in nothing but their weights."""
+        return (self.delta is other.delta and self.target == other.target and self.dyn == other.dyn
+                and self.who == other.who and self.region == other.region)  # fmt: skip
+
     def for_everyone(self) -> Term:
         """The same without restriction: as one row sees it, or a text encoder, which knows no place."""
         return replace(self, who=EVERYONE, region=None) if self.is_restricted else self
@@ -55,3 +64,6 @@ class Plan:
     # Textual-inversion embeddings that the adapters bring: the word -> {"clip_l", "clip_g" or "text": (vectors, width)}
     embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
     index: TargetIndex | None = field(default=None, compare=False, repr=False)  # what it was made for; None: any model
+    steps: int = field(default=1, compare=False)  # of the pass: about as often is the UNet called
+    # Whose it is, one moment of several: plans of one schedule share the terms that do not change. None: nobody's.
+    schedule: object = field(default=None, compare=False, repr=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import ref
 
@@ -19,14 +20,17 @@ from lib_lora.errors import WrongBaseError
 from lib_lora.grammar.blocks import Place
 from lib_lora.grammar.curve import Strength
 from lib_lora.grammar.moment import START, Moment
+from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.who import EVERYONE, FIRST_PASS, Area, Row, Stage, Who
 from lib_lora.keys.blocks import block_of
+from lib_lora.keys.places import about
 from lib_lora.model.targets import Target, TargetIndex
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+Words = Mapping[str, Mapping[str, "Tensor"]]  # as in Plan.embeddings
 USUAL_STEPS = 20  # of a pass, before anybody has told how many it makes
 
 
@@ -70,75 +74,103 @@ class Schedule:
 
     shares: Mapping[str, tuple[Share, ...]] = field(default_factory=dict, repr=False)
     reports: tuple[AdapterReport, ...] = ()
-    embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
+    words: tuple[tuple[Who, Words], ...] = field(default=(), repr=False)  # that the adapters bring, in prompt order
     index: TargetIndex | None = field(default=None, compare=False, repr=False)
-    # {parameter: (the weights of its shares, its terms)} of the last plan
-    _known: dict[str, tuple[object, tuple[Term, ...]]] = field(default_factory=dict, init=False, repr=False)
+    # Of the last plan: {parameter: its terms}, what they were made for, and {weight over time: what it was}.
+    _known: dict[str, tuple[Term, ...]] = field(default_factory=dict, init=False, repr=False)
+    _encoded: list[Encoding] = field(default_factory=list, init=False, repr=False)  # the last one
+    _values: dict[int, tuple[float, int]] = field(default_factory=dict, init=False, repr=False)
     _changes: dict[object, int] = field(default_factory=dict, init=False, repr=False)
 
     def at(self, moment: Moment = START, encoding: Encoding = FIRST_ENCODING) -> Plan:
         """What the UNet shall carry at `moment`, and the text encoders in that run of theirs."""
-        terms = {}
+        steps = moment.steps if moment.steps > 1 else USUAL_STEPS
+        for key in self._others_in_unet(moment, steps):
+            terms = [share.at(moment, self._changes_of(share, steps)) for share in self.shares[key]]
+            self._known[key] = tuple(term for term in terms if term.multiplier)
+        if self._encoded != [encoding]:
+            self._encoded[:] = [encoding]
+            for key in self._of_encoders:
+                self._encode(key, encoding)
+        known = self._known
+        words: dict[str, Mapping[str, Tensor]] = {}
+        for who, brought in self.words:
+            if who.includes(encoding.row):
+                words = {**brought, **words}  # of two with one name, the first in the prompt
+        due = {key: known[key] for key in self.shares if known[key]}
+        return Plan(due, self.reports, words, self.index, steps, self)
+
+    def _others_in_unet(self, moment: Moment, steps: int) -> list[str]:
+        """The parameters one of whose weights is another one than in the last plan."""
+        others: dict[str, None] = {}
+        for strength, keys in self._by_strength:
+            constant = strength.constant
+            value = (strength.at(moment), steps) if constant is None else (constant, 0)
+            if self._values.get(id(strength)) != value:
+                self._values[id(strength)] = value
+                others |= dict.fromkeys(keys)
+        return list(others)
+
+    @cached_property
+    def _by_strength(self) -> list[tuple[Strength, list[str]]]:
+        """Each weight over time in the UNet, of which there are few, and the many parameters that have it."""
+        found: dict[int, tuple[Strength, list[str]]] = {}
         for key, shares in self.shares.items():
-            of_key = (self._of_unet(key, shares, moment) if shares[0].target.component == "unet"
-                      else self._of_encoder(key, shares, encoding))  # fmt: skip
-            if of_key:
-                terms[key] = of_key
-        return Plan(terms, self.reports, self.embeddings, self.index)
+            if shares[0].target.component == "unet":
+                for share in shares:
+                    found.setdefault(id(share.strength), (share.strength, []))[1].append(key)
+        return list(found.values())
 
-    def _of_unet(self, key: str, shares: tuple[Share, ...], moment: Moment) -> tuple[Term, ...]:
-        values = (moment.steps, *(share.strength.at(moment) for share in shares))
-        known, of_key = self._known.get(key, (None, ()))
-        if known != values:
-            terms = [share.at(moment, self._changes_of(share, moment.steps)) for share in shares]
-            of_key = tuple(term for term in terms if term.multiplier)
-            self._known[key] = values, of_key
-        return of_key
+    @cached_property
+    def _of_encoders(self) -> list[str]:
+        return [key for key, shares in self.shares.items() if shares[0].target.component != "unet"]
 
-    def _of_encoder(self, key: str, shares: tuple[Share, ...], encoding: Encoding) -> tuple[Term, ...]:
-        here = tuple(share for share in shares if share.who.includes(encoding.row))
-        values = tuple((id(share), share.strength.at(encoding.moment)) for share in here)
-        known, of_key = self._known.get(key, (None, ()))
-        if known != values:
-            terms = [share.at(encoding.moment, 0).for_everyone() for share in here]
-            of_key = tuple(term for term in terms if term.multiplier)
-            self._known[key] = values, of_key
-        return of_key
+    def _encode(self, key: str, encoding: Encoding) -> None:
+        """What stays as it was stays the same object."""
+        here = [share for share in self.shares[key] if share.who.includes(encoding.row)]
+        terms = [share.at(encoding.moment, 0).for_everyone() for share in here]
+        new, known = tuple(term for term in terms if term.multiplier), self._known.get(key)
+        if new != known:
+            self._known[key] = new
 
     def _changes_of(self, share: Share, steps: int) -> int:
-        steps = steps if steps > 1 else USUAL_STEPS
         if (known := self._changes.get((share.strength, steps))) is None:
             known = self._changes[share.strength, steps] = share.strength.changes(steps)
         return known
 
-    @property
+    @cached_property
     def varies(self) -> bool:
         """True if the UNet carries something else at some moments than at others."""
         return any(share.strength.constant is None for share in self._of("unet"))
 
-    @property
+    @cached_property
     def restricts(self) -> bool:
         """True if something acts on some rows of a call only, or on a part of the picture."""
         return any(not share.who.is_everyone or share.region is not None for share in self._of("unet"))
 
-    @property
+    @cached_property
     def tells_encodings_apart(self) -> bool:
         """True if text encoders carry something else for some rows, or for some of the steps."""
-        return any(not share.who.is_everyone or share.strength.constant is None for share in self._of("text"))
+        is_told = any(not share.who.is_everyone or share.strength.constant is None for share in self._of("text"))
+        return is_told or any(not who.is_everyone for who, _ in self.words)
 
-    def segments(self, row: Row, steps: int) -> list[tuple[int, Encoding]]:
-        """`(the first step that is not in it any more, what the text encoders run with)`, for all of `steps`."""
+    def segments(self, row: Row, steps: int, calls: int = 1) -> list[tuple[int, Encoding]]:
+        """`(the first call that is not in it any more, what the text encoders run with)`, for all of `steps`.
+
+        `calls`: of the UNet in one step; a call is a step where it is 1.
+        """
         found: list[tuple[int, Encoding]] = []
         shares = [share for share in self._of("text") if share.who.includes(row)]
         strengths = list(dict.fromkeys(share.strength for share in shares if share.strength.constant is None))
         before: tuple[float, ...] | None = None
-        for step in range(max(steps, 1)):
-            moment = Moment(step, steps)
+        for call in range(max(steps, 1) * calls):
+            step, part = divmod(call, calls)
+            moment = Moment(step, steps, part=part / calls)
             values = tuple(strength.at(moment) for strength in strengths)
             if values == before:
-                found[-1] = (step + 1, found[-1][1])
+                found[-1] = (call + 1, found[-1][1])
             else:
-                found.append((step + 1, Encoding(row, moment)))
+                found.append((call + 1, Encoding(row, moment)))
             before = values
         return found
 
@@ -153,23 +185,23 @@ def schedule(active: Sequence[Active], index: TargetIndex, stage: Stage = FIRST_
     An adapter for another base model contributes nothing and its report says why, unless its tag says `force=1`.
     """
     shares: dict[str, list[Share]] = {}
-    embeddings: dict[str, Mapping[str, Tensor]] = {}
+    words: list[tuple[Who, Words]] = []
     reports = []
     for each in active:
         binding = bind(each.adapter, index)
-        problem = None
+        problem, placeless = None, 0
         try:
             require_same_base(each, binding, index)
         except WrongBaseError as error:
             problem = str(error)
         else:
-            own = list(_shares(each, binding, index, stage))
+            own, placeless = _shares(each, binding, index, stage)
             for share in own:
                 _add(shares.setdefault(share.target.key, []), share)
-            if own or _weighs(each, stage):
-                embeddings = {**each.adapter.embeddings, **embeddings}  # of two with one name, the first in the prompt
-        reports.append(_report(each, binding, problem))
-    return Schedule({key: tuple(of_key) for key, of_key in shares.items()}, tuple(reports), embeddings, index)
+            if each.adapter.embeddings and (own or _weighs(each, stage)):
+                words.append((each.who, each.adapter.embeddings))
+        reports.append(_report(each, binding, problem, index.family.is_xl, placeless))
+    return Schedule({key: tuple(of_key) for key, of_key in shares.items()}, tuple(reports), tuple(words), index)
 
 
 def plan(active: Sequence[Active], index: TargetIndex) -> Plan:
@@ -177,21 +209,24 @@ def plan(active: Sequence[Active], index: TargetIndex) -> Plan:
     return schedule(active, index).at(START)
 
 
-def _shares(active: Active, binding: Binding, index: TargetIndex, stage: Stage) -> list[Share]:
-    """Of one adapter, those that ever weigh anything."""
+def _shares(active: Active, binding: Binding, index: TargetIndex, stage: Stage) -> tuple[list[Share], int]:
+    """Of one adapter, those that ever weigh anything; and how many cannot act in an area, as its tag asks."""
     tag = active.tag
-    is_xl = index.family.id.startswith("sdxl")
     strengths: dict[object, Strength] = {}
-    found = []
+    found, placeless = [], 0
     for target, delta in binding.pairs:
         block = block_of(target.path, target.component)
         asked = (target.component, target.path if tag.blocks.elements else block)
         if (strength := strengths.get(asked)) is None:
-            place = Place(target.component, block, target.path, is_xl)
+            place = Place(target.component, block, target.path, index.family.is_xl)
             strength = strengths[asked] = Strength((tag.strength(place, stage),))
-        if strength.constant != 0:
+        if strength.constant == 0:
+            continue
+        if tag.area is not None and target.component == "unet" and about(target.path) == "neither":
+            placeless += 1
+        else:
             found.append(Share(target, delta, strength, tag.dyn, tag.name, active.who, tag.area))
-    return found
+    return found, placeless
 
 
 def _weighs(active: Active, stage: Stage) -> bool:
@@ -208,8 +243,18 @@ def _add(shares: list[Share], share: Share) -> None:
     shares.append(share)
 
 
-def _report(active: Active, binding: Binding, problem: str | None) -> AdapterReport:
+def _lost_blocks(tag: LoraTag, binding: Binding, is_xl: bool) -> list[str]:
+    """A sentence on the blocks of the adapter that its tag made 0 without naming them."""
+    blocks = {block_of(target.path, target.component) for target, _ in binding.pairs}
+    told = tag.blocks.unlisted(blocks, is_xl)
+    return [f"{tag.name}: {told}"] if told else []
+
+
+def _report(
+    active: Active, binding: Binding, problem: str | None, is_xl: bool, placeless: int
+) -> AdapterReport:
     tag, adapter = active.tag, active.adapter
+    left_out = (f"{tag.name}: {placeless} of its layers know no places and are left out within an area",)
     return AdapterReport(
         tag,
         str(adapter.path),
@@ -219,7 +264,8 @@ def _report(active: Active, binding: Binding, problem: str | None) -> AdapterRep
         binding.misfits,
         adapter.unknown,
         adapter.refused,
-        notes=(*tag.notes, *summary(tag.name, adapter.notes)),
+        notes=(*tag.notes, *_lost_blocks(tag, binding, is_xl), *(left_out if placeless else ()),
+               *summary(tag.name, adapter.notes)),
         problem=problem,
         entry=active.entry,
         family=active.family,

@@ -28,6 +28,7 @@ from lib_lora.formats.opening import open_file
 from lib_lora.formats.text import encodable
 
 MAX_HEADER = 100 * 1024 * 1024  # bytes; the largest real ones have a few hundred thousand
+ALIGNED = 8  # bytes: the tensors of a file that is written begin at a multiple of it
 MAX_DIMENSIONS = 16
 MAX_VALUES = 1 << 48  # of one tensor, dimensions of 0 left out: more than any disk holds
 MAX_NAME = 2000  # characters of a tensor's name
@@ -142,6 +143,16 @@ def check_header(raw: RawHeader, *, layouts: Layouts | None = None) -> Header:
         missing = known.end - data_size
         raise AdapterFileError(f"{name}: {missing} bytes are missing at its end, the download broke off: {AGAIN}")
     return Header(known.tensors, MappingProxyType(metadata), 8 + len(content), metadata_json, layout)
+
+
+def write_header(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bytes:
+    """What stands before the tensors of a file, its length included; half characters become question marks."""
+    listing: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    for name, (dtype, shape, begin, end) in tensors.items():
+        listing[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+    content = json.dumps(listing, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    content += b" " * (-len(content) % ALIGNED)
+    return len(content).to_bytes(8, "little") + content
 
 
 def _split_metadata(content: bytes, name: str) -> tuple[dict[str, str], str, bytes]:

@@ -11,25 +11,23 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lib_lora.grammar.moment import Moment, Unit
-from lib_lora.grammar.number import narrow, read_number, write_number
+from lib_lora.grammar.number import write_number
 
-AT = re.compile("[@~]")
-NEXT = re.compile("[,;]")
 SIGMA = "s"  # before a position
-MOST_POINTS = 64
 
 
 @dataclass(frozen=True)
 class Curve:
     """A weight over time. One point is a constant."""
 
-    points: tuple[tuple[float, float], ...]  # (position, weight), by position
+    points: tuple[tuple[float, float], ...]  # (position, weight), as time goes on: sigma falls
     unit: Unit = "share"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", tuple(sorted(self.points, key=lambda point: self._time(point[0]))))
 
     def at(self, moment: Moment) -> float:
         """The weight then."""
@@ -37,20 +35,23 @@ class Curve:
 
     def at_position(self, position: float) -> float:
         """The weight there; of two points at one place the later counts from there on."""
-        before = self.points[0]
-        if position < before[0]:
+        time, before = self._time(position), self.points[0]
+        if time < self._time(before[0]):
             return before[1]
         for after in self.points[1:]:
-            if position < after[0]:
+            if time < self._time(after[0]):
                 share = (position - before[0]) / (after[0] - before[0])
                 return before[1] + share * (after[1] - before[1])
             before = after
         return before[1]
 
+    def _time(self, position: float) -> float:
+        return -position if self.unit == "sigma" else position
+
     @property
     def first(self) -> float:
         """What it begins with: text encoders run before there is any step."""
-        return self.points[-1 if self.unit == "sigma" else 0][1]
+        return self.points[0][1]
 
     @property
     def constant(self) -> float | None:
@@ -59,11 +60,7 @@ class Curve:
 
     def __str__(self) -> str:
         sign = SIGMA if self.unit == "sigma" else ""
-        text = ",".join(f"{write_number(weight)}@{sign}{write_number(position)}" for position, weight in self.points)
-        return text
-
-    def __neg__(self) -> Curve:
-        return Curve(tuple((position, -weight) for position, weight in self.points), self.unit)
+        return ",".join(f"{write_number(weight)}@{sign}{write_number(position)}" for position, weight in self.points)
 
 
 Weight = float | Curve  # a curve that never changes is written as its number
@@ -79,22 +76,34 @@ class Window:
     def holds(self, moment: Moment) -> bool:
         """True if it is active then."""
         position = moment.position(self.unit)
+        if self.unit == "step":
+            position += moment.part
         if self.unit == "sigma":  # which falls: from the start's noise down to the stop's
             return any(start >= position > stop for start, stop in self.ranges)
-        end = math.inf if self.unit == "share" and position == 1 else None  # the last step is within a stop of 1
-        return any(start <= position and (position < stop or (end is not None and stop >= 1))
-                   for start, stop in self.ranges)  # fmt: skip
+        is_end = self.unit == "share" and position == 1  # the last step is within a stop of 1
+        return any(start <= position and (position < stop or (is_end and stop >= 1)) for start, stop in self.ranges)
 
     @property
     def is_always(self) -> bool:
         """True if there is no moment at which it is not active."""
-        first, last = (math.inf, 0.0) if self.unit == "sigma" else (0.0, 1.0 if self.unit == "share" else math.inf)
+        first, last = ENDS[self.unit]
         if self.unit == "sigma":
             return any(start == first and stop <= last for start, stop in self.ranges)
         return any(start <= first and stop >= last for start, stop in self.ranges)
 
+    @property
+    def is_never(self) -> bool:
+        """True if there is no moment at which it is active."""
+        if self.unit == "sigma":
+            return all(start <= stop for start, stop in self.ranges)
+        is_end = self.unit == "share"
+        return all(start >= stop and not (is_end and start <= 1 <= stop) for start, stop in self.ranges)
+
 
 ALWAYS = Window(((0.0, 1.0),))
+ENDS: dict[Unit, tuple[float, float]] = {  # where time starts and ends
+    "share": (0.0, 1.0), "step": (0.0, math.inf), "sigma": (math.inf, 0.0),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,8 @@ class Product:
     @property
     def constant(self) -> float | None:
         """Its weight if that never changes, else None."""
-        if self.factor == 0 or any(curve.constant == 0 for curve in self.curves):
+        if (self.factor == 0 or any(curve.constant == 0 for curve in self.curves)
+                or any(window.is_never for window in self.windows)):  # fmt: skip
             return 0.0
         constants = [curve.constant for curve in self.curves]
         if not all(window.is_always for window in self.windows) or None in constants:
@@ -181,63 +191,3 @@ def first(weight: Weight) -> float:
 def write_weight(weight: Weight) -> str:
     """As it stands in a tag."""
     return str(weight) if isinstance(weight, Curve) else write_number(weight)
-
-
-class CurveError(ValueError):
-    """A text is no curve; it says which part of it is what is wrong."""
-
-
-def is_curve(text: str) -> bool:
-    """True if `text` has positions. `0,8` has none: that is a slip of the finger."""
-    return bool(AT.search(narrow(text)))
-
-
-def read_curve(text: str) -> tuple[Weight, tuple[str, ...]]:
-    """`(the weight, what of it was taken otherwise than typed, in words)`. Raises CurveError for what cannot be read.
-
-    A later point without a position stands at the end; a first one without makes the whole a constant.
-    """
-    typed = [point.strip() for point in NEXT.split(narrow(text).rstrip(",;"))]
-    if len(typed) > MOST_POINTS:
-        raise CurveError(f"has {len(typed)} points; {MOST_POINTS} are allowed")
-    points: list[tuple[float | None, float]] = []
-    positions: list[str] = []
-    for point in typed:
-        weight, *places = [part.strip() for part in AT.split(point)]
-        number = read_number(weight)
-        if number is None or len(places) > 1:
-            raise CurveError(f"has the point '{point}', which is no weight@position")
-        positions += places
-        points.append((read_position(places[0]) if places else None, number))
-    if points[0][0] is None:
-        first = points[0][1]
-        told = f"the first point of '{text}' has no position, so that the weight is {write_number(first)} all the time"
-        return first, (told,) if len(points) > 1 else ()
-    unit, notes = unit_of(positions)
-    end = 0.0 if unit == "sigma" else max(1.0, *(place for place, _ in points if place is not None))
-    placed = [(end if place is None else place, weight) for place, weight in points]
-    return simple(Curve(tuple(sorted(placed, key=lambda point: point[0])), unit)), notes
-
-
-def read_position(text: str) -> float:
-    """0.5, 12, s14.6. Raises CurveError."""
-    number = read_number(text[len(SIGMA) :] if text[:1].lower() == SIGMA else text)
-    if number is None or number < 0:
-        raise CurveError(f"has the position '{text}'; write a share such as 0.5, a step such as 12, or s14.6 for sigma")
-    return number
-
-
-def unit_of(positions: Sequence[str]) -> tuple[Unit, tuple[str, ...]]:
-    """The unit of positions as typed, and a sentence part if they are not all of one kind."""
-    sigmas = [text[:1].lower() == SIGMA for text in positions]
-    if any(sigmas):
-        return "sigma", () if all(sigmas) else (f"{_listed(positions)} are all taken as sigma",)
-    numbers = [read_position(text) for text in positions]
-    if max(numbers, default=0) <= 1:
-        return "share", ()
-    fractions = [text for text, number in zip(positions, numbers, strict=True) if 0 < number < 1]
-    return "step", (f"{_listed(positions)} are all taken as step numbers",) if fractions else ()
-
-
-def _listed(positions: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(positions))

@@ -23,6 +23,7 @@ class Moment:
     step: int  # of this pass, from 0
     steps: int  # that this pass makes
     sigma: float = math.nan  # not a number where nobody knows it: then what counts by sigma is at its beginning
+    part: float = 0.0  # of the step, that is made: a second call of the UNet within it is at 0.5; for prompt editing
 
     def position(self, unit: Unit) -> float:
         """Where this is, in `unit`; it grows as time goes on for share and step, and falls for sigma."""

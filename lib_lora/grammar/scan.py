@@ -35,10 +35,11 @@ def _any_case(word: str) -> str:
     return "".join(f"[{''.join(signs)}]" for signs in wide)
 
 
-KEYWORD = f"(?:{_any_case('lora')}|{_any_case('lyco')}(?:{_any_case('ris')})?)"
+KEYWORD = f"(?:{_any_case('lora')}(?:{_any_case('ctl')})?|{_any_case('lyco')}(?:{_any_case('ris')})?)"
 HEAD = re.compile(f"[<＜《〈][{BLANKS}]*{KEYWORD}(?:[{BLANKS}]*([:：])|(?![0-9A-Za-z_-]))")
-# A file may be called "Re：Zero": the full-width colon ends a name only where a number or `key=` follows.
-ARGUMENT = f"(?:[-+－＋]?[.．]?[0-9０-９][0-9０-９.．,，_]*(?:[eE][-+]?[0-9]+)?|[A-Za-z]+[{BLANKS}]*[=＝][^:：]*)"
+# A file may be called "Re：Zero": the full-width colon ends a name only where a number, a curve or `key=` follows.
+IN_CURVE = "0-9０-９.．,，_@＠~～;；sSｓ+＋－-"  # signs of a number or a curve, behind the first digit
+ARGUMENT = f"(?:[-+－＋]?[.．]?[0-9０-９][{IN_CURVE}]*(?:[eE][-+]?[0-9]+)?|[A-Za-z]+[{BLANKS}]*[=＝][^:：]*)"
 END_OF_NAME = re.compile(f":|：(?=[{BLANKS}]*{ARGUMENT}[{BLANKS}]*(?:[:：]|$))")
 
 

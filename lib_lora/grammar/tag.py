@@ -1,4 +1,4 @@
-"""The grammar of `<lora:name:0.8:te=1>`: text to LoraTag and back. The only place that knows it.
+"""The grammar of `<lora:name:0.8:te=1>`: text to LoraTag and back.
 
     <lora:NAME[:TE[:UNET[:DYN]]][:key=value]...>        aliases <lyco:...>, <loractl:...>
 
@@ -6,7 +6,7 @@ NAME   file name, alias, sub-folder path ("styles/ink") or hash of an installed 
 TE     weight for the text encoders, 1 if missing; a number as people write it (number.py), or a curve (curve.py)
 UNET   weight for the UNet, TE if missing
 DYN    use only the first DYN ranks
-key    what KEYS lists
+key    what the table of arguments.py lists
 
 Spaces around parts do not matter, nor how brackets and colons are typed (scan.py). What cannot be read is a
 TagError that names the tag; an unknown key is a note and the tag still counts.
@@ -14,35 +14,24 @@ TagError that names the tag; an unknown key is a note and the tag still counts.
 
 from __future__ import annotations
 
-import math
+import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from lib_lora.errors import TagError
+from lib_lora.grammar.arguments import Reader
 from lib_lora.grammar.blocks import ALL_BLOCKS, BlockWeights, Place
-from lib_lora.grammar.curve import (
-    ALWAYS,
-    Curve,
-    CurveError,
-    Product,
-    Weight,
-    Window,
-    as_curve,
-    is_curve,
-    read_curve,
-    read_position,
-    unit_of,
-    write_weight,
-)  # fmt: skip
-from lib_lora.grammar.number import meant, read_number, read_whole, write_number
-from lib_lora.grammar.scan import Found, scan, shortened, split_body, stripped, without
+from lib_lora.grammar.curve import ALWAYS, Curve, Product, Weight, Window, as_curve, write_weight
+from lib_lora.grammar.elements import BlocksError
+from lib_lora.grammar.others import others
+from lib_lora.grammar.positions import write_window
+from lib_lora.grammar.presets import BUILT_IN, Presets
+from lib_lora.grammar.scan import Found, scan, shortened, split_body, without
 from lib_lora.grammar.who import FIRST_PASS, Area, Side, Stage
 
-POSITIONAL = ("te", "unet", "dyn")
 PLAIN = re.compile(r"[\w./()-](?:[\w ./()-]{0,200}[\w./()-])?", re.ASCII)  # most names
-FORCE = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 MOST_TAGS = 128  # of one prompt
 MOST_LETTERS = 400  # of a name
 MOST_NOTES = 8  # of one tag
@@ -81,6 +70,30 @@ class LoraTag:
         own, hires = (self.unet, self.hires_unet) if component == "unet" else (self.te, self.hires_te)
         return hires if stage.hires and hires is not None else own
 
+    def settled(self, presets: Presets = BUILT_IN, seed: int = 0) -> LoraTag:
+        """As it is in the picture of `seed`: with a user's presets, and numbers for the letters of its block weights.
+
+        Raises TagError for a preset that there is not.
+        """
+        try:
+            blocks = self.blocks.settled(presets, random.Random(f"{seed} {self.name}"))
+        except BlocksError as error:
+            raise TagError(f"{shortened(str(self))}: {error}") from error
+        return self if blocks is self.blocks else replace(self, blocks=blocks)
+
+    @property
+    def only_for_pictures(self) -> tuple[str, ...]:
+        """Those of its arguments that mean nothing where no picture is made: in a merge."""
+        weights = {"te": self.te, "unet": self.unet, "in": self.blocks.input, "mid": self.blocks.middle,
+                   "out": self.blocks.output}  # fmt: skip
+        places = [each for each in self._places() if each != "on=both"]
+        curves = [f"{key}={weight}" for key, weight in weights.items() if isinstance(weight, Curve)]
+        if self.unet == self.te:
+            curves = [each for each in curves if not each.startswith("unet=")]
+        letters = [f"{letter} in lbw=" for letter in self.blocks.letters]
+        edited = ["prompt editing around it"] if self.shown != ALWAYS else []
+        return (*curves, *write_window(self.window), *letters, *self._passes(), *places, *edited)
+
     @property
     def is_plain(self) -> bool:
         """True if it says no more than numbers: the same for all steps, blocks, passes, sides and places."""
@@ -98,14 +111,20 @@ class LoraTag:
             yield f"dyn={self.dyn}"
         if self.force:
             yield "force=1"
-        yield from _window_arguments(self.window)
+        yield from write_window(self.window)
         yield from self.blocks.arguments()
+        yield from self._passes()
+        yield from self._places()
+
+    def _passes(self) -> Iterator[str]:
         hires = {"hrte": self.hires_te, "hrunet": self.hires_unet}
-        if self.hires_te is not None and self.hires_te == self.hires_unet:
+        if self.hires_te == self.hires_unet:
             hires = {"hr": self.hires_te}
         for key, weight in {**hires, "refiner": self.refiner}.items():
             if weight is not None:
                 yield f"{key}={write_weight(weight)}"
+
+    def _places(self) -> Iterator[str]:
         if self.on is not None:
             yield f"on={self.on}"
         if self.area is not None:
@@ -139,7 +158,8 @@ def read_prompt(prompt: str) -> Prompt:
     """Cut the tags out of `prompt`. A tag that cannot be read is cut out too and stands in `errors`."""
     typed = list(typed_tags(prompt))
     tags = tuple(each.tag for each in typed if each.tag is not None)
-    return Prompt(without(prompt), tags, tuple(each.error for each in typed if each.error is not None))
+    errors = tuple(each.error for each in typed if each.error is not None)
+    return Prompt(without(prompt), tags, errors + others(prompt))
 
 
 def typed_tags(prompt: str) -> Iterator[Typed]:
@@ -158,13 +178,6 @@ def typed_tags(prompt: str) -> Iterator[Typed]:
 def find_tags(prompt: str) -> Iterator[str]:
     """Every tag as typed, brackets included, in the order of the prompt."""
     return (found.source for found in scan(prompt))
-
-
-def cut_out(text: str, place: str) -> tuple[str, tuple[str, ...]]:
-    """`text`, where tags have no effect, without them, and a sentence for each. `place`: "the negative prompt"."""
-    told = (f"{typed.found.shown} in {place} has no effect yet; it was left out. Put it into the prompt"
-            for typed in typed_tags(text))  # fmt: skip
-    return without(text), tuple(dict.fromkeys(told))
 
 
 def is_typable(name: str) -> bool:
@@ -189,140 +202,14 @@ def _read_body(body: str, shown: str) -> LoraTag:
         raise TagError(f"{shown}: the name is missing; write <lora:name:0.8>")
     if len(name) > MOST_LETTERS:
         raise TagError(f"{shown}: the name has more than {MOST_LETTERS} letters; is a > missing?")
-    positional, named, told = _sort_arguments(arguments, shown)
-    texts = dict(zip(POSITIONAL, positional, strict=False)) | named
-    reader = _Reader(shown, list(told))
-    values = {key: reader.read(key, text) for key, text in texts.items()}
-    te = values.get("te", 1.0)
-    hires = values.get("hr")
+    reader = Reader(shown)
+    values = reader.values(arguments)
+    te, hires = values.get("te", 1.0), values.get("hr")
     return LoraTag(
-        name, te, values.get("unet", te), values.get("dyn"), bool(values.get("force")),
-        window=reader.window(texts),
-        blocks=BlockWeights(values.get("lbw", ""), values.get("lbwe", ""), values.get("in", 1.0),
-                            values.get("mid", 1.0), values.get("out", 1.0)),
+        name, te, values.get("unet", te), values.get("dyn"), values.get("force", False),
+        window=values["window"],
+        blocks=BlockWeights(values.get("lbw", ""), values.get("lbwe", ""), values.get("x", 1.0),
+                            values.get("in", 1.0), values.get("mid", 1.0), values.get("out", 1.0)),
         hires_te=values.get("hrte", hires), hires_unet=values.get("hrunet", hires), refiner=values.get("refiner"),
         on=values.get("on"), area=values.get("area"), notes=tuple(reader.notes[:MOST_NOTES]),
     )  # fmt: skip
-
-
-def _sort_arguments(arguments: Sequence[str], shown: str) -> tuple[list[str], dict[str, str], list[str]]:
-    positional: list[str] = []
-    named: dict[str, str] = {}
-    unknown: list[str] = []
-    for argument in arguments:
-        typed, equals, value = (stripped(part) for part in argument.partition("="))
-        key = ALIASES.get(typed.lower(), typed.lower())
-        if not equals:
-            positional.append(argument)
-        elif key in KEYS:
-            named[key] = value
-        else:
-            unknown.append(shortened(typed))
-    notes = [f"{shown}: '{key}=' is not known and was ignored; known are {', '.join(KEYS)}"
-             for key in dict.fromkeys(unknown)]  # fmt: skip
-    if len(positional) > len(POSITIONAL):
-        notes.append(f"{shown}: only {', '.join(POSITIONAL)} can stand without a name; the rest was ignored")
-    return positional[: len(POSITIONAL)], named, notes
-
-
-class _Reader:
-    """Reads the values of one tag. What is wrong raises TagError; what is only odd is noted."""
-
-    def __init__(self, shown: str, notes: list[str]) -> None:
-        self.shown, self.notes = shown, notes
-
-    def read(self, key: str, text: str) -> Any:
-        return KEYS[key](self, key, text)
-
-    def weight(self, key: str, text: str) -> Weight:
-        if is_curve(text):
-            try:
-                weight, notes = read_curve(text)
-            except CurveError as error:
-                raise TagError(f"{self.shown}: '{shortened(text)}' {error}; write 0@0,1@0.5") from error
-            self.notes += [f"{self.shown}: {note}" for note in notes]
-            return weight
-        number = read_number(text)
-        if number is None:
-            raise TagError(f"{self.shown}: '{shortened(text)}' is not a weight; write a number such as {meant(text)}")
-        return number
-
-    def weight_or_off(self, key: str, text: str) -> Weight:
-        return 0.0 if text.lower() == "off" else self.weight(key, text)
-
-    def rank(self, key: str, text: str) -> int:
-        rank = read_whole(text)
-        if rank is None:
-            raise TagError(f"{self.shown}: '{shortened(text)}' is not a rank; dyn takes a whole number from 1 up")
-        return rank
-
-    def force(self, key: str, text: str) -> bool:
-        force = FORCE.get(text.lower())
-        if force is None:
-            self.notes.append(
-                f"{self.shown}: 'force={shortened(text)}' is not known and was ignored; write force=1")
-        return bool(force)
-
-    def text(self, key: str, text: str) -> str:
-        return text.replace(" ", "")
-
-    def position(self, key: str, text: str) -> str:
-        try:
-            read_position(text)
-        except CurveError as error:
-            raise TagError(f"{self.shown}: '{key}=' {error}") from error
-        return text
-
-    def range(self, key: str, text: str) -> str:
-        for part in text.split("-", 1):
-            self.position(key, part.strip())
-        return text
-
-    def side(self, key: str, text: str) -> str:
-        if text.lower() not in ("cond", "uncond", "both"):
-            raise TagError(f"{self.shown}: 'on={shortened(text)}' is no side; write on=cond, on=uncond or on=both")
-        return text.lower()
-
-    def area(self, key: str, text: str) -> Area:
-        numbers = [read_number(part.strip()) for part in text.replace(";", ",").split(",")]
-        found = [number for number in numbers if number is not None and number >= 0]
-        if len(found) != len(numbers) or len(found) not in (4, 5) or not (found[2] and found[3]):
-            raise TagError(f"{self.shown}: 'area={shortened(text)}' is no part of a picture; write its left, top, "
-                           "width and height in shares of the picture: area=0,0,0.5,1 is the left half")
-        return Area(*found)
-
-    def window(self, texts: Mapping[str, str]) -> Window:
-        """Of `start`, `stop` and `step`."""
-        start, stop = texts.get("start"), texts.get("stop")
-        if "step" in texts:
-            first, _, last = (part.strip() for part in texts["step"].partition("-"))
-            start, stop = first, last or None
-        given = [each for each in (start, stop) if each]
-        if not given:
-            return ALWAYS
-        unit, notes = unit_of(given)
-        self.notes += [f"{self.shown}: {note}" for note in notes]
-        ends = (math.inf, 0.0) if unit == "sigma" else (0.0, 1.0 if unit == "share" else math.inf)
-        return Window(((read_position(start) if start else ends[0], read_position(stop) if stop else ends[1]),), unit)
-
-
-KEYS: dict[str, Callable[[_Reader, str, str], Any]] = {
-    "te": _Reader.weight, "unet": _Reader.weight, "dyn": _Reader.rank, "force": _Reader.force,
-    "start": _Reader.position, "stop": _Reader.position, "step": _Reader.range,
-    "lbw": _Reader.text, "lbwe": _Reader.text,
-    "in": _Reader.weight, "mid": _Reader.weight, "out": _Reader.weight,
-    "hr": _Reader.weight_or_off, "hrte": _Reader.weight_or_off, "hrunet": _Reader.weight_or_off,
-    "refiner": _Reader.weight_or_off, "on": _Reader.side, "area": _Reader.area,
-}  # fmt: skip
-ALIASES = {"w": "lbw"}
-
-
-def _window_arguments(window: Window) -> Iterator[str]:
-    if window == ALWAYS:
-        return
-    ((start, stop),) = window.ranges
-    sign = "s" if window.unit == "sigma" else ""
-    if start not in (0.0, math.inf):
-        yield f"start={sign}{write_number(start)}"
-    if stop != (0.0 if sign else 1.0 if window.unit == "share" else math.inf):
-        yield f"stop={sign}{write_number(stop)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,23 +12,19 @@ from torch import nn
 from lib_lora.engine.keeping import Keep
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.plan import Plan
+from lib_lora.engine.schedule import USUAL_STEPS
 from lib_lora.errors import PatchError
-from lib_lora.formats.text import encodable
-from lib_lora.grammar.tag import cut_out, read_prompt
-from lib_lora.grammar.trigger_words import unescaped
-from lib_lora.grammar.who import Row
+from lib_lora.grammar.who import FIRST_PASS
 from lib_lora.hosts.embeddings import PromptWords
+from lib_lora.hosts.prompts import Prompts, read_call, read_prompts
+from lib_lora.hosts.sampling import Sampling
+from lib_lora.hosts.texts import Texts
 from lib_lora.library import Library
 from lib_lora.model.slots import Slot, slots_of
 from lib_lora.model.targets import TargetIndex, index_diffusers
 from lib_lora.session.session import Report, Session
 from lib_lora.session.torch_host import TorchHost
-from lib_lora.session.wanted import Wanted, repeated
 
-OTHER_PROMPTS = {  # of a call of the pipeline, and what a sentence calls them
-    "prompt_2": "prompt_2", "prompt_3": "prompt_3", "negative_prompt": "the negative prompt",
-    "negative_prompt_2": "negative_prompt_2", "negative_prompt_3": "negative_prompt_3",
-}  # fmt: skip
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 
 
@@ -94,51 +89,50 @@ class DiffusersHost(TorchHost):
 
 
 class Attached:
-    """A pipeline with a folder of adapters. Call it like the pipeline; tags in the prompt are understood."""
+    """A pipeline with a folder of adapters. Call it like the pipeline; tags in its prompts are understood."""
 
     def __init__(self, pipe: Any, library: Library, *, keep: Keep = "auto") -> None:
         self.pipe = pipe
         self.library = library
         self.host = DiffusersHost(pipe, keep=keep)
         self.session = Session(self.host, library)
+        self.stage = FIRST_PASS  # which pass a call is: Stage(hires=True) where a first pass was made before
 
     @property
     def report(self) -> Report:
-        """What became of the tags of the last call."""
+        """What became of the tags of the last call; `report.of(image)` says it of one picture."""
         return self.session.report
 
     def activate(self, prompt: str | Sequence[str], *, pictures: int = 1) -> str | list[str]:
         """Make the pipeline carry the tags of `prompt`, and return the prompt without them.
 
-        Several prompts (a batch) may have different tags: what they do not share is added to the layers' outputs, for
-        each picture its own, which costs a little in every step. `pictures` are made of each prompt.
+        This is what it carries at the first step, for a pipeline that is called without us: tags whose weight changes
+        on the way, or acts on some of the rows, need a call (see `__call__`). `pictures` are made of each prompt.
         """
-        prompts = [read_prompt(text) for text in ([prompt] if isinstance(prompt, str) else prompt)]
-        wanted = Wanted(tuple(read.tags for read in prompts) or ((),))
-        errors = [error for read in prompts for error in read.errors]
+        prompts = read_prompts({"prompt": prompt}, USUAL_STEPS, pictures)
+        self._activate(prompts)
+        return prompts.plain()["prompt"]
+
+    def _activate(self, prompts: Prompts) -> None:
         with self.host.held():
-            report = self.session.activate(repeated(wanted, pictures), errors)
-            self.session.rows([Row(image) for image in range(wanted.images * pictures)])
+            report = self.session.activate(prompts.wanted(self.stage))
             self.session.report = replace(report, problems=(*report.problems, *self.host.problems))
-        texts = [" ".join(read.text.split()) for read in prompts]
-        return texts[0] if isinstance(prompt, str) else texts
 
     def __call__(self, prompt: str | Sequence[str], *args: Any, **options: Any) -> Any:
-        """`pipe(prompt, ...)` with the tags of `prompt` active; they stay so until the next call or `clear`.
+        """`pipe(prompt, ...)` with the tags of its prompts active; they stay so until the next call or `clear`.
 
-        Tags in the other prompts (negative, second encoder) have no effect yet: they are left out, and the report says
-        so. A bracket with a backslash, as trigger words have it for the WebUI's emphasis, is a bracket. Several threads
-        may call it, and several `attach`ed pipelines may share a model: each waits until the picture of the other is
-        made.
+        Several prompts (a batch) may have different tags: each picture is what it would be alone. Tags in a negative
+        prompt act on that side of the guidance. Weights may change from step to step, with every scheduler; after an
+        error in mid-picture the model is the untouched one. A bracket with a backslash, as trigger words have it for
+        the WebUI's emphasis, is a bracket. Several threads may call it, and several `attach`ed pipelines may share a
+        model: each waits until the picture of the other is made.
         """
-        pictures = options.get("num_images_per_prompt") or 1
+        prompts, named = read_call(self.pipe, prompt, args, options)
         with self.host.held():
-            texts = self.activate(prompt, pictures=pictures)
-            text = _plain(texts) if isinstance(texts, str) else [_plain(each) for each in texts]
-            others, named, stray = _without_tags(self.pipe, args, options)
-            if stray:
-                self.session.report = replace(self.report, problems=(*self.report.problems, *stray))
-            return self.pipe(text, *others, **named)
+            self._activate(prompts)
+            texts = Texts(self.pipe, self.session, prompts, named) if Texts.are_needed(self.session, prompts) else None
+            with Sampling(self.pipe, self.session, prompts.images, texts).told():
+                return self.pipe(**named, **(prompts.plain() if texts is None else texts.first()))
 
     def clear(self) -> None:
         """The untouched pipeline."""
@@ -155,32 +149,6 @@ def attach(pipe: Any, folder: str | Path | Sequence[str | Path], *, keep: Keep =
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     return Attached(pipe, Library([Path(each) for each in folders]), keep=keep)
-
-
-def _plain(text: str) -> str:
-    """`text` as tokenizers take it: half characters of a shell's are none of theirs, and brackets mean themselves."""
-    return unescaped(encodable(text))
-
-
-def _without_tags(
-    pipe: Any, args: Sequence[Any], options: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any], list[str]]:
-    """What `pipe` is called with besides its prompt, without the tags in it, and a sentence for each of those."""
-    sentences: list[str] = []
-
-    def cut(name: str, value: Any) -> Any:
-        if name not in OTHER_PROMPTS or not isinstance(value, str | list | tuple):
-            return value
-        if not isinstance(value, str):
-            return [cut(name, each) for each in value]
-        text, left_out = cut_out(value, OTHER_PROMPTS[name])
-        sentences.extend(left_out)
-        return " ".join(text.split()) if left_out else value
-
-    names = list(inspect.signature(pipe.__call__).parameters)[1:]  # without the prompt
-    positional = [cut(name, value) for name, value in zip(names, args, strict=False)]
-    named = {name: cut(name, value) for name, value in options.items()}
-    return [*positional, *args[len(names) :]], named, list(dict.fromkeys(sentences))
 
 
 def _index(shapes: Mapping[str, tuple[int, ...]]) -> TargetIndex:

@@ -26,6 +26,7 @@ WRAPPERS = ("module.", "_orig_mod.")  # left in keys by DDP and torch.compile
 PEFT_FLAT = "base_model_model_"
 
 Shape = tuple[int, ...]
+Place = tuple[str, str, "tuple[int, int] | None"]  # the module's name here and in a checkpoint, and its rows
 Found = TypeVar("Found")
 
 
@@ -46,6 +47,11 @@ class Target:
         None  # the weight's key, where this is a bias that the model does not have: it is made, and unmade
     )
     path: str = ""  # of the module in checkpoint layout, whatever this model's is: "input_blocks.1.1.proj_in"
+
+    @property
+    def place(self) -> Place:
+        """Which rows of which module's parameter it is."""
+        return (self.new_bias_of or self.key).rpartition(".")[0], self.path, self.rows
 
     @property
     def is_whole(self) -> bool:
@@ -76,6 +82,11 @@ class TargetIndex:
     fused: Mapping[str, tuple[Mapping[str, Target], ...]] = field(default_factory=dict, repr=False)
     # Modules of text encoders as a file names them that does not say for which encoder it is: those of each encoder.
     either: Mapping[str, tuple[Mapping[str, Target], ...]] = field(default_factory=dict, repr=False)
+    names: Mapping[Place, ModuleName] = field(default_factory=dict, repr=False)  # of the module at each place
+
+    def name_of(self, target: Target) -> ModuleName | None:
+        """The module that `target` is a weight or bias of."""
+        return self.names.get(target.place)
 
     def find(self, module: str) -> Mapping[str, Target] | None:
         """The targets of a module as a file spells it, or None if this model has no such module."""
@@ -217,7 +228,8 @@ def _index(entries: Iterable[tuple[ModuleName, str, Target]], family: families.F
     for module, targets in by_module.items():
         for spelling in diffusers.spell_alone(module):
             either[spelling] = (*either.get(spelling, ()), targets)
-    return TargetIndex(family, spelled, keys, fused, either)
+    places = {target.place: module for module, targets in by_module.items() for target in targets.values()}
+    return TargetIndex(family, spelled, keys, fused, either, places)
 
 
 def _fused(

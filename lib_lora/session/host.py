@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from lib_lora.engine.call import Size
 from lib_lora.engine.plan import Plan
 from lib_lora.grammar.who import Row
 from lib_lora.model.targets import TargetIndex
@@ -47,6 +48,6 @@ class Host(Protocol):
 class RowHost(Host, Protocol):
     """A host whose plans may have terms that act on some rows of a call only, or on a part of the picture."""
 
-    def rows(self, rows: Sequence[Row]) -> None:
-        """Whose rows the next call of the UNet has, in order."""
+    def rows(self, rows: Sequence[Row], size: Size | None = None) -> None:
+        """Whose rows the next call of the UNet has, in order, and the height and width of its latent."""
         ...

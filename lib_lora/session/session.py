@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from lib_lora.adapters.adapter import Adapter
 from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine.active import Active
+from lib_lora.engine.call import Size
 from lib_lora.engine.report import AdapterReport, Entry
 from lib_lora.engine.schedule import Encoding, Schedule, schedule
 from lib_lora.errors import LoraError, NotFoundError, PatchError, first_line
@@ -31,6 +32,14 @@ class Report:
 
     adapters: tuple[AdapterReport, ...] = ()
     problems: tuple[str, ...] = ()  # sentences that belong to no single adapter
+    unread: tuple[tuple[str, ...], ...] = ()  # those of them that are about one picture's tags, for each picture
+
+    def of(self, image: int) -> Report:
+        """As far as it concerns one picture of a batch: the adapters that act on it, what is wrong with its tags."""
+        own = set(self.unread[image]) if image < len(self.unread) else set()
+        others = {sentence for sentences in self.unread for sentence in sentences} - own
+        adapters = tuple(each for each in self.adapters if each.who.images is None or image in each.who.images)
+        return Report(adapters, tuple(sentence for sentence in self.problems if sentence not in others))
 
     @property
     def applied(self) -> tuple[AdapterReport, ...]:
@@ -86,11 +95,14 @@ class Session:
         with self._held():
             read, reports = self._read(wanted, self.look_up(wanted.tags) if answers is None else answers)
             self._moment, self._encoding = START, Encoding()
+            self._forget_rows()
             also, problems = self._apply(read, wanted.stage)
             reports |= also
             self._active = tuple(each.adapter for each in read.values())
+            unread = tuple(tuple(map(str, of_image)) for of_image in wanted.errors)
+            told = dict.fromkeys(sentence for of_image in unread for sentence in of_image)
             self.report = Report(
-                tuple(reports[place] for place in sorted(reports)), (*map(str, errors), *problems)
+                tuple(reports[place] for place in sorted(reports)), (*map(str, errors), *told, *problems), unread
             )
             return self.report
 
@@ -117,15 +129,20 @@ class Session:
             self._moment = moment
             self._follow()
 
-    def rows(self, rows: Sequence[Row]) -> None:
-        """Of the next call of the UNet, in order; a layer that sees a multiple of them has that many of each."""
-        if self.restricts:
-            assert isinstance(self.host, RowHost)  # else `activate` had refused
-            self.host.rows(rows)
+    def rows(self, rows: Sequence[Row], size: Size | None = None) -> None:
+        """Of the next call of the UNet, in order; a layer that sees a multiple of them has that many of each.
 
-    def segments(self, row: Row, steps: int) -> list[tuple[int, Encoding]]:
-        """The encodings that the text of `row` needs in a pass of `steps`: `(the first step after it, which)`."""
-        return self.schedule.segments(row, steps)
+        `size`: height and width of the latent, needed where something acts on a part of the picture.
+        """
+        if (self.restricts or self.varies) and isinstance(self.host, RowHost):
+            self.host.rows(rows, size)
+
+    def segments(self, row: Row, steps: int, calls: int = 1) -> list[tuple[int, Encoding]]:
+        """The encodings that the text of `row` needs in a pass of `steps`: `(the first step after it, which)`.
+
+        Where a step is several `calls` of the UNet, calls are counted instead of steps.
+        """
+        return self.schedule.segments(row, steps, calls)
 
     @contextmanager
     def encode(self, encoding: Encoding) -> Iterator[None]:
@@ -153,7 +170,7 @@ class Session:
         for place, (tag, who) in enumerate(wanted.each()):
             answer = answers[tag.name]
             try:
-                active = replace(self._found(tag, answer), who=who)
+                active = replace(self._found(tag.settled(wanted.presets), answer), who=who)
             except LoraError as error:
                 reports[place] = AdapterReport(tag, problem=str(error), entry=answer.entry, who=who)
             except Exception as error:
@@ -211,6 +228,17 @@ class Session:
     def clear(self) -> None:
         """The untouched model."""
         self.activate(())
+
+    def abandon(self) -> None:
+        """The untouched model, in mid-picture. The report stays: it tells of what had been active."""
+        with self._held():
+            self.schedule, self._active = Schedule(), ()
+            self._forget_rows()
+            self.host.apply(self.schedule.at(START))
+
+    def _forget_rows(self) -> None:
+        if isinstance(self.host, RowHost):
+            self.host.rows(())
 
 
 def _broken(tag: LoraTag, error: Exception, entry: Entry | None) -> AdapterReport:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lib_lora.engine.call import Size
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.patch import Patcher
 from lib_lora.engine.plan import Plan
@@ -78,9 +79,9 @@ class TorchHost:
         """See Host."""
         self.patcher.apply(plan, self._bound_for(plan).slots)
 
-    def rows(self, rows: Sequence[Row]) -> None:
+    def rows(self, rows: Sequence[Row], size: Size | None = None) -> None:
         """See RowHost."""
-        self.patcher.rows(rows)
+        self.patcher.rows(rows, size)
 
     def _bound_for(self, plan: Plan) -> BoundModel:
         """The model that `plan` was made for. Raises PatchError if it has been exchanged for another since."""

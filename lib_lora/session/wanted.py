@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
+from lib_lora.errors import LoraError, TagError
+from lib_lora.grammar.presets import BUILT_IN, Presets
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.who import FIRST_PASS, Row, Side, Stage, Who
 
+Each = TypeVar("Each")
 Tags = tuple[LoraTag, ...]
 DEFAULT: dict[str, Literal["uncond", "both"]] = {"prompt": "both", "negative": "uncond"}  # on which side a tag acts
 
@@ -20,6 +23,9 @@ class Wanted:
     prompts: tuple[Tags, ...] = ((),)
     negative: tuple[Tags, ...] = ()
     stage: Stage = FIRST_PASS
+    errors: tuple[tuple[LoraError, ...], ...] = ()  # what of them could not be read
+    seeds: tuple[int, ...] = ()  # of the pictures: R and U among block weights are the same numbers for the same seed
+    presets: Presets = field(default=BUILT_IN, repr=False)  # names of block weights
 
     @property
     def images(self) -> int:
@@ -52,7 +58,13 @@ class Wanted:
         for where, tags in (("prompt", self.prompts[image]), ("negative", negative)):
             for tag in tags:
                 side = tag.on or DEFAULT[where]
-                yield tag, None if side == "both" else side
+                yield self._settled(tag, image), None if side == "both" else side
+
+    def _settled(self, tag: LoraTag, image: int) -> LoraTag:
+        try:
+            return tag.settled(self.presets, self.seeds[image] if image < len(self.seeds) else 0)
+        except TagError:  # the session says so, where its other problems are
+            return tag
 
     def rows(self) -> list[Row]:
         """One for each text that is encoded."""
@@ -61,8 +73,9 @@ class Wanted:
 
 def repeated(wanted: Wanted, pictures: int) -> Wanted:
     """The same where so many pictures are made of each prompt, one after another."""
-    return replace(wanted, prompts=_repeat(wanted.prompts, pictures), negative=_repeat(wanted.negative, pictures))
+    return replace(wanted, prompts=_repeat(wanted.prompts, pictures), negative=_repeat(wanted.negative, pictures),
+                   errors=_repeat(wanted.errors, pictures))  # fmt: skip
 
 
-def _repeat(tags: Sequence[Tags], pictures: int) -> tuple[Tags, ...]:
-    return tuple(each for each in tags for _ in range(pictures))
+def _repeat(of_each: Sequence[Each], pictures: int) -> tuple[Each, ...]:
+    return tuple(each for each in of_each for _ in range(pictures))

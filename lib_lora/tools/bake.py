@@ -23,15 +23,15 @@ from lib_lora.engine.plan import Plan, Term
 from lib_lora.engine.report import AdapterReport
 from lib_lora.errors import AdapterFileError, CheckpointError, LoraError, PatchError, first_line
 from lib_lora.formats.header import Header, TensorInfo, read_header
-from lib_lora.formats.opening import open_file, strange
+from lib_lora.formats.opening import open_file
 from lib_lora.formats.write import writing
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.model.targets import TargetIndex, index_checkpoint
 from lib_lora.session.finder import Finder
 from lib_lora.session.session import Report, Session
+from lib_lora.tools.out import SUFFIX, adapters_of, check_out, require_others
 
 BLOCK = 1 << 22  # bytes copied at a time
-SUFFIX = ".safetensors"
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -90,16 +90,18 @@ def merge(
     """Write `base` with `tags` baked in to `out`; without tags, or at weight 0, that is a copy.
 
     `base` is a .safetensors file in CompVis / SGM layout (SD1, SD2, SDXL), complete or not; `errors` are tags that
-    could not be read. Raises MergeRefused if any tag cannot be applied, CheckpointError if a file cannot be read or
-    written, PatchError if the numbers do not work out.
+    could not be read. A file has no steps, sides and places: arguments that speak of them are refused. Raises
+    MergeRefused if any tag cannot be applied, CheckpointError if a file cannot be read or written, PatchError if the
+    numbers do not work out.
     """
     header = _read_base(base)
     _check_out(base, out, overwrite)
+    _require_constants(tags, errors)
     report, plan = _decide(header, tags, finder, errors)
     if errors or len(report.applied) < len(report.adapters):
         raise MergeRefused(report)
     _check_types(header, plan, base.name)
-    _check_inputs(report, out)
+    require_others(out, adapters_of(report), error=CheckpointError)
     try:
         with open_file(base, buffering=-1) as source, writing(out, overwrite=overwrite) as target:
             _write(source, target, header, plan, progress)
@@ -108,6 +110,13 @@ def merge(
     except OSError as error:
         raise CheckpointError(f"{error.filename or out.name}: {error.strerror or error}") from error
     return Merged(out, report, len(plan.terms), len(header.tensors))
+
+
+def _require_constants(tags: Sequence[LoraTag], errors: Sequence[LoraError]) -> None:
+    told = [f"{tag}: a merge has no steps, passes, sides and places, so that {' and '.join(found)} cannot be baked in; "
+            "write one number instead" for tag in tags if (found := tag.only_for_pictures)]  # fmt: skip
+    if told:
+        raise MergeRefused(Report(problems=(*map(str, errors), *told)))
 
 
 def _read_base(base: Path) -> Header:
@@ -121,28 +130,11 @@ def _read_base(base: Path) -> Header:
 
 def _check_out(base: Path, out: Path, overwrite: bool) -> None:
     """Everything that would fail after minutes of work fails here."""
-    if out.suffix.lower() != SUFFIX:
-        raise CheckpointError(f"{out.name}: the merged checkpoint is a {SUFFIX} file; name it so")
-    if not out.parent.is_dir():
-        raise CheckpointError(f"{out.parent}: no such folder")
-    if out.exists() and out.samefile(base):
-        raise CheckpointError(f"{out.name}: that is the base checkpoint itself; write to another file")
-    if os.path.lexists(out):
-        kind = strange(out.stat().st_mode) if out.exists() else ""
-        if kind:
-            raise CheckpointError(f"{out.name}: exists already, and is {kind}; nothing was written")
-        if not overwrite:
-            raise CheckpointError(f"{out.name}: exists already; nothing was written")
+    inputs = {"the base checkpoint": base}
+    check_out(out, "the merged checkpoint", inputs, overwrite=overwrite, error=CheckpointError)
     free, needed = shutil.disk_usage(out.parent).free, base.stat().st_size
     if free < needed:
         raise CheckpointError(f"{out.parent}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
-
-
-def _check_inputs(report: Report, out: Path) -> None:
-    """Also with `overwrite`, no adapter that is baked in is written over."""
-    for each in report.adapters:
-        if each.path is not None and out.exists() and out.samefile(each.path):
-            raise CheckpointError(f"{out.name}: that is the adapter {each.name} itself; write to another file")
 
 
 def _decide(

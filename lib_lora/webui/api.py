@@ -16,6 +16,7 @@ from lib_lora.describe.families import Family
 from lib_lora.webui import version
 from lib_lora.webui.cards.state import State
 from lib_lora.webui.names.catalogue import Catalogue
+from lib_lora.webui.names.presets import known_presets
 
 LORAS = "/sdapi/v1/loras"
 REFRESH = "/sdapi/v1/refresh-loras"
@@ -28,7 +29,7 @@ NEAR = ("127.0.0.1", "::1")
 def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], Family | None]) -> None:
     """All work without `--api`, as the built-in's do. `checkpoint` tells the loaded model's family."""
     login = [Depends(_login_of(app))] if hasattr(app, "tokens") else []
-    routes.add_routes(app, catalogue.library, checkpoint=checkpoint, dependencies=login)
+    routes.add_routes(app, catalogue.library, checkpoint=checkpoint, presets=known_presets, dependencies=login)
 
     @app.get(LORAS)
     def get_loras(request: Request) -> Response:

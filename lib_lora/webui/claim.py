@@ -8,6 +8,7 @@ who handles which tag, ours are ours again, and the user is told once who wanted
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,14 @@ OLD = "loractl"  # the extension of that name calls <lora:...> so as well; its p
 
 
 class Claim:
-    """Stands in front of the WebUI's look-up, which both `activate` and `deactivate` begin with."""
+    """Stands in front of the WebUI's look-up, which both `activate` and `deactivate` begin with.
 
-    def __init__(self, network: Network) -> None:
+    `announce` is told what they are for: our network itself gets a list of tags that does not say whose they are.
+    """
+
+    def __init__(self, network: Network, announce: Callable[[ExtraNetworkData], None]) -> None:
         self._network = network
+        self._announce = announce
         self._known: set[str] = set()  # who was spoken of
         self._untold: list[str] = []
 
@@ -34,6 +39,7 @@ class Claim:
 
         def lookup_extra_networks(extra_network_data: ExtraNetworkData) -> Any:
             self.renew()
+            self._announce(extra_network_data)
             return original(extra_network_data)
 
         patches.patch(__name__, *PATCHED, lookup_extra_networks)

@@ -55,26 +55,33 @@ DOORS: tuple[Door, ...] = (
     *_doors("modules.script_callbacks", "patched", "callback_map ordered_callbacks_map",
             a1111="modules/script_callbacks.py"),
     *_doors("modules.script_callbacks", "registered",
-            "on_app_started on_before_ui on_infotext_pasted on_model_loaded on_script_unloaded on_ui_tabs",
+            "on_app_started on_before_ui on_cfg_denoiser on_infotext_pasted on_model_loaded on_script_unloaded "
+            "on_ui_tabs",
             a1111="modules/script_callbacks.py"),
     *_doors("modules.patches", "called", "patch undo", a1111="modules/patches.py"),
     *_doors("modules.extensions", "read", "extensions", a1111="modules/extensions.py"),
-    *_doors("modules.scripts", "read", "scripts_txt2img", a1111="modules/scripts.py"),
+    *_doors("modules.scripts", "read", "scripts_data scripts_txt2img", a1111="modules/scripts.py"),
     *_doors("modules.scripts.scripts_txt2img", "read", "infotext_fields", a1111="modules/scripts.py:ScriptRunner"),
 
     # Tags.
     *_doors("modules.extra_networks", "patched", "extra_network_aliases extra_network_registry lookup_extra_networks "
-            "parse_prompt", a1111="modules/extra_networks.py"),
+            "parse_prompt parse_prompts", a1111="modules/extra_networks.py"),
     *_doors("modules.extra_networks", "registered", "register_extra_network register_extra_network_alias",
             a1111="modules/extra_networks.py"),
     *_doors("modules.extra_networks", "derived", "ExtraNetwork ExtraNetworkParams", a1111="modules/extra_networks.py"),
+    *_doors("modules.extra_networks.ExtraNetworkParams", "read", "items",
+            a1111="modules/extra_networks.py:ExtraNetworkParams"),
     *_doors("modules.extra_networks.ExtraNetwork", "overridden", "activate deactivate",
             a1111="modules/extra_networks.py:ExtraNetwork"),
 
     # Encoded prompts and embeddings.
-    *_doors("modules.processing", "read", "StableDiffusionProcessing", a1111="modules/processing.py"),
+    *_doors("modules.processing", "read", "StableDiffusionProcessing StableDiffusionProcessingImg2Img",
+            a1111="modules/processing.py"),
     *_doors("modules.processing.StableDiffusionProcessing", "patched", "get_conds_with_caching",
             a1111="modules/processing.py:StableDiffusionProcessing"),
+    *_doors("modules.prompt_parser", "called", "ComposableScheduledPromptConditioning MulticondLearnedConditioning "
+            "SdConditioning get_learned_conditioning_prompt_schedules get_multicond_prompt_list",
+            a1111="modules/prompt_parser.py"),
     *_doors("modules.sd_hijack", "read", "model_hijack", a1111="modules/sd_hijack.py"),
     *_doors("modules.sd_hijack.model_hijack", "patched", "comments extra_generation_params",
             a1111="modules/sd_hijack.py:StableDiffusionModelHijack"),
@@ -82,6 +89,11 @@ DOORS: tuple[Door, ...] = (
             a1111="modules/sd_hijack.py:StableDiffusionModelHijack"),
     *_doors("modules.textual_inversion.textual_inversion", "called", "create_embedding_from_data",
             a1111="modules/textual_inversion/textual_inversion.py"),
+
+    # Passes and their steps.
+    *_doors("modules.sd_samplers", "called", "find_sampler_config", a1111="modules/sd_samplers.py"),
+    *_doors("modules.sd_samplers_common", "called", "setup_img2img_steps", a1111="modules/sd_samplers_common.py"),
+    *_doors("modules.sd_samplers_timesteps", "read", "CFGDenoiserTimesteps", a1111="modules/sd_samplers_timesteps.py"),
 
     # Checkpoints.
     *_doors("modules.sd_models", "patched", "reload_model_weights", a1111="modules/sd_models.py"),
@@ -91,21 +103,24 @@ DOORS: tuple[Door, ...] = (
     *_doors("modules.sd_models.model_data.sd_model", "read", "sd_checkpoint_info",
             a1111="modules/sd_models_types.py:WebuiSdModel"),
     *_doors("modules.shared", "read", "sd_model state", a1111="modules/shared.py"),
+    *_doors("modules.shared.sd_model", "read", "alphas_cumprod", a1111=""),  # ldm's, which is not in the WebUI's tree
     *_doors("modules.shared.state", "read", "job_count", a1111="modules/shared_state.py:State"),
 
     # Options, flags, folders.
     *_doors("modules.shared", "read", "cmd_opts opts", a1111="modules/shared.py"),
     *_doors("modules.shared", "called", "OptionInfo", a1111="modules/shared.py"),
     *_doors("modules.shared.opts", "patched", "data_labels", a1111="modules/options.py:Options"),
-    *_doors("modules.shared.opts", "read", "comma_padding_backtrack disable_all_extensions disabled_extensions "
-            "extra_networks_default_multiplier samples_format sdxl_clip_l_skip sdxl_refiner_high_aesthetic_score "
-            "sdxl_refiner_low_aesthetic_score textual_inversion_add_hashes_to_infotext use_old_emphasis_implementation",
-            a1111="modules/shared_options.py"),
+    *_doors("modules.shared.opts", "read", "always_discard_next_to_last_sigma comma_padding_backtrack "
+            "disable_all_extensions disabled_extensions extra_networks_default_multiplier samples_format "
+            "sdxl_clip_l_skip sdxl_refiner_high_aesthetic_score "
+            "sdxl_refiner_low_aesthetic_score textual_inversion_add_hashes_to_infotext use_old_emphasis_implementation "
+            "use_old_scheduling", a1111="modules/shared_options.py"),
     *_doors("modules.shared.opts", "read", "lora_add_hashes_to_infotext lora_bundled_ti_to_infotext lora_functional "
             "lora_hide_unknown_for_versions lora_in_memory_limit lora_not_found_gradio_warning "
             "lora_not_found_warning_console lora_preferred_name lora_show_all sd_lora",
             a1111=f"{LORA}scripts/lora_script.py"),
-    *_doors("modules.shared.opts", "read", "lora_memory_budget lora_originals lora_other_base_models", a1111=""),
+    *_doors("modules.shared.opts", "read", "lora_block_presets lora_element_presets lora_memory_budget lora_originals "
+            "lora_other_base_models", a1111=""),
     *_doors("modules.shared.cmd_opts", "read", "lora_dir lyco_dir_backcompat", a1111=f"{LORA}preload.py"),
     *_doors("modules.paths", "read", "models_path", a1111="modules/paths.py"),
     *_doors("modules.cache", "read", "cache_dir", a1111="modules/cache.py"),
@@ -148,12 +163,17 @@ DOORS: tuple[Door, ...] = (
 
 OBJECTS: tuple[Object, ...] = (
     Object(protocols.Processing, "modules.processing.StableDiffusionProcessing",
-           "modules/processing.py:StableDiffusionProcessingTxt2Img", frozenset({"lora_hashes", "lora_problems"})),
+           "modules/processing.py:StableDiffusionProcessingTxt2Img", frozenset({"lora_hashes", "lora_pictures"})),
+    Object(protocols.Call, "modules.script_callbacks.CFGDenoiserParams",
+           "modules/script_callbacks.py:CFGDenoiserParams"),
+    Object(protocols.Denoiser, "modules.sd_samplers_cfg_denoiser.CFGDenoiser",
+           "modules/sd_samplers_cfg_denoiser.py:CFGDenoiser"),
+    Object(protocols.Sampler, "modules.sd_samplers_common.Sampler", "modules/sd_samplers_common.py:Sampler"),
     Object(protocols.Params, "modules.extra_networks.ExtraNetworkParams",
            "modules/extra_networks.py:ExtraNetworkParams"),
     Object(protocols.Network, "modules.extra_networks.ExtraNetwork", "modules/extra_networks.py:ExtraNetwork"),
     Object(protocols.SdModel, "modules.sd_models_types.WebuiSdModel", "modules/sd_models_types.py:WebuiSdModel",
-           frozenset({"model", "network_layer_mapping"})),  # `model` is in ldm, which is not in the WebUI's tree
+           frozenset({"alphas_cumprod", "model", "network_layer_mapping"})),  # ldm, not in the tree, has the others
     Object(protocols.CheckpointInfo, "modules.sd_models.CheckpointInfo", "modules/sd_models.py:CheckpointInfo"),
     Object(protocols.Embedding, "modules.textual_inversion.textual_inversion.Embedding",
            "modules/textual_inversion/textual_inversion.py:Embedding"),
@@ -161,6 +181,8 @@ OBJECTS: tuple[Object, ...] = (
            "modules/textual_inversion/textual_inversion.py:EmbeddingDatabase"),
     Object(protocols.Hijack, "modules.sd_hijack.StableDiffusionModelHijack",
            "modules/sd_hijack.py:StableDiffusionModelHijack"),
+    Object(protocols.Plot, "scripts.xyz_grid", "scripts/xyz_grid.py"),
+    Object(protocols.Axis, "scripts.xyz_grid.AxisOption", "scripts/xyz_grid.py:AxisOption"),
     Object(protocols.Option, "modules.options.OptionInfo", "modules/options.py:OptionInfo"),
     Object(protocols.Callback, "modules.script_callbacks.ScriptCallback", "modules/script_callbacks.py:ScriptCallback"),
     Object(protocols.Lister, "modules.util.MassFileLister", "modules/util.py:MassFileLister"),

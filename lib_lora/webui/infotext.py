@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
 
@@ -14,6 +15,7 @@ from lib_lora.grammar.scan import renamed
 from lib_lora.library import Entry, Library
 from lib_lora.session.finder import Answer
 from lib_lora.session.session import Report
+from lib_lora.webui.a1111.said import OfEach
 from lib_lora.webui.names import settings
 from lib_lora.webui.names.catalogue import Catalogue
 from lib_lora.webui.names.protocols import Processing
@@ -23,18 +25,57 @@ PROBLEMS = "Lora problems"
 SEPARATORS = str.maketrans("", "", ":,")  # they separate names and hashes
 ADDNET_NAME = re.compile(r"(.{0,300}?)\s{0,9}\([0-9a-fA-F]{1,64}\)")
 HASH = re.compile(r"[0-9a-f]{8,64}")
-PROMPTS = ("Prompt", "Hires prompt")
+PROMPTS = ("Prompt", "Hires prompt", "Negative prompt", "Hires negative prompt")
 
 
-def write(p: Processing, report: Report, sentences: Iterable[str]) -> None:
-    """Put hashes and problems where the WebUI reads them. The hires pass adds to what the first pass wrote."""
-    if not getattr(p, "is_hr_pass", False) or not hasattr(p, "lora_hashes"):
-        p.lora_hashes, p.lora_problems = {}, {}
-    if settings.get("lora_add_hashes_to_infotext"):
-        p.lora_hashes.update(_hashes(report))
-    p.lora_problems.update((_one_line(sentence), None) for sentence in sentences)
-    _put(p, HASHES, ", ".join(f"{name}: {short}" for name, short in p.lora_hashes.items()))
-    _put(p, PROBLEMS, "; ".join(p.lora_problems))
+@dataclass
+class Picture:
+    """What is to be said of one picture, in order and each once."""
+
+    hashes: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, None] = field(default_factory=dict)
+
+
+def write(p: Processing, report: Report, problems: Iterable[str] = (), *, is_hires: bool = False) -> None:
+    """Put hashes and problems of each picture where the WebUI reads them. The hires pass adds to the first pass's.
+
+    `problems`: of all pictures, beside those in `report`.
+    """
+    is_first = not is_hires
+    if (is_first and not p.iteration) or not hasattr(p, "lora_pictures"):
+        p.lora_pictures = {}
+    if is_first or not hasattr(p, "lora_hashes"):
+        p.lora_hashes = {}
+    with_hashes = settings.get("lora_add_hashes_to_infotext")
+    for image, number in enumerate(_numbers(p)):
+        picture = Picture() if is_first else p.lora_pictures.get(number, Picture())
+        p.lora_pictures[number] = picture
+        if with_hashes:
+            picture.hashes.update(_hashes(report.of(image)))
+        told = (*report.of(image).sentences(), *problems)
+        picture.problems.update((_one_line(sentence), None) for sentence in told)
+        p.lora_hashes.update(picture.hashes)
+    _put_all(p)
+
+
+def add(p: Processing, sentence: str) -> None:
+    """One more problem of the pictures that are made just now."""
+    for number in _numbers(p):
+        p.lora_pictures.setdefault(number, Picture()).problems[_one_line(sentence)] = None
+    _put_all(p)
+
+
+def _numbers(p: Processing) -> range:
+    """Of the pictures that are made at once, among all that the click on "Generate" makes."""
+    first = p.iteration * p.batch_size
+    return range(first, min(first + p.batch_size, len(p.all_prompts or ())))
+
+
+def _put_all(p: Processing) -> None:
+    pictures = [p.lora_pictures.get(number) for number in range(len(p.all_prompts or ()))]
+    hashes = [each and ", ".join(f"{name}: {short}" for name, short in each.hashes.items()) for each in pictures]
+    _put(p, HASHES, hashes)
+    _put(p, PROBLEMS, [each and "; ".join(each.problems) for each in pictures])
 
 
 @contextmanager
@@ -53,14 +94,17 @@ def hashing(answers: Iterable[Answer], library: Library) -> Iterator[None]:
             thread.join()
 
 
-def _put(p: Processing, label: str, text: str) -> None:
-    if text:
-        p.extra_generation_params[label] = text
+def _put(p: Processing, label: str, texts: Sequence[str | None]) -> None:
+    """One text where it is the same for all pictures that are made already."""
+    known = {number: text for number, text in enumerate(texts) if text is not None}
+    different = set(known.values())
+    if different - {""}:
+        p.extra_generation_params[label] = different.pop() if len(different) == 1 else OfEach(known)
     else:
         p.extra_generation_params.pop(label, None)
 
 
-def _hashes(report: Report) -> Iterable[tuple[str, str]]:
+def _hashes(report: Report) -> Iterator[tuple[str, str]]:
     for adapter in report.applied:
         if isinstance(adapter.entry, Entry) and (short := adapter.entry.shorthash):
             yield adapter.name.translate(SEPARATORS), short

@@ -14,6 +14,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, cast
 
+from lib_lora.grammar.curve import first
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.library.entry import Entry
 from lib_lora.session.session import Report
@@ -73,8 +74,8 @@ class LoadedNetwork:
     def __init__(self, tag: LoraTag, disk: NetworkOnDisk) -> None:
         self.name = self.mentioned_name = tag.name
         self.network_on_disk = disk
-        self.te_multiplier = tag.te
-        self.unet_multiplier = tag.unet
+        self.te_multiplier = first(tag.te)  # they compute with it; of a curve it is what it begins with
+        self.unet_multiplier = first(tag.unet)
         self.dyn_dim = tag.dyn
         self.modules: dict[str, Any] = {}
         self.bundle_embeddings: dict[str, Any] = {}

@@ -20,6 +20,7 @@ from lib_lora.webui.a1111 import checkpoints, layers, takeover
 from lib_lora.webui.a1111.checkpoints import loaded_family, loaded_models
 from lib_lora.webui.a1111.encoding import Conditioning
 from lib_lora.webui.a1111.host import release, session_of
+from lib_lora.webui.axes import Axes
 from lib_lora.webui.cards.extra_page import LoraPage
 from lib_lora.webui.claim import Claim
 from lib_lora.webui.hash_cache import HashCache
@@ -59,11 +60,12 @@ class Room:
         self.catalogue = Catalogue()
         self.legacy = legacy.Legacy(self.catalogue)
         self.network = LoraNetwork(self.catalogue, self.legacy)
-        self.claim = Claim(self.network)
+        self.claim = Claim(self.network, self.network.announce)
         self.network.news = self.claim.news
         self.hashes = HashCache(self.catalogue)
-        self.conditioning = Conditioning(self.network)
+        self.conditioning = Conditioning(self.network, self.network.words, self.network.failed)
         self.page = LoraPage(self.catalogue)
+        self.axes = Axes(lambda: self.catalogue.by_name)
         self.takeover = takeover.Takeover()
         self.options = Options(lambda: list(self.catalogue.by_name), self.catalogue.refresh)
 
@@ -86,7 +88,7 @@ class Room:
             undo.callback(typed.remove)
             self.claim.install()
             undo.callback(self.claim.remove)
-            checkpoints.watch_exchange(self.network.follow, lambda: self.network.wanted)
+            checkpoints.watch_exchange(self.network.follow, lambda: self.network.now)
             undo.pop_all()
         paste = Paste(self.catalogue)
         script_callbacks.on_script_unloaded(unregister)
@@ -94,6 +96,7 @@ class Room:
         script_callbacks.on_app_started(self.app_started)
         script_callbacks.on_ui_tabs(make_tab)
         script_callbacks.on_model_loaded(self.model_loaded)
+        script_callbacks.on_cfg_denoiser(self.network.sampling.before_call)
         script_callbacks.on_infotext_pasted(paste.tags_of_additional_networks)
         script_callbacks.on_infotext_pasted(paste.rename_by_hash)
         for model in loaded_models():
@@ -102,6 +105,8 @@ class Room:
     def leave(self) -> None:
         """Undo `enter`, so that the WebUI can load scripts again."""
         checkpoints.stop_watching()
+        self.network.sampling.rest()
+        self.axes.remove()
         self.claim.remove()
         typed.remove()
         self.conditioning.remove()
@@ -115,6 +120,7 @@ class Room:
     def before_ui(self) -> None:
         """The registries were emptied after the scripts were loaded; the page's cards are made later."""
         ui_extra_networks.register_page(self.page)
+        self.axes.install()
         self.claim.register()
         self.legacy.networks.extra_network_lora = self.network
 

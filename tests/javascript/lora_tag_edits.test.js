@@ -3,11 +3,14 @@
 const test = require("node:test");
 const assert = require("node:assert/strict");
 require("../../javascript/lora_number.js");
+require("../../javascript/lora_curve.js");
 require("../../javascript/lora_tag_scan.js");
 require("../../javascript/lora_tags.js");
 require("../../javascript/lora_tag_edits.js");
 
 const {tags, tagEdits: edits} = globalThis.loraLib;
+
+const curve = globalThis.loraLib.curve.read;
 
 const rewritten = [  // [before, n, weights, after]
     ["a <lora:ink:0.8> b", 0, {te: 0.5, unet: 0.5}, "a <lora:ink:0.5> b"],
@@ -27,17 +30,41 @@ const rewritten = [  // [before, n, weights, after]
     ["<lora:a:1> <lyco:b:1> <lora:a:1>", 1, {te: 0, unet: 0}, "<lora:a:1> <lyco:b:0> <lora:a:1>"],
     ["<lora:a:abc>", 0, {te: 0}, "<lora:a:abc>"],
     ["no tag", 0, {te: 0}, "no tag"],
+    ["<lora:ink:0.8:lbw=INS>", 0, {unet: curve("0@0,1@1")}, "<lora:ink:0.8:0@0,1@1:lbw=INS>"],
+    ["<lora:ink>", 0, {unet: curve("0@0,1@1")}, "<lora:ink:1:0@0,1@1>"],
+    ["<lora:ink:0~0;1~1:0.5>", 0, {unet: 1}, "<lora:ink:0~0;1~1:1>"],
+    ["<lora:ink:0@0;1@1>", 0, {te: 1, unet: 1}, "<lora:ink:1>"],
+    ["<lora:ink:0@0;1@1>", 0, {te: 1}, "<lora:ink:1:0@0;1@1>"],
+    ["<lora:ink:te=1:unet=0@0,1@1>", 0, {unet: curve("0@0,0.5@1")}, "<lora:ink:te=1:unet=0@0,0.5@1>"],
+    ["<lora:ink:0@x>", 0, {te: 1}, "<lora:ink:0@x>"],
     ["<lora:ink:1>", 0, {te: 0.1 + 0.2, unet: 0.1 + 0.2}, "<lora:ink:0.3>"],
 ];
 for (const [before, n, weights, after] of rewritten) {
     test(`${before} with ${JSON.stringify(weights)} becomes ${after}`, () => {
         assert.equal(edits.setWeights(before, n, weights), after);
-        if (tags.find(before)[n]?.error === null) {
-            const tag = tags.find(after)[n];
-            assert.ok(Math.abs(tag.te - (weights.te ?? tags.find(before)[n].te)) < 1e-6);
-            assert.ok(Math.abs(tag.unet - (weights.unet ?? tags.find(before)[n].unet)) < 1e-6);
+        const [was, is] = [before, after].map((text) => tags.find(text)[n]);
+        if (was && was.te !== null) {
+            const written = globalThis.loraLib.curve.write;
+            assert.deepEqual([is.te, is.unet].map(written), [weights.te ?? was.te, weights.unet ?? was.unet].map(written));
         }
     });
+}
+
+const argued = [  // [before, arguments, after]
+    ["<lora:a:1>", {start: "0.2"}, "<lora:a:1:start=0.2>"],
+    ["<lora:a>", {start: "0.2", stop: "0.8"}, "<lora:a:start=0.2:stop=0.8>"],
+    ["< lora: a : 1 : START = 0.1 : mine=x >", {start: "0.2"}, "< lora: a : 1 : START = 0.2 : mine=x >"],
+    ["<lora:a:w=INS:0.5>", {lbw: "1,0"}, "<lora:a:w=1,0:0.5>"],
+    ["<lora:a:lbw=X:0.5:w=INS:b=1>", {lbw: null}, "<lora:a:0.5:b=1>"],
+    ["<lora:a:hr=1:0.5:hr=2>", {hr: "3"}, "<lora:a:hr=1:0.5:hr=3>"],
+    ["<lora:a:1:area=0,0,1,1>", {area: null, on: "cond"}, "<lora:a:1:on=cond>"],
+    ["＜lora：墨：１＞", {on: "cond"}, "＜lora：墨：１:on=cond＞"],
+    ["<lora:a:0@0,x:start=1>", {start: "0"}, "<lora:a:0@0,x:start=0>"],
+    ["<lora:a:1", {start: "0"}, "<lora:a:1"],
+    ["no tag", {start: "0"}, "no tag"],
+];
+for (const [before, values, after] of argued) {
+    test(`${before} with the arguments ${JSON.stringify(values)} becomes ${after}`, () => assert.equal(edits.setArguments(before, 0, values), after));
 }
 
 test("joining drops the UNet's own number where nothing stands behind it", () => {

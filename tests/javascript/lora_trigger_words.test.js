@@ -3,6 +3,7 @@
 const test = require("node:test");
 const assert = require("node:assert/strict");
 require("../../javascript/lora_number.js");
+require("../../javascript/lora_curve.js");
 require("../../javascript/lora_tag_scan.js");
 require("../../javascript/lora_tags.js");
 require("../../javascript/lora_trigger_words.js");

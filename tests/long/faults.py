@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import logging
 import os
 import random
@@ -34,17 +33,21 @@ import lib_lora
 from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine.books import Books
 from lib_lora.engine.originals import CheckpointFile
+from lib_lora.grammar.moment import Moment
 from lib_lora.grammar.tag import read_prompt
+from lib_lora.grammar.who import Row
 from lib_lora.hosts.diffusers import DiffusersHost
 from lib_lora.session.session import Session
 from lib_lora.session.torch_host import TorchHost
-from tests.support import NAMES, Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, write_lora
+from lib_lora.session.wanted import Wanted
+from tests.support import NAMES, Folder, ThreeLayers, fingerprint, kohya_shapes, three_layer_host, twin, write_lora
 from tests.test_embeddings import pipeline
 
 ROOT = Path(lib_lora.__file__).parent
 ENGINE = frozenset(
     str(ROOT / f"{name}.py")
-    for name in ("engine/books", "engine/records", "engine/roots", "engine/patch", "engine/bypass", "engine/originals",
+    for name in ("engine/books", "engine/records", "engine/roots", "engine/patch", "engine/bypass", "engine/hooks",
+                 "engine/additions", "engine/regions", "engine/route", "engine/schedule", "engine/originals",
                  "engine/keeping", "engine/fold", "engine/memory", "engine/exact", "model/slots", "session/torch_host",
                  "session/session", "hosts/embeddings", "hosts/diffusers")
 )  # fmt: skip
@@ -83,16 +86,30 @@ def say(session: Session, prompt: str) -> None:
 def say_each(session: Session, prompt: str) -> None:
     """Two pictures, of which the second has other adapters."""
     if prompt:
-        session.activate_each([read_prompt(prompt).tags, read_prompt("<lora:b:0.5>").tags])
+        session.activate(Wanted((read_prompt(prompt).tags, read_prompt("<lora:b:0.5>").tags)))
     else:
         session.clear()
+
+
+def say_slowly(session: Session, prompt: str) -> None:
+    """Weights that change on the way, for one side of the guidance too, as in a picture of three steps."""
+    window = prompt.replace(":1>", ":0@0,1@1:te=1:stop=0.6>")
+    session.activate(Wanted((read_prompt(window).tags,), (read_prompt("<lora:b:0.5:start=0.5>" * bool(prompt)).tags,)))
+    for side in ("cond", "uncond"):
+        for _, encoding in session.segments(Row(0, side), 3):
+            with session.encode(encoding):
+                pass
+    for step in range(3):
+        session.advance(Moment(step, 3, 3.0 - step))
+        session.rows([Row(0, "uncond"), Row(0)])
 
 
 def state(roots: list[nn.Module]) -> Any:
     """Everything that an adapter could leave behind."""
     bits = fingerprint((f"{number}.{name}", parameter) for number, root in enumerate(roots)
                        for name, parameter in root.named_parameters())  # fmt: skip
-    hooks = sum(len(module._forward_hooks) for root in roots for module in root.modules())
+    hooks = sum(len(module._forward_hooks) + len(module._forward_pre_hooks)
+                for root in roots for module in root.modules())  # fmt: skip
     return bits, hooks, torch.is_grad_enabled(), torch.get_float32_matmul_precision(), torch.is_inference_mode_enabled()
 
 
@@ -222,8 +239,9 @@ def stages(folder: Path) -> dict[str, Stage]:
               folder / "bias.safetensors")  # fmt: skip
     made = {f"kept on the {policy}": Stage(three_layers, finder, cache, prepare=keep(policy))
             for policy in ("device", "cpu", "checkpoint")}  # fmt: skip
-    made["beside the weights"] = Stage(three_layers, finder, cache, prepare=bypass)
+    made["beside the weights"] = Stage(three_layers, finder, cache, (*STORY[:-1], "<lora:a:1><lora:c:0.5>", ""), bypass)
     made["a batch"] = Stage(three_layers, finder, cache, tell=say_each)
+    made["over time"] = Stage(three_layers, finder, cache, tell=say_slowly)
     made["tied"] = Stage(tied, finder, cache, story=("<lora:bias:1>", "<lora:bias:0.5><lora:b:1>", "<lora:b:1>", ""))
     made["words"] = words(folder / "words")
     return made
@@ -239,7 +257,7 @@ def words(folder: Path) -> Stage:
         save_file({**load_file(path), f"bundle_emb.word{name}.string_to_param.*": torch.ones(2, 12)}, path)
 
     def copied() -> tuple[TorchHost, list[nn.Module]]:
-        unet, encoder = copy.deepcopy(first.unet), copy.deepcopy(first.text_encoder)
+        unet, encoder = twin(first.unet), twin(first.text_encoder)
         pipe = SimpleNamespace(unet=unet, text_encoder=encoder, tokenizer=first.tokenizer)
         return DiffusersHost(pipe), [unet, encoder]
 

@@ -1,4 +1,4 @@
-// (selectors) => [[selector, text, contrast], ...] of all that is seen of them in the listing, after WCAG 2.2; it goes into the page.
+// (selectors) => [[selector, text, contrast], ...] of all that is seen of them in listing and strip, after WCAG 2.2; it goes into the page.
 (selectors) => {
     const canvas = Object.assign(document.createElement('canvas'), {width: 1, height: 1});
     const pen = canvas.getContext('2d', {willReadFrequently: true});
@@ -26,7 +26,7 @@
     };
     const said = [];
     for (const selector of selectors) {
-        const nodes = [...document.querySelectorAll(`.lora-listing :is(${selector})`)].filter((node) => node.offsetParent && !node.disabled);
+        const nodes = [...document.querySelectorAll(`:is(.lora-listing, .lora-strip) :is(${selector})`)].filter((node) => (node.offsetParent || node.ownerSVGElement?.clientWidth) && !node.disabled);
         for (const node of nodes) said.push([selector, node.textContent.slice(0, 30), ratio(node)]);
         if (nodes.length === 0) said.push([selector, 'is not there', 0]);
     }

@@ -30,6 +30,9 @@ from modules import (
 from torch.nn import functional
 
 CHANGES = os.environ.get("LORA_PROBE", "").split(",")
+own_calls = []  # one item for each call of the UNet that is made by nobody's leave
+noise = []  # what the sampler says of it at each call of the UNet in the last pass
+by_call = []  # weights for the UNet, one for each call of it: what the built-in extension's adapter has then
 encodings = []  # one item for each prompt that a text encoder has seen
 folds = []  # one item for each weight that was made while something was to fail
 
@@ -114,6 +117,7 @@ def weights() -> dict:
         "channels last": convolution.is_contiguous(memory_format=torch.channels_last),
         "finer copies": sum(hasattr(module, "fp16_weight") for module in model.modules()),
         "hooks": sum(len(module._forward_hooks) for module in model.modules()),
+        "pre-hooks": sum(len(module._forward_pre_hooks) for module in model.modules()),
         "loaded": len(sd_models.model_data.loaded_sd_models),
         "cached": len(sd_models.checkpoints_loaded),
     }
@@ -150,7 +154,7 @@ ERRORS = {
 
 def fail(at: int = Body(), error: str = Body()) -> None:
     """The weight number `at` from now fails when it is half written."""
-    from lib_lora.engine import bypass, patch
+    from lib_lora.engine import hooks, patch
 
     fail_no_more()
 
@@ -158,20 +162,20 @@ def fail(at: int = Body(), error: str = Body()) -> None:
         folds.append(None)
         result = _original(*args)
         if len(folds) == at:
-            if len(args) == 3:
+            if len(args) == 3 and torch.is_tensor(args[2]):
                 args[2][: args[2].shape[0] // 2 + 1] = 9
             raise ERRORS[error]()
         return result
 
-    for module, name in ((patch, "fold"), (bypass, "low_rank_product")):
+    for module, name in ((patch, "fold"), (hooks, "addition")):
         setattr(module, name, functools.partial(count, _original=getattr(module, name)))
 
 
 def fail_no_more() -> int:
     """Returns how many weights were made since `fail`."""
-    from lib_lora.engine import bypass, patch
+    from lib_lora.engine import hooks, patch
 
-    for module, name in ((patch, "fold"), (bypass, "low_rank_product")):
+    for module, name in ((patch, "fold"), (hooks, "addition")):
         function = getattr(module, name)
         setattr(module, name, getattr(function, "keywords", {}).get("_original", function))
     count = len(folds)
@@ -210,6 +214,38 @@ def look() -> dict:
     }
 
 
+def weigh_by_call(weights: list = Body(embed=True)) -> None:  # noqa: B008
+    by_call[:] = weights
+
+
+def call_the_unet(times: int = Body(embed=True)) -> None:
+    own_calls[:] = [None] * times
+
+
+def before_call(params) -> None:
+    """Calls the UNet where that is asked for; the rows of such a call are nobody's. Weighs the built-in's adapter:
+    as slow as it is independent, each weight is put in anew."""
+    if params.denoiser.step == 0:
+        noise.clear()
+    noise.append(float(params.sigma[0]))
+    if own_calls:
+        own_calls.pop()
+        context = torch.cat([params.text_cond, params.text_uncond])
+        shared.sd_model.model.diffusion_model(params.x, torch.ones(len(params.x)), context=context)
+    if by_call:
+        import networks
+
+        networks.loaded_networks[0].unet_multiplier = by_call[min(params.denoiser.step, len(by_call) - 1)]
+
+
+def axes() -> list:
+    """Of the X/Y/Z plot: what each line is called, and what stands at a picture of it."""
+    from modules import scripts
+
+    plots = [script for script in scripts.scripts_txt2img.scripts if script.title() == "X/Y/Z plot"]
+    return [[option.label, option.format_value(None, option, "0.5")] for option in plots[0].current_axis_options]
+
+
 def cached_hash(path: str = Body(), title: str = Body()) -> str | None:
     return hashes.sha256_from_cache(path, title, use_addnet_hash=path.endswith(".safetensors"))
 
@@ -218,6 +254,10 @@ def app_started(_demo, app) -> None:
     app.add_api_route("/probe", look, methods=["GET"])
     app.add_api_route("/probe/weights", weights, methods=["GET"])
     app.add_api_route("/probe/hash", cached_hash, methods=["POST"])
+    app.add_api_route("/probe/axes", axes, methods=["GET"])
+    app.add_api_route("/probe/call-the-unet", call_the_unet, methods=["POST"])
+    app.add_api_route("/probe/noise", lambda: list(noise), methods=["GET"])
+    app.add_api_route("/probe/by-call", weigh_by_call, methods=["POST"])
     app.add_api_route("/probe/cached", cached, methods=["GET"])
     app.add_api_route("/probe/forget-models", forget_models, methods=["POST"])
     app.add_api_route("/probe/fail", fail, methods=["POST"])
@@ -227,3 +267,4 @@ def app_started(_demo, app) -> None:
 
 
 script_callbacks.on_app_started(app_started)
+script_callbacks.on_cfg_denoiser(before_call)

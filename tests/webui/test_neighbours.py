@@ -25,6 +25,9 @@ OURS = "lib_lora.webui.network"
 PAGES = ["lib_lora.webui.cards.extra_page"]
 PROMPT = "a red circle, a cat"
 TAG = "<lora:sd1:0.8>"
+STRENGTH = ("<lora:sd1:0@0,1@1>", "<lora:sd1:te=1:unet=0@0,1@0.5,0@1>", "<lora:sd1:0.5:hr=1.0>",
+            "<lora:sd1:1:0:start=0.5>", "<lora:sd1:1:1:lbw=IND:stop=2>",
+            "<lora:sd1:0.8:lbwe=ATTNDEEPOFF:step=1-2>", "<lora:sd1:1:on=cond>")
 TOLD = "sd-webui-loractl wants to handle <lora:...> too"
 OPTIONS = {
     # Dynamic Prompts (2024-03) registers its options too late for WebUI 1.9 and later; those of older ones are kept
@@ -63,7 +66,7 @@ def expected(checkpoints, adapters, tmp_path_factory):
     webui = WebUI(tmp_path_factory.mktemp("alone"), checkpoints, options=OPTIONS)
     shutil.copytree(adapters, webui.loras, dirs_exist_ok=True)
     webui.start()
-    prompts = (PROMPT, f"{PROMPT} {TAG}", f"{PROMPT} <lora:second:0.5>")
+    prompts = [f"{PROMPT} {tag}".strip() for tag in ("", TAG, "<lora:second:0.5>", *STRENGTH)]
     pictures = {prompt: webui.draw(prompt).picture for prompt in prompts}
     webui.stop()
     return pictures
@@ -127,23 +130,31 @@ def test_an_alias_that_another_brings_means_ours(webui):
     assert "Lora hashes" in drawn.text
 
 
-@pytest.mark.parametrize("tag", ["<lora:second:0@0,1@1>", "<lora:second:te=0@0,1@0.5>", "<lora:second:1:1~0;0~1>"])
-def test_curves_are_told_and_switch_off_only_themselves(webui, tag):
-    good = webui.draw(f"{PROMPT} {TAG}").picture
-    drawn = webui.draw(f"{PROMPT} {tag} {TAG}")
-    assert difference(drawn.picture, good) == 0
-    assert "changes over the steps, which does not work yet" in webui.parse(drawn.text)["Lora problems"]
+def test_nobody_else_works_on_what_a_tag_says(webui):
+    """lora-block-weight would read `lbw=` and put other weights into layers; it would stop at `start=0.5`."""
+    for tag in STRENGTH:
+        webui.draw(f"{PROMPT} {tag}")
+    log = webui.log.read_text()
+    assert "LoRA Block weight (" not in log
+    assert 'lora_block_weight.py", line' not in log  # in a traceback
 
 
-@pytest.mark.parametrize("option", ["hr=0.2", "hrunet=0.2", "lbw=IND", "lbwe=ATTN", "start=1", "stop=2", "step=1-2"])
-def test_options_of_others_are_called_by_their_name_and_the_tag_counts(webui, option):
-    good = webui.draw(f"{PROMPT} {TAG}").picture
-    drawn = webui.draw(f"{PROMPT} <lora:sd1:0.8:{option}>")
-    assert difference(drawn.picture, good) == 0
-    said = webui.parse(drawn.text)["Lora problems"]
-    assert f"'{option.partition('=')[0]}='" in said
-    assert "has no effect yet" in said
-    assert "not known" not in said
+def test_the_presets_of_lora_block_weight_are_known(webui):
+    presets = webui.data / "extensions" / NEIGHBOURS["lora-block-weight"] / "scripts" / "lbwpresets.txt"
+    before = presets.read_text("utf-8")
+    numbers = "1,0,0,0,0,0,0,0,1,1,1,1,0,0,0,0,0"
+    presets.write_text(f"{before}\nMINE:{numbers}\n", "utf-8")
+    try:
+        named = webui.draw(f"{PROMPT} <lora:sd1:0.8:lbw=MINE>")
+        numbered = webui.draw(f"{PROMPT} <lora:sd1:0.8:lbw={numbers}>")
+        told, of_numbers = (webui.parse(drawn.text)["Lora problems"] for drawn in (named, numbered))
+        assert told.startswith("sd1: the 17 numbers of lbw=MINE do not name IN00, ")  # of an adapter with all blocks
+        assert told.replace("MINE", numbers) == of_numbers  # and nothing else is wrong with either
+        assert difference(named.picture, numbered.picture) == 0
+        assert difference(named.picture, webui.draw(f"{PROMPT} {TAG}").picture) > 0
+    finally:
+        presets.write_text(before, "utf-8")
+    assert "MINE" in webui.parse(webui.draw(f"{PROMPT} <lora:sd1:0.8:lbw=MINE>").text)["Lora problems"]
 
 
 def test_tagcomplete_is_told_the_hashes_that_are_known(webui):
@@ -169,6 +180,19 @@ def test_dynamic_prompts_choose_among_tags(webui):
     two = [webui.draw(PROMPT + " {" + TAG + "|<lora:second:0.5>}", seed=seed) for seed in range(6)]
     names = {webui.parse(each.text)["Lora hashes"].partition(":")[0] for each in two}
     assert names == {"sd1", "second"}
+
+
+def test_dynamic_prompts_choose_for_each_picture_of_a_batch(webui):
+    choice = " {<lora:sd1:0.8>|<lora:second:0.5:0@0,1@1>|<lora:text:0.9:stop=0.5>|}"
+    drawn = webui.draw(PROMPT + choice, batch_size=4, steps=4)
+    texts, pictures = drawn.texts[-4:], drawn.pictures[-4:]
+    said = [webui.parse(text) for text in texts]
+    assert len({each["Prompt"] for each in said}) > 1
+    for each, text, picture in zip(said, texts, pictures, strict=True):
+        alone = webui.draw(each["Prompt"], seed=int(each["Seed"]), steps=4)
+        assert difference(alone.picture, picture) <= 1
+        assert webui.parse(alone.text).get("Lora hashes") == each.get("Lora hashes")
+        assert "Lora problems" not in text
 
 
 def regions(mode: str) -> dict:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from PIL import Image
 
-from tests.webui.browser import PROMPT, browsing, card, cards, open_page, opened, prompt, refreshed
+from tests.webui.browser import NEGATIVE, PROMPT, browsing, card, cards, open_page, opened, prompt, refreshed
 from tests.webui.instance import WebUI, difference
 
 
@@ -132,6 +132,28 @@ def test_the_strip_below_the_prompt_follows_the_text_and_writes_into_it(webui, p
     assert "<lora:sd1:-0.5>" in prompt(page)
     page.locator(PROMPT).fill("a red circle")
     rows.first.wait_for(state="detached")
+
+
+def test_the_editors_of_the_strip_write_curve_blocks_and_area_and_escape_interrupts_nothing(webui, page):
+    page.locator(PROMPT).fill("a red circle <lora:sd1:0.8>")
+    row = page.locator("#txt2img_prompt_container .lora-strip .lora-row").first
+    row.locator(".lora-opener").click()
+    row.locator("[data-lora-bar]").first.wait_for()
+    row.locator("[data-lora-point='1']").first.press("Shift+ArrowDown")
+    assert "<lora:sd1:0.8:0.8@0,0.55@1>" in prompt(page)
+    row.get_by_label("Preset of block weights").select_option("OUTALL")
+    row.locator("[data-lora-argument=area]").click()
+    row.get_by_text("left half", exact=True).click()
+    assert "<lora:sd1:0.8:0.8@0,0.55@1:lbw=OUTALL:area=0,0,0.5,1>" in prompt(page)
+    page.evaluate("document.querySelector('#txt2img_interrupt').addEventListener('click', () => window.stopped = true)")
+    row.locator("[data-lora-bar]").first.focus()
+    page.keyboard.press("Escape")
+    row.locator(".lora-panels").wait_for(state="hidden")
+    assert page.evaluate("window.stopped") is None
+    page.locator(NEGATIVE).fill("blurry <lora:second:0.5>")
+    negative = page.locator("#txt2img_neg_prompt_row + .lora-strip .lora-row")
+    negative.locator("input:not([type=range])").first.fill("0.25")
+    assert page.locator(NEGATIVE).input_value() == "blurry <lora:second:0.25>"
 
 
 def test_reload_ui_leaves_one_of_everything(webui, page):

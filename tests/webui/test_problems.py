@@ -66,26 +66,27 @@ def test_force_applies_what_fits_of_another_base_model(webui):
     assert "Lora hashes: \"sd2: " in drawn.text
 
 
-def test_prompts_of_one_batch_with_different_tags_are_spoken_of(webui):
-    """The API makes one prompt for all pictures; the script "prompt matrix" makes several."""
-    script = {"script_name": "prompt matrix", "script_args": [False, False, "positive", "comma", 0]}
-    drawn = webui.draw(f"{PROMPT}|<lora:sd1:0.8>", batch_size=2, **script)
-    assert any("different <lora:...> tags" in text for text in drawn.texts)
-
-
-def test_a_tag_in_the_negative_prompt_is_left_out_and_spoken_of(webui):
-    plain = webui.draw(PROMPT, negative_prompt="ugly ")
+def test_a_tag_in_the_negative_prompt_is_no_word_and_acts_however_it_is_typed(webui):
+    expected = webui.draw(f"{PROMPT} <lora:sd1:1:on=uncond>", negative_prompt="ugly ")
     drawn = webui.draw(PROMPT, negative_prompt="ugly <LoRA:sd1:1>")
-    assert difference(drawn.picture, plain.picture) == 0
+    assert difference(drawn.picture, expected.picture) == 0
     parsed = webui.parse(drawn.text)
     assert parsed["Negative prompt"] == "ugly <LoRA:sd1:1>"
-    said = "<LoRA:sd1:1> in the negative prompt has no effect yet; it was left out. Put it into the prompt"
-    assert parsed["Lora problems"] == said
+    assert "Lora problems" not in parsed
+    bad = webui.draw(PROMPT, negative_prompt="ugly <lora:nobody:1> <lora:sd1:abc>")
+    assert difference(bad.picture, webui.draw(PROMPT, negative_prompt="ugly  ").picture) == 0
+    assert "Lora not found: nobody" in bad.text
+    assert "'abc' is not a weight" in bad.text
+
+
+def test_a_tag_in_the_negative_prompt_of_the_hires_pass_acts_there(webui):
     hires = {"enable_hr": True, "hr_upscaler": "Latent", "denoising_strength": 0.7, "hr_second_pass_steps": 2}
-    plain = webui.draw(PROMPT, negative_prompt="ugly ", hr_negative_prompt="bad ", **hires)
+    expected = webui.draw(PROMPT, negative_prompt="ugly ", hr_prompt=f"{PROMPT}<lora:sd1:1:on=uncond>",
+                          hr_negative_prompt="bad ", **hires)  # fmt: skip
     drawn = webui.draw(PROMPT, negative_prompt="ugly ", hr_negative_prompt="bad <lora:sd1:1>", **hires)
-    assert difference(drawn.picture, plain.picture) == 0
-    assert "<lora:sd1:1> in the negative prompt has no effect yet" in webui.parse(drawn.text)["Lora problems"]
+    assert difference(drawn.picture, expected.picture) == 0
+    plain = webui.draw(PROMPT, negative_prompt="ugly ", hr_negative_prompt="bad ", **hires)
+    assert difference(drawn.picture, plain.picture) > 0
 
 
 TYPED = ("<LoRA:sd1:0.8>", "< lora:sd1:0.8>", "<lora :sd1:0.8>", "<lora：sd1：0.8>", "＜ＬＯＲＡ：sd1：０．８＞",

@@ -5,13 +5,15 @@ The WebUI empties that table when it reads the embeddings folder again, so each 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from modules import sd_hijack
 from modules.textual_inversion import textual_inversion
 from torch import Tensor
 
+from lib_lora.grammar.who import Row, Who
 from lib_lora.webui.names import settings
 from lib_lora.webui.names.protocols import Embedding, EmbeddingTable, SdModel
 
@@ -31,10 +33,42 @@ class BundledWords:
     """The words that we have put into the table."""
 
     def __init__(self) -> None:
+        self._brought: list[tuple[Who, Mapping[str, Word]]] = []
         self._shown: dict[str, tuple[Mapping[str, Tensor], Embedding]] = {}  # word -> (its parts, the WebUI's object)
 
-    def show(self, sd_model: SdModel, words: Mapping[str, Word]) -> list[str]:
-        """Make the prompt know these words and no others of ours. Returns sentences about those that it cannot know."""
+    def bring(self, sd_model: SdModel, brought: Iterable[tuple[Who, Mapping[str, Word]]]) -> list[str]:
+        """Make prompts know these words and no others of ours; in prompt order, the first of one name counts.
+
+        Returns sentences about those that they cannot know.
+        """
+        self._brought = list(brought)
+        return self._show(sd_model, self._of(None))
+
+    def of(self, row: Row) -> tuple[tuple[str, str], ...]:
+        """The words of one prompt and the files that bring them."""
+        return tuple((word, source.path) for word, source in self._of(row).items())
+
+    @contextmanager
+    def only_of(self, row: Row, sd_model: SdModel) -> Iterator[None]:
+        """Prompts know the words of that row meanwhile."""
+        everywhere = self._of(None)
+        if self._of(row) == everywhere:
+            yield
+            return
+        self._show(sd_model, self._of(row))
+        try:
+            yield
+        finally:
+            self._show(sd_model, everywhere)
+
+    def _of(self, row: Row | None) -> dict[str, Word]:
+        words: dict[str, Word] = {}
+        for who, own in self._brought:
+            if row is None or who.includes(row):
+                words = {**own, **words}
+        return words
+
+    def _show(self, sd_model: SdModel, words: Mapping[str, Word]) -> list[str]:
         table: EmbeddingTable = sd_hijack.model_hijack.embedding_db
         for word in [word for word in self._shown if word not in words]:
             self._remove(table, sd_model, word)

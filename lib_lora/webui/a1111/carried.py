@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from lib_lora.engine.plan import Term
-from lib_lora.webui.a1111.host import existing_session
+from lib_lora.engine.schedule import Encoding
+from lib_lora.webui.a1111.host import WebUISession, existing_session
 
 UNET = "unet"
 
@@ -23,11 +24,20 @@ def carried_by_encoders(sd_model: nn.Module | None) -> Mapping[str, tuple[Any, .
     if session is None:
         return {}
     patcher = session.host.patcher
-    bypassed = patcher.bypassed  # beside the weight instead of in it, they round otherwise
+    return _of_encoders(patcher.planned(), patcher.bypassed)
+
+
+def carried_in(session: WebUISession, encoding: Encoding) -> Mapping[str, tuple[Any, ...]]:
+    """The same for one run of theirs: what they will carry in it."""
+    terms = session.schedule.at(encoding=encoding).terms
+    return _of_encoders(terms, frozenset(terms) if session.host.patcher.bypass_all else frozenset())
+
+
+def _of_encoders(terms: Mapping[str, Sequence[Term]], bypassed: frozenset[str]) -> Mapping[str, tuple[Any, ...]]:
     return {
-        key: (key in bypassed, *map(_added, terms))
-        for key, terms in patcher.planned().items()
-        if terms[0].target.component != UNET
+        key: (key in bypassed, *map(_added, of_key))  # beside the weight instead of in it, they round otherwise
+        for key, of_key in terms.items()
+        if of_key[0].target.component != UNET
     }
 
 

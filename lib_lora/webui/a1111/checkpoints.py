@@ -11,7 +11,7 @@ from torch import nn
 from lib_lora.describe.families import Family
 from lib_lora.webui.a1111.host import existing_session
 
-Wanted = TypeVar("Wanted")
+Now = TypeVar("Now")
 PATCHED = (sd_models, "reload_model_weights")
 
 
@@ -29,8 +29,8 @@ def loaded_family() -> Family | None:
     return session.host.family if session is not None else None
 
 
-def watch_exchange(exchanged: Callable[[nn.Module, Wanted], None], wanted: Callable[[], Wanted]) -> None:
-    """Have `exchanged(model, what was wanted before)` called when another checkpoint has taken the present one's place.
+def watch_exchange(exchanged: Callable[[nn.Module, Now], None], now: Callable[[], Now]) -> None:
+    """Have `exchanged(model, what was made before)` called when another checkpoint has taken the present one's place.
 
     In the middle of a picture that is the refiner, which carries then what the base model carried.
     """
@@ -39,10 +39,10 @@ def watch_exchange(exchanged: Callable[[nn.Module, Wanted], None], wanted: Calla
     def reload_and_follow(*args: Any, **options: Any) -> Any:
         before = sd_models.model_data.sd_model
         info = getattr(before, "sd_checkpoint_info", None)
-        were_wanted = wanted()
+        pictures = now()
         model = original(*args, **options)
         if model is not None and (model is not before or model.sd_checkpoint_info is not info):
-            exchanged(model, were_wanted)
+            exchanged(model, pictures)
         return model
 
     patches.patch(__name__, *PATCHED, reload_and_follow)

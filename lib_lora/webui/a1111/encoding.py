@@ -11,14 +11,16 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from modules import extra_networks, patches, processing, sd_hijack, shared
 
+from lib_lora.webui.a1111.bundled import BundledWords
 from lib_lora.webui.a1111.carried import carried_by_encoders
-from lib_lora.webui.names.protocols import EmbeddingTable, ExtraNetworkData, Hijack, Network, Processing
+from lib_lora.webui.a1111.rows import EncodedRow, Encoder, Prompts, RowEncoder, rows_of
+from lib_lora.webui.a1111.said import Said, overheard, say
+from lib_lora.webui.names.protocols import EmbeddingTable, ExtraNetworkData, Network, Processing
 
 PATCHED = (processing.StableDiffusionProcessing, "get_conds_with_caching")
 OLDER = 4  # encodings kept beside the WebUI's own, for each of its caches; one is about a megabyte
@@ -27,19 +29,8 @@ OPTIONS = (  # that decide how a prompt is encoded, and are missing in the WebUI
     "sdxl_refiner_low_aesthetic_score", "sdxl_refiner_high_aesthetic_score",
     "textual_inversion_add_hashes_to_infotext",
 )  # fmt: skip
-TI_HASHES = "TI hashes"
 
 Cache = list[Any]  # [key, encoded prompt, ...]; the key is None while it is empty
-Prompts = Sequence[str]  # for SDXL they have `width` and `height`
-Encoder = Callable[..., Any]  # the WebUI's function for prompts, or for negative ones
-
-
-@dataclass
-class Said:
-    """What encoding a prompt adds to the picture's text."""
-
-    parameters: dict[str, str] = field(default_factory=dict)
-    comments: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -47,7 +38,7 @@ class Circumstances:
     """All that decides what encoding a prompt gives, beside what the WebUI's key has. Stands in it for the tags."""
 
     other_networks: Mapping[str, Any]  # typed for extra networks that are not ours
-    encoders: Mapping[str, Any]
+    encoders: Any  # what they carry: all the time, or for each row in each part of the steps
     words: tuple[Any, ...]  # every embedding that a prompt can name
     options: tuple[Any, ...]
     size: tuple[Any, ...]  # for SDXL a part of the prompt
@@ -59,8 +50,10 @@ class Circumstances:
 class Conditioning:
     """Stands between the WebUI and its caches of encoded prompts."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, words: BundledWords, failed: Callable[[Processing, str], None]) -> None:
         self._network = network  # whose tags need not stand in the key
+        self._words = words
+        self._failed = failed  # told that adapters are not active any more
 
     def install(self) -> None:
         """Through the WebUI's own register of patches."""
@@ -70,9 +63,11 @@ class Conditioning:
             p: Processing, function: Encoder, prompts: Prompts, steps: int, caches: list[Cache],
             typed: ExtraNetworkData | None, hires_steps: int | None = None,
         ) -> Any:
-            now = self._circumstances(function, prompts, typed)
+            rows = rows_of(p, prompts, self._words, is_hires=hires_steps is not None)
+            now = self._circumstances(function, prompts, typed, rows)
+            encode = RowEncoder(function, rows, self._words, lambda told: self._failed(p, told)) if rows else function
             return find(caches, now, lambda all_caches: original(
-                p, function, prompts, steps, all_caches, now, hires_steps))
+                p, encode, prompts, steps, all_caches, now, hires_steps))
 
         patches.patch(__name__, *PATCHED, get_conds_with_caching)
 
@@ -80,10 +75,12 @@ class Conditioning:
         """What was encoded until now is not found any more: the WebUI's own key is another."""
         patches.undo(__name__, *PATCHED)
 
-    def _circumstances(self, function: Encoder, prompts: Prompts, typed: ExtraNetworkData | None) -> Circumstances:
+    def _circumstances(
+        self, function: Encoder, prompts: Prompts, typed: ExtraNetworkData | None, rows: Sequence[EncodedRow]
+    ) -> Circumstances:
         return Circumstances(
             {kind: params for kind, params in (typed or {}).items() if not self._is_ours(kind)},
-            carried_by_encoders(shared.sd_model),
+            rows or carried_by_encoders(shared.sd_model),
             tuple(_words(sd_hijack.model_hijack.embedding_db)),
             tuple(getattr(shared.opts, name, None) for name in OPTIONS),
             (getattr(prompts, "width", None), getattr(prompts, "height", None)),
@@ -104,7 +101,7 @@ def find(caches: list[Cache], now: Circumstances, encode: Callable[[list[Cache]]
     previous = list(cache[:2])
     holder = _ours(previous[0])
     older: deque[Cache] = (holder and holder.older) or deque(maxlen=OLDER)
-    with _overheard() as said:
+    with overheard() as said:
         encoded = encode([*caches, *older])
     if holder is not None:
         holder.older = None
@@ -112,7 +109,7 @@ def find(caches: list[Cache], now: Circumstances, encode: Callable[[list[Cache]]
         now.said = said
         if previous[0] is not None:
             older.appendleft(previous)
-        _say(said)
+        say(said)
     else:
         place = next(place for place, (_, value, *_) in enumerate([*caches, *older]) if value is encoded)
         found = [*caches, *older][place]
@@ -121,7 +118,7 @@ def find(caches: list[Cache], now: Circumstances, encode: Callable[[list[Cache]]
             older.appendleft(previous)
             cache[:2] = found[:2]
         if (used := _ours(found[0])) is not None:
-            _say(used.said)
+            say(used.said)
     if (holder := _ours(cache[0])) is not None:
         holder.older = older
     return encoded
@@ -135,29 +132,3 @@ def _ours(key: tuple[Any, ...] | None) -> Circumstances | None:
 def _words(table: EmbeddingTable) -> Iterator[Hashable]:
     for embedding in table.word_embeddings.values():
         yield weakref.ref(embedding), embedding.shorthash
-
-
-@contextmanager
-def _overheard() -> Iterator[Said]:
-    """What is said while a prompt is encoded is kept with it; the WebUI itself says it only the first time."""
-    hijack: Hijack = sd_hijack.model_hijack
-    said = Said()
-    before = hijack.extra_generation_params, hijack.comments
-    hijack.extra_generation_params, hijack.comments = said.parameters, said.comments
-    try:
-        yield said
-    finally:
-        hijack.extra_generation_params, hijack.comments = before
-
-
-def _say(said: Said) -> None:
-    """Each thing once: the WebUI starts anew with each picture, or batch of pictures."""
-    told = sd_hijack.model_hijack.extra_generation_params
-    for label, text in said.parameters.items():
-        earlier = told.get(label)
-        if label != TI_HASHES or not earlier:
-            told[label] = text
-        elif text not in earlier:
-            told[label] = f"{text}, {earlier}"
-    comments = sd_hijack.model_hijack.comments
-    comments += [comment for comment in said.comments if comment not in comments]

@@ -17,7 +17,8 @@ from lib_lora.webui.names.protocols import SdModel
 KINDS = ("Linear", "Conv2d", "GroupNorm", "LayerNorm", "MultiheadAttention")
 REGIONS = (
     "Lora: an extension asks for other weights of each adapter in each region (Regional Prompter's Latent mode does). "
-    "lib_lora cannot do that yet: adapters act on the whole picture; tags in a region's text count for all"
+    "With lib_lora adapters act on the whole picture, and tags in a region's text count for all: write the part of the "
+    "picture into the tag instead, <lora:name:1:area=0,0,0.5,1> for its left half"
 )
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Protocol
 
 from torch import nn
@@ -14,21 +14,57 @@ from torch import nn
 class Processing(Protocol):
     """What is made of one click on "Generate", the WebUI's `p`. Some are bare: no prompts, no scripts."""
 
-    all_prompts: list[str] | None  # with their tags
+    prompt: str  # as typed: of all pictures
+    prompts: list[str]  # of the pictures that are made at once
+    all_prompts: list[str] | None  # of each, with their tags
     all_negative_prompts: list[str] | None
     all_hr_prompts: list[str] | None
     all_hr_negative_prompts: list[str] | None
     iteration: int
     batch_size: int
+    seeds: list[int]  # of the pictures that are made at once
+    steps: int
+    sampler_name: str | None
+    hr_second_pass_steps: int  # 0: as many as the first pass
+    hr_sampler_name: str | None
     is_hr_pass: bool
-    negative_prompts: list[str]  # of the pictures that are made at once
+    refiner_checkpoint_info: CheckpointInfo | None
+    extra_network_data: ExtraNetworkData | None  # of the pictures that are made at once
+    hr_extra_network_data: ExtraNetworkData | None
+    negative_prompts: list[str]  # of the same
     hr_negative_prompts: list[str] | None
     extra_generation_params: dict[str, Any]  # goes into the picture's text
-    lora_hashes: dict[str, str]  # the built-in's, and ours
-    lora_problems: dict[str, None]  # ours, in order
+    lora_hashes: dict[str, str]  # the built-in's, and ours: of the pictures that are made at once
+    lora_pictures: dict[int, Any]  # ours: what the text of each picture says, by its number
 
     def comment(self, text: str) -> None:
         """Say something below the picture."""
+
+
+class Sampler(Protocol):
+    """What draws."""
+
+    config: Any  # has its `name`
+    sampler_extra_args: dict[str, Any]  # "cond": with `batch`, for each picture the parts of its prompt
+
+
+class Denoiser(Protocol):
+    """What calls the model for a sampler. Its numbers are of this pass."""
+
+    p: Processing
+    sampler: Sampler
+    init_latent: Any  # of the picture that the pass begins with; None: noise alone
+    step: int  # calls made before this one
+    steps: int | None  # of the sampler
+    total_steps: int | None  # calls, as the WebUI expects them
+
+
+class Call(Protocol):
+    """One call of the UNet, before it is split: what the WebUI tells its callbacks."""
+
+    x: Any  # (rows, channels, height, width)
+    sigma: Any  # (rows,), or a time step
+    denoiser: Denoiser
 
 
 class Params(Protocol):
@@ -48,6 +84,7 @@ class SdModel(Protocol):
 
     model: Any  # has `diffusion_model`, the UNet
     is_sdxl: bool
+    alphas_cumprod: Any  # (1000,), by time step
     sd_checkpoint_info: CheckpointInfo
     network_layer_mapping: dict[str, nn.Module]  # the built-in's, and ours
 
@@ -91,6 +128,19 @@ class Option(Protocol):
     """One line of the settings."""
 
     section: tuple[str, str]
+
+
+class Axis(Protocol):
+    """One line of the X/Y/Z plot's list."""
+
+    label: str
+
+
+class Plot(Protocol):
+    """The module of the X/Y/Z plot."""
+
+    AxisOption: Callable[..., Axis]
+    axis_options: list[Axis]
 
 
 class Callback(Protocol):

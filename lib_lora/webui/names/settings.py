@@ -27,6 +27,8 @@ DEFAULTS: dict[str, Any] = {
     "lora_functional": False,
     "lora_originals": "auto",
     "lora_memory_budget": 0,
+    "lora_block_presets": "",
+    "lora_element_presets": "",
 }
 
 
@@ -105,5 +107,12 @@ class Options:
                 0, "Memory for adapter files (MB)", gr.Number, {"precision": 0}).info(
                 "those of earlier prompts stay in memory as long as all together fit into it, so that a change back "
                 "reads no file"),
+            "lora_block_presets": info(
+                "", "Presets of block weights", gr.Textbox,
+                {"lines": 4, "placeholder": "FACE:1,0,0,0,0,0,1,1,1,1,1,1,0,0,0,0,0"}).info(
+                "NAME:numbers, one in a line: <lora:name:1:lbw=NAME>"),
+            "lora_element_presets": info(
+                "", "Presets of elements", gr.Textbox, {"lines": 2, "placeholder": "CALM:IN05-OUT05:attn:0.5"}).info(
+                "NAME:BLOCKS:ELEMENTS:RATIO, an empty line between two: <lora:name:1:lbwe=NAME>"),
         }
         return {name: option for name, option in options.items() if name not in known}

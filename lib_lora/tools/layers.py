@@ -1,0 +1,125 @@
+"""Layer and build(): the tensors of a new adapter file from what each of its layers shall do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lib_lora.algorithms.forms import Factors, Form, Whole
+from lib_lora.keys import ModuleName
+from lib_lora.tools.factors import Limit, Singular
+from lib_lora.tools.spell_out import Style
+
+Progress = Callable[[int, int], object]  # (layers done, of how many)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a file shall do to one parameter."""
+
+    module: ModuleName | str  # a name as it stands in another file stays as it is
+    shape: tuple[int, ...]  # of the parameter
+    form: Callable[[], Form] = field(repr=False)  # made when it is needed: not all of a file at once
+    is_bias: bool = False
+
+    @property
+    def can_be_cut(self) -> bool:
+        """True for matrices and convolutions; vectors are kept whole."""
+        return not self.is_bias and len(self.shape) > 1
+
+
+@dataclass
+class Built:
+    """A file's tensors, and how near they come to what was meant."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    ranks: list[int] = field(default_factory=list)  # of each layer that has one
+    meant: float = 0.0  # squared norm
+    missed: float = 0.0  # squared norm of what is not in it, rounding included
+
+    @property
+    def error(self) -> float:
+        """||made - meant|| / ||meant||."""
+        return math.sqrt(max(self.missed, 0.0) / self.meant) if self.meant else 0.0
+
+
+def build(
+    layers: Sequence[Layer], limit: Limit | None, style: Style, *, is_xl: bool, dtype: torch.dtype,
+    progress: Progress | None = None,
+) -> Built:
+    """Without a limit products stay as they are, and all others become full differences."""
+    tell = progress or (lambda done, total: None)
+    passes = 2 if limit is not None and limit.error is not None else 1
+    ranks: list[int] | None = None
+    if limit is not None and passes == 2:  # the whole file decides
+        spectra = []
+        for done, layer in enumerate(layers):
+            spectra.append(Singular.of(layer.form()).values if layer.can_be_cut else torch.empty(0))
+            tell(done + 1, passes * len(layers))
+        ranks = limit.ranks(spectra)
+    built = Built()
+    for done, layer in enumerate(layers):
+        rank = None if ranks is None else ranks[done]
+        _add(built, layer, limit, rank, style, is_xl, dtype)
+        tell((passes - 1) * len(layers) + done + 1, passes * len(layers))
+    return built
+
+
+def _add(
+    built: Built, layer: Layer, limit: Limit | None, rank: int | None, style: Style, is_xl: bool,
+    dtype: torch.dtype,
+) -> None:  # fmt: skip
+    form = layer.form()
+    name = layer.module if isinstance(layer.module, str) else style.name(layer.module, is_xl)
+    if not layer.can_be_cut or (limit is None and not isinstance(form, Factors)):
+        part = "diff_b" if layer.is_bias else "diff"
+        whole = form.dense().reshape(layer.shape)
+        stored = built.tensors[f"{name}.{part}"] = whole.to(dtype)
+        built.meant += float(whole.square().sum())
+        built.missed += float((stored.double() - whole).square().sum())
+        return
+    if limit is None:
+        assert isinstance(form, Factors)
+        up, down = form.up.double() * form.scale, form.down.double()
+    else:
+        found = Singular.of(form)
+        up, down = found.cut(limit.ranks([found.values])[0] if rank is None else rank).factors()
+    squared = form.squared_norm()
+    built.meant += squared
+    if not up.shape[1]:
+        built.missed += squared
+        return
+    kernel = layer.shape[2:]
+    stored_up, stored_down = up.to(dtype), down.to(dtype)
+    built.tensors[f"{name}.{style.up}"] = stored_up.reshape(*up.shape, *[1] * len(kernel))
+    built.tensors[f"{name}.{style.down}"] = stored_down.reshape(-1, *layer.shape[1:])
+    if style.has_alpha:
+        built.tensors[f"{name}.alpha"] = torch.tensor(float(up.shape[1]), dtype=dtype)
+    built.ranks.append(up.shape[1])
+    built.missed += _distance(form, stored_up, stored_down)
+
+
+def _distance(form: Form, up: Tensor, down: Tensor) -> float:
+    """Squared, between what was meant and the factors as they are stored."""
+    if isinstance(form, Factors):
+        both = Factors(torch.cat([form.up.double() * form.scale, -up.double()], 1),
+                       torch.cat([form.down.double(), down.double()]), 1.0)  # fmt: skip
+        return both.squared_norm()
+    return float((form.dense() - up.double() @ down.double()).square().sum())
+
+
+def joined(forms: Iterable[tuple[Form, float]]) -> Form:
+    """The sum of forms times numbers: a product if all are products, else whole."""
+    pairs = list(forms)
+    factors = [(form, times) for form, times in pairs if isinstance(form, Factors)]
+    if len(factors) == len(pairs):
+        up = torch.cat([form.up.double() * (form.scale * times) for form, times in factors], 1)
+        return Factors(up, torch.cat([form.down.double() for form, _ in factors]), 1.0)
+    total = pairs[0][0].dense() * pairs[0][1]
+    for form, times in pairs[1:]:
+        total = total + form.dense() * times
+    return Whole(total)

@@ -1,0 +1,188 @@
+"""What adapters change: figures from factors are those of the deltas built whole, in float64."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lib_lora.adapters.adapter import read_adapter
+from lib_lora.analysis.conflicts import conflicts
+from lib_lora.analysis.measure import Spectrum, measure
+from lib_lora.analysis.picture import cells, draw_map
+from lib_lora.cli import main
+from lib_lora.engine.active import Active
+from lib_lora.engine.schedule import plan
+from lib_lora.errors import CheckpointError
+from lib_lora.grammar.tag import LoraTag
+from lib_lora.model.base_weights import BaseWeights
+from lib_lora.model.usual import USUAL, shapes_of, usual_index
+from tests.support_golden import GIVEN, OWN, folded, given_base, given_cases, index_of, own_file
+
+BASE = OWN / "base.safetensors"
+NAMES = sorted(path.name.removesuffix(".expected.safetensors") for path in OWN.glob("*.expected.safetensors"))
+
+
+def differences(base, path):
+    """{parameter: how it changes at weight 1}, float64: the plan's own fold, which the golden tests hold to others."""
+    made = plan([Active(LoraTag("x", force=True), read_adapter(path))], index_of(base))
+    after = folded(base, made, torch.float64)
+    return {key: after[key] - base[key].double() for key in made.terms if key in base}
+
+
+def of_base(base):
+    return lambda target: target.view(base[target.key]) if target.new_bias_of is None else None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_norm_is_that_of_the_change_of_all_weights(name):
+    base = load_file(BASE)
+    found = measure(read_adapter(own_file(name)), index_of(base), of_base(base))
+    changed = differences(base, own_file(name))
+    assert found.untold == ()
+    assert found.delta == pytest.approx(math.hypot(*(float(each.norm()) for each in changed.values())), rel=1e-6)
+
+
+@pytest.mark.parametrize("file", sorted(given_cases()))
+def test_the_same_for_the_files_of_others(file):
+    """Those that stand beside the repository, where they do."""
+    base = given_base(given_cases()[file][0]["family"])
+    path = GIVEN.parent / file
+    adapter = read_adapter(path)
+    found = measure(adapter, index_of(base), of_base(base))
+    changed = differences(base, path)
+    known = [layer for layer in found.layers if layer.base is not None]
+    assert math.hypot(*(layer.delta for layer in known)) == pytest.approx(
+        math.hypot(*(float(each.norm()) for each in changed.values())), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lora", "locon_tucker", "lokr", "lokr_full", "lokr_tucker", "loha", "full"])
+def test_the_spectrum_is_that_of_the_matrix(name):
+    base = load_file(BASE)
+    index = index_of(base)
+    changed = differences(base, own_file(name))
+    seen = 0
+    for layer in measure(read_adapter(own_file(name)), index).layers:
+        target = index.find(layer.name)["weight"]
+        if layer.spectrum is None or target.key not in changed or not target.is_whole:
+            continue
+        values = torch.linalg.svdvals(changed[target.key].flatten(1))
+        energy = values.square().cumsum(0) / values.square().sum()
+        count = layer.spectrum.rank
+        assert list(layer.spectrum.energy) == pytest.approx(energy[:count].tolist(), abs=1e-6)
+        assert float(energy[count - 1]) == pytest.approx(1, abs=1e-6)
+        shares = values[:count] / values[:count].sum()
+        entropy = -float((shares * shares.log()).sum())
+        assert layer.spectrum.effective_rank == pytest.approx(math.exp(entropy), rel=1e-4)
+        bias = changed.get(target.key.replace("weight", "bias"), torch.zeros(1))  # counts in a layer's norm
+        assert layer.delta == pytest.approx(math.hypot(float(values.norm()), float(bias.norm())), rel=1e-6)
+        seen += 1
+    assert seen
+
+
+def test_what_a_spectrum_says_in_numbers_that_one_can_do_in_the_head():
+    even = Spectrum.of(torch.tensor([4.0, 4.0, 4.0, 4.0], dtype=torch.float64))
+    assert (even.rank, even.effective_rank, even.energy) == (4, pytest.approx(4), (0.25, 0.5, 0.75, 1.0))
+    assert Spectrum.of(torch.tensor([9.0, 0.0], dtype=torch.float64)) == Spectrum(1, 1.0, (1.0,))
+    assert Spectrum.of(torch.zeros(3, dtype=torch.float64)) == Spectrum(0, 0.0, ())
+
+
+@pytest.mark.parametrize("names", [("lora", "loha"), ("lora", "lora_scalar", "full"), ("lokr", "locon_tucker")])
+def test_cosines_and_the_sum_are_those_of_the_changes_built_whole(names):
+    base = load_file(BASE)
+    index = index_of(base)
+    weights = [0.8, -0.5, 1.2][: len(names)]
+    found = conflicts([(read_adapter(own_file(name)), weight) for name, weight in zip(names, weights, strict=True)],
+                      index)  # fmt: skip
+    flat = []
+    for name, weight in zip(names, weights, strict=True):
+        changed = differences(base, own_file(name))
+        flat.append(weight * torch.cat([changed[key].flatten() if key in changed else base[key].double().flatten() * 0
+                                        for key in sorted(base)]))  # fmt: skip
+    for a, one in enumerate(flat):
+        for b, other in enumerate(flat):
+            expected = float(one @ other / (one.norm() * other.norm()))
+            assert found.cosine()[a][b] == pytest.approx(expected, abs=1e-6)
+    assert found.together == pytest.approx(float(sum(flat).norm()), rel=1e-6)
+    assert sum(found.shares) == pytest.approx(1)
+
+
+def test_a_delta_that_asks_for_the_weight_is_told_only_with_one():
+    base = load_file(BASE)
+    alone = measure(read_adapter(own_file("dora_output")), index_of(base))
+    assert alone.untold
+    assert all(layer.delta is None for layer in alone.layers if layer.name in alone.untold)
+    assert not measure(read_adapter(own_file("dora_output")), index_of(base), of_base(base)).untold
+
+
+@pytest.mark.parametrize(("family", "parameters"), [
+    ("sd1", 859_520_964), ("sd2", 865_910_724), ("sdxl", 2_567_463_684),
+])  # fmt: skip
+def test_usual_checkpoints_have_the_size_that_they_are_known_for(family, parameters):
+    shapes = shapes_of(USUAL[family])
+    assert sum(math.prod(shape) for key, shape in shapes.items() if "diffusion_model" in key) == parameters
+    assert usual_index(family).family.id == family
+
+
+def test_the_map_has_every_block_in_its_place():
+    placed = {cell.block: (cell.column, cell.row) for cell in cells(["IN01", "OUT11", "M00"])}
+    assert placed["IN00"] == (0, 0)
+    assert placed["OUT11"] == (2, 0)
+    assert placed["M00"] == (1, 12)
+    assert len(cells(["IN08", "OUT08"])) == 9 + 9 + 3
+
+
+def test_the_base_weights_of_a_file_and_of_a_folder(tmp_path):
+    from lib_lora.drawing.demo_files import MODEL
+
+    with BaseWeights(MODEL) as base:
+        target = base.index.find("lora_unet_mid_block_attentions_0_proj_in")["weight"]
+        assert base(target).shape == target.shape
+    tensors = load_file(BASE)
+    with BaseWeights(BASE) as base:
+        found = {target.key: target for targets in base.index.modules.values() for target in targets.values()
+                 if target.is_whole and target.new_bias_of is None}  # fmt: skip
+        assert found
+        assert all(torch.equal(base(target), tensors[key]) for key, target in found.items())
+    with pytest.raises(CheckpointError, match=r"no folder of a model"):
+        BaseWeights(tmp_path)
+    (tmp_path / "x.ckpt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"only .safetensors"):
+        BaseWeights(tmp_path / "x.ckpt")
+
+
+def test_the_command_shows_tells_and_draws(tmp_path, capsys):
+    from PIL import Image
+
+    from lib_lora.drawing.demo_files import ADAPTERS, MODEL
+
+    files = [str(ADAPTERS / f"{name}.safetensors") for name in ("outline", "night")]
+    assert main(["inspect", *files, "--model", str(MODEL), "--json", "--plot", str(tmp_path / "map.png")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    outline = told["files"][0]
+    squares = [kind["delta"] ** 2 for kinds in outline["blocks"].values() for kind in kinds.values()]
+    assert outline["delta"] == pytest.approx(math.sqrt(sum(squares)))
+    assert all(kind["base"] > 0 for kinds in outline["blocks"].values() for kind in kinds.values())
+    assert told["cosine"][0][0] == pytest.approx(1)
+    with Image.open(tmp_path / "map.png") as picture:
+        assert picture.width > 400
+    assert main(["inspect", *files]) == 0
+    lines = capsys.readouterr().out
+    assert "outline.safetensors: SD 1.5, LoCon" in lines
+    assert "together" in lines
+
+
+def test_adapters_of_several_base_models_are_refused_together(tmp_path, capsys):
+    shapes = {"lora_unet_down_blocks_1_attentions_0_transformer_blocks_1_attn2_to_k": (640, 2048)}
+    tensors = {f"{name}.lora_{side}.weight": torch.randn(size) for name, (o, i) in shapes.items()
+               for side, size in (("up", (o, 2)), ("down", (2, i)))}  # fmt: skip
+    save_file(tensors, tmp_path / "xl.safetensors")
+    assert main(["inspect", str(own_file("lora")), str(tmp_path / "xl.safetensors")]) == 1
+    assert "no layers in common" in capsys.readouterr().err
+
+
+def test_a_map_of_nothing_known_is_drawn_all_the_same():
+    assert draw_map(measure(read_adapter(own_file("norm")), None), "norm").height > 0
