@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,11 +23,11 @@ from lib_lora.cli import main
 from lib_lora.compare.effect import effects, mean_effects, saturation
 from lib_lora.compare.grid import Settings, is_untouched, make_grid, read_weight, weight_value
 from lib_lora.compare.report import report_data, report_html
-from lib_lora.compare.run import compare
+from lib_lora.compare.run import compare, compare_each
 from lib_lora.compare.runner import Drawn, Ground, Task
 from lib_lora.compare.runners.processes import Loading, Process
 from lib_lora.compare.sheet import compose
-from lib_lora.drawing.demo_files import ADAPTERS
+from lib_lora.drawing.demo_files import ADAPTERS, MODEL
 from lib_lora.errors import LoraError, RunnerError, TagError
 from lib_lora.library import Library
 from tests.support import write_lora
@@ -250,14 +251,54 @@ def test_cancelling_keeps_what_is_drawn(library, tmp_path):
     assert {each["problem"] for each in told if each["file"] is None} == {"cancelled"}
 
 
+# several checkpoints
+
+
+def test_checkpoints_are_an_axis_and_each_is_drawn_on_in_one_go(library, tmp_path):
+    grid = grid_of(library, checkpoints=["a.safetensors", "b.safetensors"])
+    asked, seen = [], []
+
+    def runners(checkpoint):
+        asked.append(Grey(checkpoint, checkpoint=checkpoint))
+        return [asked[-1]]
+
+    done = compare_each(grid, tmp_path, runners, on_cell=seen.append)
+    assert [runner.name for runner in asked] == ["a.safetensors", "b.safetensors"]
+    assert [len(runner.drawn) for runner in asked] == [20, 20]
+    assert all(runner.closed for runner in asked)
+    told = done.told()
+    assert json.loads((tmp_path / "cells.json").read_text()) == told
+    assert [each["checkpoint"] for each in told] == ["a.safetensors"] * 24 + ["b.safetensors"] * 24
+    assert len({each["file"] for each in told}) == 48  # no picture of the one takes the place of the other's
+    assert [(now.done, now.total) for now in seen] == [(number, 48) for number in range(1, 49)]
+    assert compose(done).height > compose(compare(grid_of(library), tmp_path / "one", [Grey()])).height
+    data = report_data(done)
+    assert data["checkpoints"] == ["a", "b"]
+    assert [cell["m"] for cell in data["cells"]] == [0] * 24 + [1] * 24
+    assert data["adapters"][0]["effects"] == [[0, 19.608, 19.608]] * 2
+
+
+def test_a_checkpoint_on_which_nobody_can_draw_is_the_problem_of_its_cells(library, tmp_path):
+    def runners(checkpoint):
+        if checkpoint == "broken":
+            raise RunnerError("broken: no such file")
+        return [Grey()]
+
+    done = compare_each(grid_of(library, checkpoints=["broken", "good"]), tmp_path, runners)
+    assert {each["problem"] for each in done.told()[:24]} == {"broken: no such file"}
+    assert all(each["file"] for each in done.told()[24:])
+    with pytest.raises(RunnerError, match="broken: no such file"):
+        compare_each(grid_of(library, checkpoints=["broken"]), tmp_path, runners)
+
+
 # effect and report
 
 
 def test_the_effect_is_the_mean_difference_to_weight_0_in_percent(library, tmp_path):
     done = compare(grid_of(library), tmp_path, [Grey()])
     means = mean_effects(effects(done.results, tmp_path))
-    assert means["ink", "0"] == 0
-    assert means["ink", "1"] == pytest.approx(50 / 255 * 100)
+    assert means["", "ink", "0"] == 0
+    assert means["", "ink", "1"] == pytest.approx(50 / 255 * 100)
     assert saturation({"0": 0, "0.5": 4, "1": 9.5, "1.5": 10}) == 1
     assert saturation({"0": 0, "0.5": 4, "1": 10}) is None
 
@@ -358,6 +399,21 @@ def wait_until(is_so, seconds: float = 240) -> None:
     while not is_so():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_the_command_draws_with_several_checkpoints(capsys, tmp_path):
+    other = shutil.copytree(MODEL, tmp_path / "other")
+    weights = next((other / "unet").glob("*.safetensors"))
+    save_file({key: tensor * 0.9 for key, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    command = ["compare", "--adapters", "outline", "--weights", "1", "--prompt", "a red heart", "--out",
+               str(tmp_path / "out"), "--checkpoints", str(MODEL), str(other), *map(str, SMALL)]  # fmt: skip
+    assert main(command) == 0
+    one, two = told_of(tmp_path / "out")
+    assert (one["checkpoint"], two["checkpoint"]) == (str(MODEL), str(other))
+    assert not np.array_equal(*(np.asarray(Image.open(tmp_path / "out" / each["file"])) for each in (one, two)))
+    capsys.readouterr()
+    assert main([*command, "--model", str(MODEL)]) == 1
+    assert "--model is one checkpoint" in capsys.readouterr().err
 
 
 def test_an_adapter_for_another_model_has_no_picture(capsys, tmp_path):

@@ -6,10 +6,9 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import attached, folders_of, library_in, print_json, require_folder, require_place
+from lib_lora.cli.common import attached, folders_of, library_in, print_json, require_place
 from lib_lora.cli.terminal import Bar, complain, table, terminal_width
 from lib_lora.formats.text import printable
-from lib_lora.formats.write import writing
 
 STEPS = 20  # in which a tag must count all the time to be merged
 
@@ -134,54 +133,6 @@ def merge(options: argparse.Namespace) -> int:
     else:
         print(f"{options.out}: {merged.changed} of {merged.tensors} tensors changed")
     return 0
-
-
-def sheet(options: argparse.Namespace) -> int:
-    """Draw the contact sheet."""
-    require_place(options.out)
-    from lib_lora.compare.sheet import PROMPT, SEED, WEIGHTS, draw_sheet
-
-    with Bar("Drawing", " pictures") as bar:
-        image, report = draw_sheet(
-            attached(options),
-            options.prompt or PROMPT,
-            names=options.adapters,
-            weights=options.weights or WEIGHTS,
-            seed=SEED if options.seed is None else options.seed,
-            steps=options.steps,
-            size=options.size,
-            on_picture=bar,
-        )
-    with writing(options.out) as file:
-        image.save(file, format="PNG", optimize=True)
-    complain("\n".join(report))
-    print(options.out)
-    return 1 if report else 0
-
-
-def compare(options: argparse.Namespace) -> int:
-    """Draw adapters side by side, or go on where it stopped; write the sheet and the report."""
-    require_folder(options.out.absolute().parent)
-    from lib_lora.compare.grid import Settings, make_grid
-    from lib_lora.compare.report import write_report
-    from lib_lora.compare.run import compare as draw_all
-    from lib_lora.compare.runners.chosen import choose
-    from lib_lora.compare.sheet import PROMPT, write_sheet
-
-    library = library_in(options.lora_dir)
-    settings = Settings(options.negative, options.steps, options.guidance, options.size, options.sampler)
-    grid = make_grid(library, adapters=options.adapters, weights=options.weights, prompts=options.prompt or [PROMPT],
-                     seeds=options.seeds, settings=settings)  # fmt: skip
-    runners = choose(options.engine, library, model=options.model, tokenizer=options.tokenizer,
-                     addresses=options.worker or (), count=options.workers)  # fmt: skip
-    with Bar("Comparing", " pictures") as bar:
-        done = draw_all(grid, options.out, runners, on_cell=lambda now: bar(now.done, now.total, now.left))
-    write_sheet(done, options.out / "sheet.png")
-    write_report(done, options.out / "report.html")
-    complain("\n".join(done.problems))
-    print(options.out / "sheet.png")
-    print(options.out / "report.html")
-    return 0 if all(result.file for result in done.results) else 1
 
 
 def grammar(options: argparse.Namespace) -> int:

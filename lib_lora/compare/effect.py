@@ -37,11 +37,11 @@ def effects(results: Iterable[Result], folder: Path) -> dict[Cell, float]:
     return found
 
 
-def mean_effects(found: Mapping[Cell, float]) -> dict[tuple[str, str], float]:
-    """{(adapter, weight): the mean over prompts and seeds}"""
-    sums: dict[tuple[str, str], list[float]] = {}
+def mean_effects(found: Mapping[Cell, float]) -> dict[tuple[str, str, str], float]:
+    """{(checkpoint, adapter, weight): the mean over prompts and seeds}"""
+    sums: dict[tuple[str, str, str], list[float]] = {}
     for cell, effect in found.items():
-        sums.setdefault((cell.subject.name, cell.weight), []).append(effect)
+        sums.setdefault((cell.checkpoint, cell.subject.name, cell.weight), []).append(effect)
     return {key: sum(values) / len(values) for key, values in sums.items()}
 
 
@@ -56,8 +56,8 @@ def saturation(points: Mapping[str, float]) -> float | None:
     return first if enough and first < by_weight[-1][0] else None
 
 
-def _place(cell: Cell) -> tuple[str, str, int]:
-    return cell.subject.name, cell.prompt, cell.seed
+def _place(cell: Cell) -> tuple[str, str, str, int]:
+    return cell.checkpoint, cell.subject.name, cell.prompt, cell.seed
 
 
 def _picture(path: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Grid: what is compared: adapters x weights x prompts x seeds. A weight is whatever can stand in a tag."""
+"""Grid: what is compared: adapters x weights x prompts x seeds x checkpoints; a weight is all that a tag can say."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
+from pathlib import PurePath
 
 from lib_lora.compare.runner import Ground, Task
-from lib_lora.compare.subject import Needed, Subject, find_subjects, needed_of
+from lib_lora.compare.subject import Needed, Subject, find_subjects, laddered, needed_of
 from lib_lora.errors import LoraError
 from lib_lora.formats.text import encodable
 from lib_lora.grammar.number import read_number, write_number
@@ -17,6 +19,7 @@ from lib_lora.library import Library
 
 BRACES = re.compile(r"\{([^{}]*)\}")
 MOST_SEED = 2**32 - 1
+HASH = re.compile(r" \[[0-9a-f]{6,64}\]$")  # which the WebUI adds to a checkpoint's name
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Cell:
     prompt: str  # as given: without the adapter's tag
     seed: int
     text: str  # what is drawn
+    checkpoint: str = ""  # empty: the one that there is
 
     @property
     def value(self) -> float | str:
@@ -63,18 +67,26 @@ class Grid:
     settings: Settings = Settings()
     needed: tuple[Needed, ...] = ()
     adds_words: bool = False  # trigger words go to the end of a prompt that has no place for them
+    checkpoints: tuple[str, ...] = ("",)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """All, adapter by adapter."""
+        """All, checkpoint by checkpoint, so that each is loaded once, and adapter by adapter."""
         return tuple(self._cells())
 
+    @property
+    def pictures(self) -> int:
+        """How many of them are different: weight 0 is one picture for all adapters."""
+        return len({(cell.checkpoint, cell.text, cell.seed) for cell in self.cells})
+
+    def on(self, checkpoint: str) -> Grid:
+        """Its cells of one checkpoint."""
+        return replace(self, checkpoints=(checkpoint,))
+
     def _cells(self) -> Iterator[Cell]:
-        for subject in self.subjects:
-            for weight in self.weights:
-                for prompt in self.prompts:
-                    for seed in self.seeds:
-                        yield Cell(subject, weight, prompt, seed, self._text(subject, weight, prompt))
+        for checkpoint, subject, weight in product(self.checkpoints, self.subjects, self.weights):
+            for prompt, seed in product(self.prompts, self.seeds):
+                yield Cell(subject, weight, prompt, seed, self._text(subject, weight, prompt), checkpoint)
 
     def task(self, cell: Cell, ground: Ground) -> Task:
         """What a runner is told to draw."""
@@ -95,10 +107,13 @@ class Grid:
 
 def make_grid(
     library: Library, *, prompts: Iterable[str], weights: Iterable[str | float], seeds: Iterable[int],
-    adapters: Iterable[str] | None = None, settings: Settings | None = None, adds_words: bool = False,
+    adapters: Iterable[str] | None = None, subjects: Iterable[Subject] | None = None,
+    settings: Settings | None = None, adds_words: bool = False, checkpoints: Iterable[str] = (), is_plan: bool = False,
 ) -> Grid:  # fmt: skip
-    """The grid of these names; None: all that are installed. What is named twice is there once.
+    """The grid of these names, or of `subjects`; None: all that are installed. What is named twice is there once.
 
+    checkpoints  empty: the one that the runners have
+    is_plan      it is counted and not drawn: no file that a prompt names is read
     Raises LoraError for a weight that no tag can have, and if nothing is left to draw.
     """
     texts = list(dict.fromkeys(encodable(" ".join(prompt.split())) for prompt in prompts))
@@ -107,12 +122,14 @@ def make_grid(
     for seed in numbers:
         if not 0 <= seed <= MOST_SEED:
             raise LoraError(f"{seed} is no seed; write whole numbers from 0 to {MOST_SEED}")
-    subjects = [_typable(subject) for subject in find_subjects(library, adapters)]
-    for what, found in {"adapters": subjects, "weights": chosen, "prompts": texts, "seeds": numbers}.items():
+    rows = find_subjects(library, adapters) if subjects is None else laddered(subjects)
+    rows = [_typable(subject) for subject in rows]
+    for what, found in {"adapters": rows, "weights": chosen, "prompts": texts, "seeds": numbers}.items():
         if not found:
             raise LoraError(f"there are no {what} to compare")
-    return Grid(tuple(subjects), tuple(chosen), tuple(texts), tuple(numbers), settings or Settings(),
-                tuple(_needed(library, texts)), adds_words)  # fmt: skip
+    return Grid(tuple(rows), tuple(chosen), tuple(texts), tuple(numbers), settings or Settings(),
+                () if is_plan else tuple(_needed(library, texts)), adds_words,
+                tuple(dict.fromkeys(checkpoints)) or ("",))  # fmt: skip
 
 
 def read_weight(weight: str | float) -> str:
@@ -133,6 +150,13 @@ def weight_value(weight: str) -> float | str:
     return weight if number is None else int(number) if number == int(number) else number
 
 
+def checkpoint_names(checkpoints: Iterable[str]) -> dict[str, str]:
+    """{checkpoint: what it is called where there is little room}"""
+    short = {each: _stem(HASH.sub("", each)) for each in checkpoints}
+    said = list(short.values())
+    return {each: name if said.count(name) == 1 else each for each, name in short.items()}
+
+
 def is_untouched(weight: str) -> bool:
     """Whether nothing of the adapter acts: such a picture is the same for all, and needs none of them."""
     tag = read_tag(f"name:{weight}")
@@ -145,6 +169,11 @@ def with_words(prompt: str, words: Sequence[str], *, adds: bool = False) -> str:
     if adds and said and not BRACES.search(prompt):
         return f"{prompt}, {said}"
     return BRACES.sub(lambda match: said or match[1], prompt)
+
+
+def _stem(name: str) -> str:
+    path = PurePath(name.replace("\\", "/"))
+    return path.stem if path.suffix in (".safetensors", ".ckpt", ".pt") else path.name
 
 
 def _typable(subject: Subject) -> Subject:

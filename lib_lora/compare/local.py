@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,13 @@ PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "scheduler")
 class Local:
     """Draws with `attached`, in the thread that asks."""
 
-    def __init__(self, attached: Attached, name: str = "this process") -> None:
+    def __init__(
+        self, attached: Attached, name: str = "this process", *, is_over: Callable[[], bool] | None = None
+    ) -> None:
+        """`is_over` is asked at every step; once it is true, the picture is not finished."""
         self.attached = attached
         self.name = name
+        self._on_step = None if is_over is None else _stopper(is_over)
         self._own = attached.pipe.scheduler
 
     @classmethod
@@ -63,7 +67,7 @@ class Local:
         try:
             self._sample_with(task.sampler)
             drawing = draw(self.attached, task.prompt, negative=task.negative, steps=task.steps,
-                           guidance=task.guidance, seed=task.seed, size=task.size)  # fmt: skip
+                           guidance=task.guidance, seed=task.seed, size=task.size, on_step=self._on_step)  # fmt: skip
         except LoraError as error:
             return Drawn(None, str(error))
         except Exception as error:  # one cell never takes the others with it
@@ -113,6 +117,14 @@ def checkpoint_digest(pipe: Any) -> str:
                 digest.update(f"{key} {tuple(plain.shape)} {plain.dtype}".encode())
                 digest.update(plain.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _stopper(is_over: Callable[[], bool]) -> Callable[[int, int], None]:
+    def look(done: int, total: int) -> None:
+        if is_over():
+            raise LoraError("cancelled")
+
+    return look
 
 
 def _sampler(scheduler: Any) -> str:

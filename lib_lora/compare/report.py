@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from functools import cache
@@ -14,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from lib_lora.compare.effect import effects, mean_effects, saturation
-from lib_lora.compare.grid import is_untouched, weight_value
+from lib_lora.compare.grid import checkpoint_names, is_untouched, weight_value
 from lib_lora.compare.run import Comparison
 from lib_lora.compare.store import Result
 from lib_lora.formats.write import write_file
@@ -47,24 +48,28 @@ def report_data(done: Comparison) -> dict[str, Any]:
     pictures = _Pictures(done)
     adapters = []
     for subject in grid.subjects:
-        points = {weight: means[subject.name, weight] for weight in grid.weights if (subject.name, weight) in means}
+        points = [_of(means, checkpoint, subject.name) for checkpoint in grid.checkpoints]
         adapters.append({
             "name": subject.name, "title": subject.title, "facts": list(subject.facts), "run": subject.run,
             "epoch": subject.epoch, "rung": subject.rung, "problem": subject.problem,
-            "effects": [_rounded(points.get(weight)) for weight in grid.weights], "saturation": saturation(points),
+            "effects": [[_rounded(each.get(weight)) for weight in grid.weights] for each in points],  # by checkpoint
+            "saturation": list(map(saturation, points)),
         })  # fmt: skip
     places = {name: {value: place for place, value in enumerate(values)} for name, values in {
         "a": [subject.name for subject in grid.subjects], "w": grid.weights, "p": grid.prompts, "s": grid.seeds,
+        "m": grid.checkpoints,
     }.items()}  # fmt: skip
     return {
         "made": datetime.now().isoformat(" ", "minutes"),
         "model": done.ground.model, "engine": done.ground.engine, "settings": asdict(done.settings),
+        "checkpoints": list(checkpoint_names(grid.checkpoints).values()),
         "adapters": adapters, "prompts": list(grid.prompts), "seeds": list(grid.seeds),
         "weights": [{"text": text, "value": _number(text), "zero": is_untouched(text)} for text in grid.weights],
         "cells": [
             {"a": places["a"][cell.subject.name], "w": places["w"][cell.weight], "p": places["p"][cell.prompt],
-             "s": places["s"][cell.seed], "problem": result.problem, "seconds": result.seconds,
-             "effect": _rounded(by_cell.get(cell)), "text": cell.text, **pictures.of(result)}
+             "s": places["s"][cell.seed], "m": places["m"][cell.checkpoint],
+             "problem": result.problem, "seconds": result.seconds, "effect": _rounded(by_cell.get(cell)),
+             "text": cell.text, **pictures.of(result)}
             for result in done.results for cell in (result.cell,)
         ],
         "pictures": pictures.addresses, "problems": done.problems,
@@ -104,6 +109,10 @@ class _Pictures:
 @cache
 def _read(name: str) -> str:
     return (PAGE / name).read_text("utf-8")
+
+
+def _of(means: Mapping[tuple[str, str, str], float], checkpoint: str, name: str) -> dict[str, float]:
+    return {weight: mean for (on, adapter, weight), mean in means.items() if (on, adapter) == (checkpoint, name)}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Comparison:
     """A grid, drawn. `sentences`: what went wrong beside the cells: runners that were left out or lost."""
 
     grid: Grid
-    ground: Ground
+    ground: Ground  # of the first checkpoint that could be drawn on
     folder: Path
     results: tuple[Result, ...]  # of all cells, in the grid's order
     sentences: tuple[str, ...]
@@ -68,18 +68,88 @@ def compare(
     *,
     on_cell: Callable[[Progress], object] | None = None,
     is_cancelled: Callable[[], bool] = lambda: False,
+    beside: Iterable[Path] = (),
 ) -> Comparison:
     """All cells of `grid` in `folder`. The runners are closed at the end, whatever that is.
 
     `on_cell` is called after each cell, one at a time; `is_cancelled` is asked before each: what is not drawn then has
-    that as its problem. Raises RunnerError if no runner can begin, OSError if the folder cannot be written.
+    that as its problem. Pictures that lie in folders `beside` are taken from there. Raises RunnerError if no runner can
+    begin, OSError if the folder cannot be written.
     """
     try:
+        return compare_each(grid, folder, lambda _: runners, on_cell=on_cell, is_cancelled=is_cancelled, beside=beside)
+    finally:
+        for runner in runners:
+            runner.close()
+
+
+def compare_each(
+    grid: Grid,
+    folder: Path,
+    runners: Callable[[str], Sequence[Runner]],
+    *,
+    on_cell: Callable[[Progress], object] | None = None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    beside: Iterable[Path] = (),
+) -> Comparison:
+    """The same with the checkpoints of `grid` one after the other: `runners(checkpoint)` draw on that one.
+
+    A checkpoint on which nobody can draw is the problem of its cells; RunnerError only if that is so for all.
+    """
+    store, grounds, sentences = Store(folder, beside), list[Ground](), list[str]()
+    results: list[Result] = []
+    for number, checkpoint in enumerate(grid.checkpoints):
+        part = grid.on(checkpoint)
+        around = _Around(on_cell, is_cancelled, tuple(results), (len(grid.checkpoints) - number - 1) * len(part.cells))
+        if number and is_cancelled():
+            results += around.give_up(part, "cancelled")
+            continue
+        try:
+            found, told, ground = _draw_part(part, store, runners(checkpoint), around)
+        except LoraError as error:
+            results += around.give_up(part, "cancelled" if is_cancelled() else str(error))
+            sentences += str(error).splitlines()
+        else:
+            results += found
+            grounds.append(ground)
+            sentences += told
+    store.write_list(results)
+    if not grounds:
+        raise RunnerError("\n".join(dict.fromkeys(sentences)))
+    return Comparison(grid, grounds[0], folder, tuple(results), tuple(dict.fromkeys(sentences)))
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What the cells of one checkpoint stand among."""
+
+    on_cell: Callable[[Progress], object] | None
+    is_cancelled: Callable[[], bool]
+    before: tuple[Result, ...]  # what has become of the cells of earlier checkpoints
+    after: int  # cells of later ones
+
+    def tell(self, done: int, total: int, left: float | None, result: Result) -> None:
+        """One of them is done: the `done`-th of `total`."""
+        if self.on_cell is not None:
+            before = len(self.before)
+            self.on_cell(Progress(before + done, before + total + self.after, left, result))
+
+    def give_up(self, grid: Grid, reason: str) -> list[Result]:
+        """None of them can be drawn."""
+        results = [Result(cell, problem=cell.subject.problem or reason) for cell in grid.cells]
+        for number, result in enumerate(results, 1):
+            self.tell(number, len(results), None, result)
+        return results
+
+
+def _draw_part(grid: Grid, store: Store, runners: Sequence[Runner], around: _Around) -> tuple[
+    tuple[Result, ...], list[str], Ground]:  # fmt: skip
+    try:
         ready, ground, sentences = _open(runners)
-        work = _Work(grid, Store(folder), ground, on_cell, is_cancelled, sentences)
+        work = _Work(grid, store, ground, around, sentences)
         work.find()
         work.draw(ready)
-        return Comparison(grid, ground, folder, work.listed(), tuple(work.sentences))
+        return work.listed(), work.sentences, ground
     finally:
         for runner in runners:
             runner.close()
@@ -98,10 +168,8 @@ class _Job:
 class _Work:
     """What is still to be drawn, and what has been."""
 
-    def __init__(self, grid: Grid, store: Store, ground: Ground, on_cell: Callable[[Progress], object] | None,
-                 is_cancelled: Callable[[], bool], sentences: list[str]) -> None:  # fmt: skip
-        self.grid, self.store, self.ground = grid, store, ground
-        self.on_cell, self.is_cancelled, self.sentences = on_cell, is_cancelled, sentences
+    def __init__(self, grid: Grid, store: Store, ground: Ground, around: _Around, sentences: list[str]) -> None:
+        self.grid, self.store, self.ground, self.around, self.sentences = grid, store, ground, around, sentences
         self.results: dict[Cell, Result] = {}
         self.waiting: deque[_Job] = deque()
         self.changed = threading.Condition()
@@ -139,12 +207,15 @@ class _Work:
                 self._share(able, lacks)
             self._give_up(lacks)
         finally:
-            self.store.write_list(self.listed())
+            self._write_list()
 
     def listed(self) -> tuple[Result, ...]:
         """What has become of the cells so far, in the grid's order."""
         with self.changed:
             return tuple(self.results[cell] for cell in self.grid.cells if cell in self.results)
+
+    def _write_list(self) -> None:
+        self.store.write_list((*self.around.before, *self.listed()))
 
     # which runner does what
 
@@ -225,7 +296,7 @@ class _Work:
         """The next that this runner can do; waits while one may come back from another that is lost."""
         with self.changed:
             while True:
-                if self.stopped or self.is_cancelled():
+                if self.stopped or self.around.is_cancelled():
                     return None
                 for job in self.waiting:
                     if not any(each.key in lacks for each in job.task.files):
@@ -252,16 +323,15 @@ class _Work:
             self._drawn += drawn
             now = time.monotonic()
             if drawn and now > self._next_list:
-                self.store.write_list(self.listed())
+                self._write_list()
                 self._next_list = now + max(REST, SHARE * (time.monotonic() - now))
-            if self.on_cell is not None:
-                left = (now - self._begun) / self._drawn * (len(self.waiting) + max(self.busy - 1, 0)) \
-                    if self._drawn else None  # fmt: skip
-                self.on_cell(Progress(len(self.results), len(self.grid.cells), left, result))
+            rest = len(self.waiting) + max(self.busy - 1, 0) + self.around.after
+            left = (now - self._begun) / self._drawn * rest if self._drawn else None
+            self.around.tell(len(self.results), len(self.grid.cells), left, result)
 
     def _give_up(self, lacks: dict[str, dict[str, str]]) -> None:
         """What nobody could draw has the reason as its problem; the next call tries it again."""
-        cancelled = self.is_cancelled()
+        cancelled = self.around.is_cancelled()
         for job in self.waiting:
             told = [sentence for each in job.task.files for missing in lacks.values()
                     for key, sentence in missing.items() if key == each.key]  # fmt: skip

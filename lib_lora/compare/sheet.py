@@ -12,19 +12,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from lib_lora.compare.grid import Settings, make_grid, weight_value, with_words
-from lib_lora.compare.local import Local
+from lib_lora.compare.grid import Settings, checkpoint_names, make_grid, weight_value, with_words
 from lib_lora.compare.run import Comparison, compare
 from lib_lora.compare.store import Result
 from lib_lora.compare.subject import Subject
 from lib_lora.errors import LoraError
 from lib_lora.formats.text import printable
 from lib_lora.formats.write import write_file
-from lib_lora.hosts.diffusers import Attached
 from lib_lora.library import Entry
+
+if TYPE_CHECKING:
+    from lib_lora.hosts.diffusers import Attached
 
 PROMPT = "a big red {heart} on a blue background"
 SEED = 3
@@ -36,6 +38,7 @@ NAME_SIZE, SMALL_SIZE = 19, 14
 RADIUS = 6  # of a picture's corners
 MOST = 60_000_000  # pixels of a sheet; pictures of a larger one are made smaller
 SMALLEST = 48  # pixels
+Font = Callable[[int], Any]
 
 
 def draw_sheet(
@@ -54,6 +57,8 @@ def draw_sheet(
     `names` None: all adapters of the library. A word of `prompt` in braces gives way to the trigger words of an adapter
     that has some. Raises LoraError if nothing is left to draw.
     """
+    from lib_lora.compare.local import Local  # diffusers: not where somebody else draws
+
     grid = make_grid(attached.library, adapters=names, weights=weights, prompts=[prompt], seeds=[seed],
                      settings=Settings(steps=steps, size=size), adds_words=True)  # fmt: skip
     told = [subject.problem for subject in grid.subjects if subject.problem]
@@ -71,15 +76,18 @@ def draw_sheet(
         return compose(done, whole), told
 
 
-def compose(done: Comparison, subjects: Sequence[Subject] | None = None) -> Image.Image:
-    """The sheet of all that was drawn, or of some rows; where a picture is missing stands why."""
-    return _Sheet(done, done.grid.subjects if subjects is None else subjects).draw()
+def compose(done: Comparison, subjects: Sequence[Subject] | None = None, *, font: Font | None = None) -> Image.Image:
+    """The sheet of all that was drawn, or of some rows; where a picture is missing stands why.
+
+    `font` of a size; None: Pillow's own, which it has from 10.1 on.
+    """
+    return _Sheet(done, done.grid.subjects if subjects is None else subjects, font or ImageFont.load_default).draw()
 
 
-def write_sheet(done: Comparison, path: Path) -> None:
+def write_sheet(done: Comparison, path: Path, *, font: Font | None = None) -> None:
     """The sheet as a file. Raises OSError."""
     file = io.BytesIO()
-    compose(done).save(file, format="PNG", optimize=True)
+    compose(done, font=font).save(file, format="PNG", optimize=True)
     write_file(path, file.getvalue())
 
 
@@ -91,12 +99,13 @@ def prompt_for(entry: Entry | None, prompt: str) -> str:
 class _Sheet:
     """Measures first, then draws: sections one below the other, columns as wide as a picture."""
 
-    def __init__(self, done: Comparison, subjects: Sequence[Subject]) -> None:
+    def __init__(self, done: Comparison, subjects: Sequence[Subject], font: Font) -> None:
         self.done, self.subjects, self.grid = done, subjects, done.grid
-        self.results = {(each.cell.subject, each.cell.weight, each.cell.prompt, each.cell.seed): each
-                        for each in done.results}  # fmt: skip
-        self.large, self.small = ImageFont.load_default(NAME_SIZE), ImageFont.load_default(SMALL_SIZE)
-        self.sections = list(product(self.grid.prompts, self.grid.seeds))
+        self.results = {(cell.checkpoint, cell.subject, cell.weight, cell.prompt, cell.seed): each
+                        for each in done.results for cell in (each.cell,)}  # fmt: skip
+        self.large, self.small = font(NAME_SIZE), font(SMALL_SIZE)
+        self.names = checkpoint_names(self.grid.checkpoints)
+        self.sections = list(product(self.grid.checkpoints, self.grid.prompts, self.grid.seeds))
         self.size = self._size()
 
     def draw(self) -> Image.Image:
@@ -114,7 +123,7 @@ class _Sheet:
         pen = ImageDraw.Draw(sheet)
         self._head(pen, left, top, right)
         corners = _rounded(width, height)
-        for number, (prompt, seed) in enumerate(self.sections):
+        for number, (checkpoint, prompt, seed) in enumerate(self.sections):
             start = top + number * section
             for row, subject in enumerate(self.subjects):
                 y = start + row * (height + GAP)
@@ -123,8 +132,10 @@ class _Sheet:
                 pen.multiline_text((MARGIN, middle + 4), "\n".join(lines[row]), FAINT, self.small, spacing=5)
                 for column, weight in enumerate(self.grid.weights):
                     x = left + column * (width + GAP)
-                    self._cell(sheet, pen, x, y, self.results.get((subject, weight, prompt, seed)), corners)
-            foot = f"{printable(prompt_for(None, prompt))}; seed {seed}"
+                    result = self.results.get((checkpoint, subject, weight, prompt, seed))
+                    self._cell(sheet, pen, x, y, result, corners)
+            on = f"{printable(self.names[checkpoint])}: " if checkpoint else ""
+            foot = f"{on}{printable(prompt_for(None, prompt))}; seed {seed}"
             pen.text((MARGIN, start + rows * (height + GAP) + FOOT), foot, FAINT, self.small, anchor="ls")
         return sheet
 

@@ -42,19 +42,24 @@ class Result:
     def told(self) -> dict[str, Any]:
         """As it stands in `cells.json`."""
         cell = self.cell
-        return {"adapter": cell.subject.name, "weight": cell.value, "prompt": cell.prompt, "seed": cell.seed,
+        on = {"checkpoint": cell.checkpoint} if cell.checkpoint else {}
+        return {**on, "adapter": cell.subject.name, "weight": cell.value, "prompt": cell.prompt, "seed": cell.seed,
                 "file": self.file, "seconds": self.seconds, "problem": self.problem}  # fmt: skip
 
 
 class Store:
-    """The cells in `folder`, which is made if it is missing."""
+    """The cells in `folder`, which is made if it is missing. What lies in folders `beside` it is not drawn again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, beside: Iterable[Path] = ()) -> None:
         """Raises OSError."""
         self.folder = folder
         (folder / CELLS).mkdir(parents=True, exist_ok=True)
         self._by_digest: dict[str, Path] = {}
         self._by_place: dict[str, set[Path]] = {}
+        for other in beside:
+            for path in (other / CELLS).glob("*.png"):
+                if found := NAME.fullmatch(path.name):
+                    self._by_digest[found[2]] = path
         for path in sorted((folder / CELLS).glob("*.png")):
             self._note(path)
 
@@ -90,7 +95,8 @@ class Store:
         write_file(self.folder / LIST, f"[\n{rows}\n]\n".encode("utf-8", "replace"))
 
     def _path(self, cell: Cell, digest: str) -> Path:
-        place = hashlib.sha256(json.dumps([cell.subject.name, cell.weight, cell.prompt, cell.seed]).encode())
+        on = [cell.checkpoint] if cell.checkpoint else []
+        place = hashlib.sha256(json.dumps([cell.subject.name, cell.weight, cell.prompt, cell.seed, *on]).encode())
         shown = ODD.sub("_", f"{cell.subject.name}_{cell.weight}_{cell.seed}").strip("._")[:40]
         return self.folder / CELLS / f"{shown}-{place.hexdigest()[:10]}-{digest[:DIGITS]}.png"
 
@@ -113,10 +119,11 @@ class Store:
     def _forget(self, path: Path) -> None:
         found = NAME.fullmatch(path.name)
         assert found
-        self._by_place[found[1]].discard(path)
+        self._by_place.get(found[1], set()).discard(path)
         if self._by_digest.get(found[2]) == path:
             del self._by_digest[found[2]]
-        path.unlink(missing_ok=True)
+        if path.parent == self.folder / CELLS:  # those of others are theirs
+            path.unlink(missing_ok=True)
 
 
 def _with_text(png: bytes, told: str) -> bytes:

@@ -52,16 +52,23 @@ class Subject:
         return "" if self.epoch is None else "last" if self.epoch == LAST else str(self.epoch)
 
 
-def subject_of(entry: Entry) -> Subject:
-    """The row of an installed adapter."""
-    if entry.broken:
-        return Subject(entry.name, entry.title or entry.stem, problem=entry.broken)
+def subject_of(entry: Entry, name: str | None = None) -> Subject:
+    """The row of an installed adapter; its file is hashed, once in its life. `name`: see `sketch_of`."""
+    sketch = sketch_of(entry, name)
+    if sketch.problem:
+        return sketch
     try:
-        needed = needed_of(entry, entry.name)
+        return replace(sketch, needed=needed_of(entry, sketch.name))
     except AdapterFileError as error:
-        return Subject(entry.name, entry.title or entry.stem, problem=str(error))
+        return replace(sketch, problem=str(error))
+
+
+def sketch_of(entry: Entry, name: str | None = None) -> Subject:
+    """The same without a look at the file. `name`: what a tag says, if that is another than usual."""
+    if entry.broken:
+        return Subject(name or entry.name, entry.title or entry.stem, problem=entry.broken)
     run, epoch = _training(entry)
-    return Subject(entry.name, entry.title or entry.name, _facts(entry), entry.trigger_words, needed, run, epoch,
+    return Subject(name or entry.name, entry.title or entry.name, _facts(entry), entry.trigger_words, None, run, epoch,
                    _stated(entry))  # fmt: skip
 
 

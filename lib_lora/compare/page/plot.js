@@ -6,7 +6,7 @@
     const report = (globalThis.report = globalThis.report || {});
     const COLOURS = ["#4f46e5", "#d9480f", "#0f8a5f", "#c2255c", "#1c7ed6", "#9c6f00", "#7048e8", "#0b7285"];
     const DASHES = ["", "7 4", "2 4", "10 3 2 3"];
-    const WIDTH = 520, HEIGHT = 250, LEFT = 40, RIGHT = 14, TOP = 12, BOTTOM = 30;
+    const WIDTH = 520, NARROWEST = 240, HEIGHT = 250, LEFT = 40, RIGHT = 14, TOP = 12, BOTTOM = 30;
 
     function svg(name, attributes = {}, ...children) {
         const made = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -37,16 +37,18 @@
         return String(Number(number.toPrecision(3))).replace("-", "−");
     }
 
-    // lines: [{name, points: [{x, y, label, choose}]}]; x: what stands below; ticks: {x: text}, else round numbers
-    function plot({lines, x, ticks}) {
+    // lines: [{name, points: [{x, y, label, choose}]}]; x: what stands below; ticks: {x: text}, else round numbers; width: in pixels,
+    // so that its letters are as large as those around it
+    function plot({lines, x, ticks, width = WIDTH}) {
+        const wide = Math.max(width, NARROWEST);
         const points = lines.flatMap((line) => line.points);
         const low = Math.min(...points.map((point) => point.x)), high = Math.max(...points.map((point) => point.x));
         const top = Math.max(...points.map((point) => point.y), 0.1) * 1.08;
-        const across = (value) => LEFT + (value - low) / (high - low || 1) * (WIDTH - LEFT - RIGHT);
+        const across = (value) => LEFT + (value - low) / (high - low || 1) * (wide - LEFT - RIGHT);
         const down = (value) => HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM);
-        const drawing = svg("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": `effect in percent against ${x}`});
+        const drawing = svg("svg", {viewBox: `0 0 ${wide} ${HEIGHT}`, width: wide, role: "group", "aria-label": `effect in percent against ${x}`});
         for (const value of steps(0, top, 5)) {
-            drawing.append(svg("line", {class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: down(value), y2: down(value)}),
+            drawing.append(svg("line", {class: "axis", x1: LEFT, x2: wide - RIGHT, y1: down(value), y2: down(value)}),
                 svg("text", {x: LEFT - 6, y: down(value) + 4, "text-anchor": "end"}, shown(value)));
         }
         const below = ticks ? [...ticks] : steps(low, high, 7).map((value) => [value, shown(value)]);
@@ -56,7 +58,7 @@
             last = across(value);
             drawing.append(svg("text", {x: last, y: HEIGHT - BOTTOM + 16, "text-anchor": "middle"}, text));
         }
-        drawing.append(svg("text", {x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 1, "text-anchor": "middle"}, x));
+        drawing.append(svg("text", {x: (LEFT + wide - RIGHT) / 2, y: HEIGHT - 1, "text-anchor": "middle"}, x));
 
         const groups = lines.map((line, number) => {
             const {stroke, dash} = style(number);

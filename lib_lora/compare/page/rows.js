@@ -6,18 +6,20 @@
     const {plot, shown, viewer, tag, press} = globalThis.report;
     const data = JSON.parse(document.getElementById("data").textContent);
     const by = (id) => document.getElementById(id);
-    const cells = new Map(data.cells.map((cell) => [[cell.a, cell.w, cell.p, cell.s].join(), cell]));
-    const strongest = (adapter) => Math.max(...adapter.effects.map((effect) => effect ?? 0));
-    const state = {p: 0, s: 0, at: data.adapters.map(() => data.weights.length - 1), a: 0, held: {A: null, B: null}};
+    const cells = new Map(data.cells.map((cell) => [[cell.a, cell.w, cell.p, cell.s, cell.m].join(), cell]));
+    const effectsOf = (adapter) => adapter.effects[state.m];
+    const strongest = (adapter) => Math.max(...effectsOf(adapter).map((effect) => effect ?? 0));
+    const state = {m: 0, p: 0, s: 0, at: data.adapters.map(() => data.weights.length - 1), a: 0, held: {A: null, B: null}};
     const large = viewer(by("viewer"));
     const rows = [];
 
     const label = (weight) => (weight.value === null ? weight.text : shown(weight.value));
-    const cellAt = (a, w) => cells.get([a, w, state.p, state.s].join());
+    const cellAt = (a, w) => cells.get([a, w, state.p, state.s, state.m].join());
     const shared = (title) => data.adapters.filter((adapter) => adapter.title === title).length > 1;  // as epochs share it
     const titleOf = (adapter) => (shared(adapter.title) ? `${adapter.title} (${adapter.name})` : adapter.title);
     const nameOf = (cell) => `${titleOf(data.adapters[cell.a])} ${label(data.weights[cell.w])}`
-        + (data.prompts.length > 1 ? `, ${data.prompts[cell.p]}` : "") + (data.seeds.length > 1 ? `, seed ${data.seeds[cell.s]}` : "");
+        + (data.prompts.length > 1 ? `, ${data.prompts[cell.p]}` : "") + (data.seeds.length > 1 ? `, seed ${data.seeds[cell.s]}` : "")
+        + (data.checkpoints.length > 1 ? `, ${data.checkpoints[cell.m]}` : "");
     const percent = (effect) => (effect === null ? "" : `${effect < 10 ? effect.toFixed(1) : Math.round(effect)} %`);
 
     const says = (cell) => (!cell || cell.effect === null || data.weights[cell.w].zero ? "" : percent(cell.effect));
@@ -39,7 +41,8 @@
         if (adapter.rung) head.append(tag("span", "rung", adapter.rung === "last" ? "last epoch" : `epoch ${adapter.rung}`));
         const facts = [adapter.title === adapter.name ? "" : adapter.name, ...adapter.facts].filter(Boolean).join(" · ");
         if (facts) head.append(tag("p", "", facts));
-        if (adapter.saturation !== null) head.append(tag("p", "", `nearly all of its effect at ${shown(adapter.saturation)}`));
+        const saturated = tag("p");
+        head.append(saturated);
 
         const big = tag("button", "picture"), slider = tag("input"), says = tag("div", "says"), weight = tag("b"), effect = tag("span");
         big.type = "button";
@@ -68,7 +71,7 @@
         });
         body.append(stage, strip);
         row.append(head, body);
-        return {row, big, slider, weight, effect, note, thumbs, a};
+        return {row, big, slider, weight, effect, note, thumbs, saturated, a};
     }
 
     function fill(button, cell, what) {
@@ -105,6 +108,8 @@
                 fill(button, cell, nameOf(cell));
                 told.textContent = says(cell);
             });
+            const enough = data.adapters[row.a].saturation[state.m];
+            row.saturated.textContent = enough === null ? "" : `nearly all of its effect at ${shown(enough)}`;
             show(row);
         }
         showLadders();
@@ -166,10 +171,13 @@
 
     // plots
 
-    function figureOf(title, below, lines, x, ticks) {
+    function showFigure(title, below, lines, x, ticks) {
         const figure = tag("figure"), caption = tag("figcaption", "", `${title} `);
         caption.append(tag("small", "", below));
-        figure.append(caption, ...plot({lines, x, ticks}));
+        by("plots").append(figure);
+        const {paddingLeft, paddingRight} = getComputedStyle(figure);
+        const width = figure.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+        figure.append(caption, ...plot({lines, x, ticks, width}));
         const numbers = tag("details"), table = tag("table"), scroll = tag("div", "scroll");
         const columns = [...new Set(lines.flatMap((line) => line.points.map((point) => point.x)))].sort((one, other) => one - other);
         const line = (cellKind, first, values) => {
@@ -182,7 +190,6 @@
         scroll.append(table);
         numbers.append(tag("summary", "", "Numbers"), scroll);
         figure.append(numbers);
-        return figure;
     }
 
     function goTo(a, w) {
@@ -197,22 +204,22 @@
         plots.replaceChildren();
         const lines = data.adapters.map((adapter, a) => ({
             name: titleOf(adapter),
-            points: data.weights.flatMap((weight, w) => (weight.value === null || adapter.effects[w] === null ? [] : [{
-                x: weight.value, y: adapter.effects[w], label: `${titleOf(adapter)} at ${label(weight)}: ${percent(adapter.effects[w])}`, choose: () => goTo(a, w),
+            points: data.weights.flatMap((weight, w) => (weight.value === null || effectsOf(adapter)[w] === null ? [] : [{
+                x: weight.value, y: effectsOf(adapter)[w], label: `${titleOf(adapter)} at ${label(weight)}: ${percent(effectsOf(adapter)[w])}`, choose: () => goTo(a, w),
             }])),
         })).filter((line) => line.points.length > 1);
         const explained = "mean difference to weight 0 at equal seed, 100 % is black against white";
-        if (lines.length) plots.append(figureOf("Effect against weight", explained, lines, "weight"));
+        if (lines.length) showFigure("Effect against weight", explained, lines, "weight");
         else if (!data.weights.some((weight) => weight.zero)) plots.append(tag("p", "", "With weight 0 among the weights there would be a plot here: effect against weight."));
         for (const [run, members] of ladders()) {
             const positions = new Map(members.map((a, place) => [place, data.adapters[a].rung]));
             const rungs = data.weights.map((weight, w) => ({
                 name: `weight ${label(weight)}`,
-                points: members.flatMap((a, place) => (weight.zero || data.adapters[a].effects[w] === null ? [] : [{
-                    x: place, y: data.adapters[a].effects[w], label: `epoch ${data.adapters[a].rung} at ${label(weight)}: ${percent(data.adapters[a].effects[w])}`, choose: () => goTo(a, w),
+                points: members.flatMap((a, place) => (weight.zero || effectsOf(data.adapters[a])[w] === null ? [] : [{
+                    x: place, y: effectsOf(data.adapters[a])[w], label: `epoch ${data.adapters[a].rung} at ${label(weight)}: ${percent(effectsOf(data.adapters[a])[w])}`, choose: () => goTo(a, w),
                 }])),
             })).filter((line) => line.points.length > 1);
-            if (rungs.length) plots.append(figureOf(`Training of ${run}`, "effect after each epoch", rungs, "epoch", positions));
+            if (rungs.length) showFigure(`Training of ${run}`, "effect after each epoch", rungs, "epoch", positions);
         }
     }
 
@@ -275,8 +282,8 @@
 
     function step(name, list, by_) {
         state[name] = (state[name] + by_ + list.length) % list.length;
-        by(name === "p" ? "prompt" : "seed").value = state[name];
-        showAll();
+        by({m: "checkpoint", p: "prompt", s: "seed"}[name]).value = state[name];
+        by({m: "checkpoint", p: "prompt", s: "seed"}[name]).dispatchEvent(new Event("change"));
     }
 
     function key(event) {
@@ -290,7 +297,7 @@
             ArrowUp: () => { const a = state.order[Math.max(place - 1, 0)]; goTo(a, state.at[a]); },
             ArrowDown: () => { const a = state.order[Math.min(place + 1, state.order.length - 1)]; goTo(a, state.at[a]); },
             Enter: /^(button|summary|circle)$/i.test(event.target.tagName) && !event.target.closest(".strip") ? null : () => zoom(state.a),
-            p: () => step("p", data.prompts, back), e: () => step("s", data.seeds, back),
+            m: () => step("m", data.checkpoints, back), p: () => step("p", data.prompts, back), e: () => step("s", data.seeds, back),
             a: () => hold("A", state.a), b: () => hold("B", state.a), c: () => copy(state.a),
             s: () => compare("side"), f: () => compare("flicker"), d: () => compare("difference"),
             t: switchTheme, "?": () => by("keys").showModal(),
@@ -304,14 +311,20 @@
         const count = (number, one, many) => `${number} ${number === 1 ? one : many}`;
         const {steps, guidance, size, sampler, negative} = data.settings;
         by("title").textContent = `${count(data.adapters.length, "adapter", "adapters")} × ${count(data.weights.length, "weight", "weights")}`
-            + ` × ${count(data.prompts.length, "prompt", "prompts")} × ${count(data.seeds.length, "seed", "seeds")}`;
+            + ` × ${count(data.prompts.length, "prompt", "prompts")} × ${count(data.seeds.length, "seed", "seeds")}`
+            + (data.checkpoints.length > 1 ? ` × ${data.checkpoints.length} checkpoints` : "");
         document.title = `Comparison: ${data.adapters.map((adapter) => adapter.title).join(", ")}`;
-        by("settings").textContent = [data.model, `${steps} steps`, sampler, `guidance ${guidance}`, size.join(" × "),
+        by("settings").textContent = [data.checkpoints.length > 1 ? "" : data.model, `${steps} steps`, sampler, `guidance ${guidance}`, size.join(" × "),
             negative && `negative: ${negative}`, data.engine, data.made].filter(Boolean).join(" · ");
         by("problems").hidden = !data.problems.length;
         by("problems").append(...data.problems.map((problem) => tag("li", "", problem)));
         data.prompts.forEach((prompt, place) => by("prompt").append(new Option(prompt, place)));
         data.seeds.forEach((seed, place) => by("seed").append(new Option(seed, place)));
+        data.checkpoints.forEach((name, place) => by("checkpoint").append(new Option(name, place)));
+        by("checkpoint").parentElement.hidden = data.checkpoints.length < 2;
+        by("checkpoint").addEventListener("change", () => { state.m = Number(by("checkpoint").value); order(); showAll(); showPlots(); });
+        let redrawing = null;
+        addEventListener("resize", () => { clearTimeout(redrawing); redrawing = setTimeout(showPlots, 150); });
         by("prompt").addEventListener("change", () => { state.p = Number(by("prompt").value); showAll(); });
         by("seed").addEventListener("change", () => { state.s = Number(by("seed").value); showAll(); });
         by("order").addEventListener("change", order);
