@@ -33,6 +33,7 @@ OTHERS = ("localhost", "127.0.0.1", "::1")  # no proxy leads there
 DECIDING = ("sd_vae", "CLIP_stop_at_last_layers", "randn_source", "eta_noise_seed_delta", "token_merging_ratio")
 STEPS, GUIDANCE, SAMPLER = 20, 7.0, "Euler"
 SIDES = {"SD 1.5": 512, "SD 2": 768, "SDXL": 1024}  # by the beginning of what a family is called
+SIDE = 512  # of the others
 PROBLEMS = re.compile(r'Lora problems: ("(?:\\.|[^"\\])*"|[^,\n]*)')
 HASHES = re.compile(r'Lora hashes: ("(?:\\.|[^"\\])*"|[^,\n]*)')
 SEPARATORS = str.maketrans("", "", ":,")  # which names in `Lora hashes` are without
@@ -106,8 +107,8 @@ class WebUI:
             png = _png(base64.b64decode(answer["images"][0]), text)
         except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
             raise RunnerError("it answered with something that is no picture") from error
-        problem = _value(PROBLEMS, text)
-        return Drawn(None if problem and _is_missing(text, names) else png, problem)
+        problem = value_of(PROBLEMS, text)
+        return Drawn(None if problem and is_missing(text, names) else png, problem)
 
     def close(self) -> None:
         """See Runner: what it is drawing for us is broken off."""
@@ -141,8 +142,8 @@ class WebUI:
         except RunnerError:
             raise
         except LoraError:
-            return 512
-        return next((side for start, side in SIDES.items() if told.startswith(start)), 512)
+            return SIDE
+        return side_of(told)
 
     def _cards(self) -> list[dict[str, Any]]:
         cards: list[dict[str, Any]] = []
@@ -191,6 +192,11 @@ class WebUI:
         return LoraError(f"{self.name}: {said or error.reason} (status {error.code})"[:500])
 
 
+def side_of(family: str) -> int:
+    """Pixels that suit models of what the label says."""
+    return next((side for start, side in SIDES.items() if family.startswith(start)), SIDE)
+
+
 def _png(content: bytes, text: str) -> bytes:
     """Whatever format it sends, with the text where ours have it."""
     info, file = PngInfo(), io.BytesIO()
@@ -200,15 +206,16 @@ def _png(content: bytes, text: str) -> bytes:
     return file.getvalue()
 
 
-def _value(pattern: re.Pattern[str], text: str) -> str:
+def value_of(pattern: re.Pattern[str], text: str) -> str:
+    """What a picture's text says there; empty: nothing."""
     found = pattern.search(text)
     if not found:
         return ""
     return str(json.loads(found[1])) if found[1].startswith('"') else found[1].strip()
 
 
-def _is_missing(text: str, names: Mapping[str, str | None]) -> bool:
+def is_missing(text: str, names: Mapping[str, str | None]) -> bool:
     """Whether an adapter that was asked for is not among those that the picture's text names."""
-    told = _value(HASHES, text)
+    told = value_of(HASHES, text)
     active = {each.rpartition(":")[0].strip() for each in told.split(",")}
     return not all((there or name).translate(SEPARATORS) in active for name, there in names.items())
