@@ -56,7 +56,7 @@
                 this.form.say("", [error.message]);
             }
             if (cards.length || !this.job) return this.form.take(cards, this.prompt());
-            return this.form.fill(this.job.wanted, this.titles);
+            return this.form.fill(this.job.wanted, this.titlesAsked);
         }
 
         close() {
@@ -66,7 +66,7 @@
         }
 
         // Of the adapters as they were asked for; the rows are in the order of training.
-        get titles() {
+        get titlesAsked() {
             const {adapters, wanted} = this.job;
             return wanted.adapters.map((name) => adapters.find((each) => each.name === name)?.title ?? name);
         }

@@ -29,7 +29,7 @@
                 class: "lora-compare-form", novalidate: true, oninput: () => this.planSoon(),
                 onsubmit: (event) => {
                     event.preventDefault();
-                    this.submit();
+                    this.begin();
                 },
             },
             element("fieldset", {class: "lora-compare-field lora-compare-wide"}, element("legend", {class: "lora-label", text: lib.t("Adapters")}), this.chips),
@@ -86,8 +86,8 @@
         }
 
         // What was asked for another time.
-        fill({ids, weights, prompts, seeds, negative, steps, size, checkpoints}, titles) {
-            this.cards = ids.flatMap((id, place) => id === null ? [] : [{id, title: titles[place], names: []}]);
+        fill({ids, weights, prompts, seeds, negative, steps, size, checkpoints}, names) {
+            this.cards = ids.flatMap((id, place) => id === null ? [] : [{id, title: names[place], names: []}]);
             const texts = {weights: weights.join(" "), seeds: ranges(seeds), prompts: prompts.join("\n"), negative, steps: steps ?? "", size: size ? size.join("x") : ""};
             for (const [name, text] of Object.entries(texts)) this.fields[name].value = text;
             for (const box of this.checkpoints.querySelectorAll("input")) box.checked = checkpoints.includes(box.value);
@@ -151,7 +151,7 @@
             this.said.replaceChildren(text, ...problems.map((problem) => element("span", {class: "lora-problem", text: problem})));
         }
 
-        submit() {
+        begin() {
             try {
                 const {wanted} = this;
                 lib.remembered.set(MEMORY, Object.fromEntries(KEPT.map((name) => [name, this.fields[name].value])));
