@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from lib_lora.compare.grid import make_grid
 from lib_lora.compare.report import write_report
-from lib_lora.compare.run import compare
+from lib_lora.compare.run import compare, compare_each
 from lib_lora.library import Library
 from tests.support import write_lora
 from tests.test_compare import SHAPES, Grey
@@ -39,6 +39,16 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
                      seeds=[1, 2])  # fmt: skip
     write_report(compare(grid, folder, [Stronger()]), folder / "report.html")
     return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(report: Path) -> Path:
+    grid = make_grid(Library([report.parent / "loras"]), adapters=["ink", "zebra"], weights=[0, 1], prompts=["a heart"],
+                     seeds=[1], checkpoints=["one.safetensors", "two.safetensors"])  # fmt: skip
+    runners = {"one.safetensors": Stronger(checkpoint="one"), "two.safetensors": Grey(checkpoint="two")}
+    done = compare_each(grid, report.parent / "two", lambda checkpoint: [runners[checkpoint]])
+    write_report(done, report.parent / "two.html")
+    return report.parent / "two.html"
 
 
 @pytest.fixture(params=["wide", "phone"])
@@ -166,3 +176,19 @@ def test_dark_and_light_and_the_keys_are_told(page):
     assert page.locator("#keys").is_visible()
     page.keyboard.press("Escape")
     page.evaluate("localStorage.clear()")
+
+
+def test_another_checkpoint_is_chosen_and_everything_follows(page, two_checkpoints):
+    expect(page.locator("#checkpoint")).to_be_hidden()
+    page.goto(two_checkpoints.as_uri())
+    page.wait_for_selector("#rows .row")
+    assert page.locator("#checkpoint option").all_inner_texts() == ["one", "two"]
+    assert page.locator("#title").inner_text().endswith("2 checkpoints")
+    before = shown(page, 1)
+    strength = page.locator("#plots circle").last.get_attribute("aria-label")
+    page.keyboard.press("m")
+    assert page.locator("#checkpoint").evaluate("it => it.selectedOptions[0].text") == "two"
+    assert shown(page, 1) != before
+    assert page.locator("#plots circle").last.get_attribute("aria-label") != strength
+    letters = page.locator("#plots svg text").first
+    assert 10 < letters.evaluate("it => it.getBoundingClientRect().height") < 20  # as large as those around it

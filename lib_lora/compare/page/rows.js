@@ -175,9 +175,6 @@
         const figure = tag("figure"), caption = tag("figcaption", "", `${title} `);
         caption.append(tag("small", "", below));
         by("plots").append(figure);
-        const {paddingLeft, paddingRight} = getComputedStyle(figure);
-        const width = figure.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
-        figure.append(caption, ...plot({lines, x, ticks, width}));
         const numbers = tag("details"), table = tag("table"), scroll = tag("div", "scroll");
         const columns = [...new Set(lines.flatMap((line) => line.points.map((point) => point.x)))].sort((one, other) => one - other);
         const line = (cellKind, first, values) => {
@@ -189,7 +186,12 @@
         for (const each of lines) table.append(line("td", each.name, columns.map((column) => percent(each.points.find((point) => point.x === column)?.y ?? null))));
         scroll.append(table);
         numbers.append(tag("summary", "", "Numbers"), scroll);
-        figure.append(numbers);
+        figure.append(caption, numbers);
+        return () => {  // once all figures are there, which share the width
+            const {paddingLeft, paddingRight} = getComputedStyle(figure);
+            const width = figure.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+            numbers.before(...plot({lines, x, ticks, width}));
+        };
     }
 
     function goTo(a, w) {
@@ -202,6 +204,7 @@
     function showPlots() {
         const plots = by("plots");
         plots.replaceChildren();
+        const drawings = [];
         const lines = data.adapters.map((adapter, a) => ({
             name: titleOf(adapter),
             points: data.weights.flatMap((weight, w) => (weight.value === null || effectsOf(adapter)[w] === null ? [] : [{
@@ -209,7 +212,7 @@
             }])),
         })).filter((line) => line.points.length > 1);
         const explained = "mean difference to weight 0 at equal seed, 100 % is black against white";
-        if (lines.length) showFigure("Effect against weight", explained, lines, "weight");
+        if (lines.length) drawings.push(showFigure("Effect against weight", explained, lines, "weight"));
         else if (!data.weights.some((weight) => weight.zero)) plots.append(tag("p", "", "With weight 0 among the weights there would be a plot here: effect against weight."));
         for (const [run, members] of ladders()) {
             const positions = new Map(members.map((a, place) => [place, data.adapters[a].rung]));
@@ -219,8 +222,9 @@
                     x: place, y: effectsOf(data.adapters[a])[w], label: `epoch ${data.adapters[a].rung} at ${label(weight)}: ${percent(effectsOf(data.adapters[a])[w])}`, choose: () => goTo(a, w),
                 }])),
             })).filter((line) => line.points.length > 1);
-            if (rungs.length) showFigure(`Training of ${run}`, "effect after each epoch", rungs, "epoch", positions);
+            if (rungs.length) drawings.push(showFigure(`Training of ${run}`, "effect after each epoch", rungs, "epoch", positions));
         }
+        for (const draw of drawings) draw();
     }
 
     // epochs of one training, side by side
