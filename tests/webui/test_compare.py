@@ -135,3 +135,34 @@ def test_cancelling_and_interrupting_end_it_and_it_goes_on(webui):
             time.sleep(0.1)
         assert job["state"] == "cancelled", job
         assert 0 < sum(bool(cell["version"]) for cell in job["cells"]) < 40
+
+
+def test_marked_cards_are_compared_in_the_tab_and_found_again(webui, page):
+    from playwright.sync_api import expect
+
+    from tests.webui.browser import PATIENCE, PROMPT, open_page
+
+    def open_tab():
+        page.locator("#tabs > .tab-nav button", has_text="LoRA").click()
+        page.locator(".lora-card:not(.lora-ghost)").first.wait_for()
+
+    page.fill(PROMPT, "a castle <lora:sd1:1>")
+    open_tab()
+    page.get_by_label("Select several").click()
+    for title in ("sd1", "second"):
+        page.locator(".lora-card", has=page.get_by_text(title, exact=True)).first.click()
+    page.locator(".lora-picking").get_by_role("button", name="Compare").click()
+    panel = page.locator(".lora-compare")
+    expect(panel.locator("[name=prompts]")).to_have_value("a castle")
+    for name, text in {"weights": "0 0.5 1", "seeds": "70-71", "steps": "3", "size": "64x64"}.items():
+        panel.locator(f"[name={name}]").fill(text)
+    panel.get_by_label("tiny-sd1.safetensors").check()
+    expect(panel.locator(".lora-compare-plan")).to_contain_text("10 pictures", timeout=PATIENCE)
+    panel.get_by_role("button", name="Start", exact=True).click()
+    expect(panel.locator(".lora-compare-said")).to_have_text("Done: 12 cells", timeout=PATIENCE)
+    expect(panel.locator(".lora-compare-cell img")).to_have_count(12)
+    open_page(page, webui)
+    open_tab()
+    page.locator(".lora-bar").get_by_label("Compare").click()
+    expect(panel.locator(".lora-compare-said")).to_have_text("Done: 12 cells", timeout=PATIENCE)
+    expect(panel.get_by_label("tiny-sd1.safetensors")).to_be_checked()
