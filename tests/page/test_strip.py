@@ -149,15 +149,20 @@ def test_a_finger_drags_too(browser, address):
     page = context.new_page()
     page.goto(address)
     write(page, "<lora:bend:0.7> <lora:ink wash:0.5>")
-    page.locator(".lora-row").nth(1).wait_for()
-    grip(page, 0).scroll_into_view_if_needed()
+    page.locator(".lora-row .lora-badge").nth(1).wait_for()  # what is said of both has made their rows as tall as they get
+    grip(page, 0).click(trial=True)  # in view, and nothing moves
     box = grip(page, 0).bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     finger = context.new_cdp_session(page)
-    points = [[(x, y)], *([(x, y + 20 * step)] for step in range(1, 8)), []]
-    kinds = ["touchStart", *["touchMove"] * 7, "touchEnd"]
-    for kind, at in zip(kinds, points, strict=True):
-        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in at]})
+
+    def touch(kind, *points):
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]})
+
+    touch("touchStart", (x, y))
+    page.locator(".lora-dragged").wait_for()
+    for step in range(1, 8):
+        touch("touchMove", (x, y + 20 * step))
+    touch("touchEnd")
     wait_for_text(page, "<lora:ink wash:0.5> <lora:bend:0.7>")
     context.close()
 
