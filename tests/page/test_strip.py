@@ -149,7 +149,7 @@ def test_a_finger_drags_too(browser, address):
     page = context.new_page()
     page.goto(address)
     write(page, "<lora:bend:0.7> <lora:ink wash:0.5>")
-    page.locator(".lora-row .lora-badge").nth(1).wait_for()  # what is said of both has made their rows as tall as they get
+    page.locator(".lora-row .lora-badge").nth(1).wait_for()  # which has made their rows as tall as they get
     grip(page, 0).click(trial=True)  # in view, and nothing moves
     box = grip(page, 0).bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
