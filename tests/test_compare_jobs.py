@@ -14,7 +14,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from lib_lora.browser.routes import add_routes as add_listing
-from lib_lora.compare.jobs import NOTE, BusyError, Host, Jobs, Usual
+from lib_lora.compare.job import NOTE, Host, Usual
+from lib_lora.compare.jobs import BusyError, Jobs
 from lib_lora.compare.routes import add_routes
 from lib_lora.compare.wanted import read_wanted
 from lib_lora.demo.studio import Turns

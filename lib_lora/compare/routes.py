@@ -26,7 +26,8 @@ from PIL import Image
 
 from lib_lora.browser.answers import JSONResponse, error, json_object, refuse_foreign
 from lib_lora.browser.routes import PREFIX
-from lib_lora.compare.jobs import REPORT, SHEET, BusyError, Jobs
+from lib_lora.compare.job import REPORT, SHEET
+from lib_lora.compare.jobs import BusyError, Jobs
 from lib_lora.errors import LoraError, NotFoundError
 
 PLACE = f"{PREFIX}/comparisons"

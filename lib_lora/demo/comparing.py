@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from lib_lora.compare.jobs import Host, Usual
+from lib_lora.compare.job import Host, Usual
 from lib_lora.compare.local import Local
 from lib_lora.compare.runner import Drawn, Ground, Task
 from lib_lora.compare.subject import Needed

@@ -12,7 +12,7 @@ from modules import call_queue, images, processing, sd_models, shared
 from PIL.PngImagePlugin import PngInfo
 
 from lib_lora import __version__
-from lib_lora.compare.jobs import Host, Usual
+from lib_lora.compare.job import Host, Usual
 from lib_lora.compare.runner import Drawn, Ground, Task
 from lib_lora.compare.runners.webui import GUIDANCE, PROBLEMS, SAMPLER, STEPS, is_missing, side_of, value_of
 from lib_lora.compare.subject import Needed

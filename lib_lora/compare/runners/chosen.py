@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ def _local(loading: Loading, library: Library, addresses: Sequence[str], count: 
     from lib_lora.drawing.pipelines import load_pipeline
     from lib_lora.hosts.diffusers import Attached
 
+    gc.collect()  # the pipeline of another checkpoint goes before this one comes
     return [Local(Attached(load_pipeline(loading.model, tokenizer=loading.tokenizer), library))]
 
 
