@@ -38,6 +38,12 @@
             hashing: () => ask("hashing"),
             prompt: (prompt) => post("prompt", {prompt}),
             strength: () => ask("strength"),
+            comparisons: () => ask("comparisons"),
+            plan: (wanted) => post("comparisons/plan", wanted),
+            compare: (wanted) => post("comparisons", wanted),
+            comparison: (id, since = 0) => ask(`comparisons/${id}?since=${since}`),
+            cancel: (id) => post(`comparisons/${id}/cancel`),
+            file: (path) => new URL(path, root).href,
             picture: (path, more = "") => new URL(path + more, root).href,
         };
     }

@@ -6,6 +6,8 @@
 (function () {
     "use strict";
 
+    const MOST_COMPARED = 100;
+
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
     class Listing {
@@ -13,10 +15,10 @@
             this.root = root;
             this.api = lib.api(root.dataset.loraApi);
             this.makeParts();
-            const {results, suggestions, selection, details, duplicates, scan, help} = this;
+            const {results, suggestions, selection, details, duplicates, compare, scan, help} = this;
             root.replaceChildren(this.bar(), results.filters.element, results.status.element, scan.element, selection.element,
                 lib.dom.element("div", {class: "lora-body"}, results.grid.window, duplicates.element, details.element),
-                suggestions.element, help);
+                compare.element, suggestions.element, help);
             this.listen();
             results.search();
         }
@@ -33,12 +35,13 @@
             const {feed, grid} = this.results;
             this.prompts = new lib.Prompts(this.root, {changed: () => this.showPrompts(), say});
             this.suggestions = new lib.marks.Suggestions(feed);
-            this.selection = new lib.Selection({suggestions: this.suggestions, all: () => feed.ids(), changed: () => this.showPicked(), act: mark});
+            this.selection = new lib.Selection({suggestions: this.suggestions, all: () => feed.ids(), changed: () => this.showPicked(), act: mark, compare: (ids) => this.compareIds(ids)});
             this.details = new lib.Details(this.api, {prompts: this.prompts, suggestions: this.suggestions}, {
                 resized: () => grid.paintSoon(), closed: (id) => this.back(id), open: (id) => this.openId(id), changed: (cards) => this.changed(cards),
                 toggle: (card, weight, selector) => this.toggle(card, weight, selector), star, mark, rescan: () => this.scan.start(),
             });
             this.duplicates = new lib.Duplicates(this.api, {open: (card) => this.details.open(card, {isFocused: true}), closed: () => this.showDuplicates(false)});
+            this.compare = new lib.Compare(this.api, {prompt: () => this.prompts.text, closed: () => this.showCompare(false)});
             this.scan = new lib.Scan(this.api, {isVisible: () => this.isVisible, found: () => this.found(), say});
             this.help = lib.keys.helpDialog();
         }
@@ -48,8 +51,9 @@
             const {field, order, viewButton} = this.results;
             this.pickButton = iconButton("pick", lib.t("Select several"), () => this.selection.turn());
             this.copiesButton = iconButton("copies", lib.t("Duplicates"), () => this.showDuplicates(!this.duplicates.isOpen));
+            this.compareButton = iconButton("compare", lib.t("Compare"), () => this.compareIds(this.selection.list));
             return element("div", {class: "lora-bar"}, field, this.prompts.select, order.select,
-                element("div", {class: "lora-bar-buttons"}, order.button, viewButton, this.pickButton, this.copiesButton, this.scan.button,
+                element("div", {class: "lora-bar-buttons"}, order.button, viewButton, this.pickButton, this.compareButton, this.copiesButton, this.scan.button,
                     iconButton("help", lib.t("Keys"), () => this.help.showModal())));
         }
 
@@ -76,6 +80,7 @@
                     edit: (card) => card && details.open(card, {isEditing: true}),
                     star: (card) => card && this.star(card),
                     pick,
+                    compare: () => this.compareIds(selection.list),
                     leave: () => this.leave(),
                     help: () => this.help.showModal(),
                 },
@@ -114,6 +119,27 @@
             if (isShown) return this.duplicates.show();
             this.duplicates.hide();
             this.copiesButton.focus();
+        }
+
+        // These adapters side by side; none: the comparison that there is.
+        async compareIds(ids) {
+            const {feed} = this.results;
+            if (ids.length > MOST_COMPARED) return this.say(lib.t("{n} adapters are too many to be compared at once; {most} are not.", {n: ids.length.toLocaleString(), most: MOST_COMPARED}));
+            try {
+                const cards = await Promise.all(ids.map((id) => feed.find(id) < 0 ? this.api.entry(id) : feed.card(feed.find(id))));
+                this.showCompare(true);
+                await this.compare.open(cards);
+            } catch (error) {
+                this.say(lib.t("They cannot be compared now: {why}", {why: error.message}));
+            }
+        }
+
+        showCompare(isShown) {
+            this.root.classList.toggle("lora-is-comparing", isShown);
+            if (isShown) return;
+            this.compare.close();
+            this.results.grid.paintSoon();
+            this.compareButton.focus();
         }
 
         say(sentence) {
@@ -193,7 +219,8 @@
 
         // What is open closes, one after the other; false if nothing was.
         leave() {
-            if (this.details.isOpen) this.details.close();
+            if (this.compare.isOpen) this.showCompare(false);
+            else if (this.details.isOpen) this.details.close();
             else if (this.selection.isOn) this.selection.clear();
             else if (this.duplicates.isOpen) this.showDuplicates(false);
             else return false;

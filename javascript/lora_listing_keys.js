@@ -10,6 +10,7 @@
         [["e"], "edit", "Edit the notes"],
         [["f"], "star", "Favourite, or no longer"],
         [["x"], "pick", "Select, for marking several together"],
+        [["c"], "compare", "Compare the selected adapters, side by side"],
         [["Escape"], "leave", "Close, or end the selection"],
         [["?"], "help", "This list"],
     ];

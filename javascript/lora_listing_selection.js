@@ -6,8 +6,8 @@
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
     class Selection {
-        // changed(): other cards are picked; all(): a promise of all ids that are shown; act(ids, change): marks them.
-        constructor({changed, all, act, suggestions}) {
+        // changed(): other cards are picked; all(): a promise of all ids that are shown; act(ids, change): marks them; compare(ids).
+        constructor({changed, all, act, compare, suggestions}) {
             const {element} = lib.dom;
             Object.assign(this, {changed, all, act});
             this.ids = new Set();
@@ -27,6 +27,7 @@
                 },
             });
             this.acts = [
+                this.button(lib.t("Compare"), () => compare(this.list)),
                 this.button(lib.t("Favourite"), () => this.act(this.list, {favorite: true})),
                 this.button(lib.t("Unfavourite"), () => this.act(this.list, {favorite: false})),
                 element("span", {class: "lora-tagging"}, this.tag,

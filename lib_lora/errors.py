@@ -7,6 +7,7 @@
     ├── AdapterFileError      the file is missing, broken, hostile, or not an adapter
     ├── WrongBaseError        the adapter was made for another base model
     ├── CheckpointError       a base checkpoint that cannot be read or whose layout is unknown
+    ├── RunnerError           one of those that draw a comparison cannot, or not any more: its cells go to the others
     └── PatchError            writing into the model failed; the base weights are back in place
 
 Core code raises; `Session.activate` is the one place that catches adapter errors and turns them into a report.
@@ -70,6 +71,10 @@ class WrongBaseError(LoraError):
 
 class CheckpointError(LoraError):
     """A base checkpoint that cannot be read or written."""
+
+
+class RunnerError(LoraError):
+    """A runner that cannot draw, or not any more; what it was drawing can be drawn elsewhere."""
 
 
 class PatchError(LoraError):

@@ -340,7 +340,9 @@ def test_wrong_usage_is_exit_code_2_and_nothing_on_stdout(capsys, arguments):
     assert err[-1].startswith("lib_lora: ")
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["list"], ["info"], ["merge"], ["sheet"], ["grammar"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["generate"], ["list"], ["info"], ["merge"], ["sheet"], ["compare"], ["grammar"], ["demo"]]
+)
 def test_help_and_version_are_exit_code_0(capsys, command):
     code, out, err = run(capsys, *command, "--help")
     assert (code, err) == (0, [])
@@ -387,7 +389,8 @@ def test_a_bar_is_drawn_on_a_terminal_only_and_leaves_nothing(monkeypatch):
         monkeypatch.setattr(sys, "stderr", stream)
         with terminal.Bar("Merging", " MB", scale=10) as bar:
             bar(50, 100)
-            bar(100, 100)
+            bar(100, 100, 600.0)
+        assert ("10 min left" in stream.getvalue()) == is_shown
         assert ("Merging" in stream.getvalue() and "5/10 MB" in stream.getvalue()) == is_shown
         assert stream.getvalue().endswith("\r\033[K") == is_shown
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import doctest
+import io
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lib_lora import keys
 from lib_lora.algorithms import base
+from lib_lora.compare import runner
+from lib_lora.compare.grid import Grid
+from lib_lora.compare.runner import Drawn, Ground
+from lib_lora.compare.subject import Subject
 from lib_lora.engine.fold import fold
 from lib_lora.engine.plan import Plan
 from lib_lora.grammar.tag import read_prompt
@@ -22,9 +28,11 @@ from lib_lora.session.session import Session
 from tests.support import write_lora
 
 USED = (torch, load_file, Tensor, fold, Plan, read_prompt, Library, TargetIndex, index_checkpoint, Session, Path)
+RUNNERS = (Drawn, Grid, Ground, Path, Subject)
 EXAMPLES = {
     "an algorithm": (base.Delta, vars(base)),
     "a spelling": (keys, vars(keys)),
+    "a runner": (runner.Runner, {"io": io, "Image": Image} | {each.__name__: each for each in RUNNERS}),
     "a host": (host.Host, {each.__name__: each for each in USED}),
 }
 

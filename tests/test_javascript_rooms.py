@@ -20,8 +20,9 @@ FOLDER = Path(__file__).parents[1] / "javascript"
 ROOMS = {  # a room's prefix: the rooms that it may use, besides itself
     "lora": (),  # bare names: what the others share
     "lora_strip": ("lora",),  # the sliders below a prompt
-    "lora_listing": ("lora",),  # the installed adapters
-    "lora_page": ("lora", "lora_strip", "lora_listing"),  # what only the WebUI's own pages need
+    "lora_compare": ("lora",),  # adapters side by side
+    "lora_listing": ("lora", "lora_compare"),  # the installed adapters
+    "lora_page": ("lora", "lora_strip", "lora_compare", "lora_listing"),  # what only the WebUI's own pages need
 }
 OPENING = "const lib = (globalThis.loraLib = globalThis.loraLib || {});"
 COMMENT = re.compile(r"(?:^|(?<=\s))//.*$", re.MULTILINE)

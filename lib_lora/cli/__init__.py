@@ -1,4 +1,4 @@
-"""The commands: generate, list, info, merge, sheet, grammar, demo. `main(argv) -> int` is the exit code.
+"""The commands: generate, list, info, merge, sheet, compare, grammar, demo. `main(argv) -> int` is the exit code.
 
     0    done
     1    failed, or done without some of the adapters; stderr says why, one line each: `lib_lora: sentence`

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from lib_lora.cli.common import attached, folders_of, library_in, presets_in, print_json, require_place
 from lib_lora.cli.terminal import Bar, complain, table, terminal_width
 from lib_lora.formats.text import printable
-from lib_lora.formats.write import writing
 
 STEPS = 20  # in which a tag must count all the time to be merged
 
@@ -137,29 +136,6 @@ def merge(options: argparse.Namespace) -> int:
     else:
         print(f"{options.out}: {merged.changed} of {merged.tensors} tensors changed")
     return 0
-
-
-def sheet(options: argparse.Namespace) -> int:
-    """Draw the contact sheet."""
-    require_place(options.out)
-    from lib_lora.compare.sheet import PROMPT, SEED, WEIGHTS, draw_sheet
-
-    with Bar("Drawing", " pictures") as bar:
-        image, report = draw_sheet(
-            attached(options),
-            options.prompt or PROMPT,
-            names=options.adapters,
-            weights=options.weights or WEIGHTS,
-            seed=SEED if options.seed is None else options.seed,
-            steps=options.steps,
-            size=options.size,
-            on_picture=bar,
-        )
-    with writing(options.out) as file:
-        image.save(file, format="PNG", optimize=True)
-    complain("\n".join(report))
-    print(options.out)
-    return 1 if report else 0
 
 
 def grammar(options: argparse.Namespace) -> int:

@@ -85,12 +85,6 @@ def _of_config(text: str) -> Presets:
     return read_presets(weights if isinstance(weights, str) else "", elements if isinstance(elements, str) else "")
 
 
-def add_presets(parser: argparse.ArgumentParser) -> None:
-    """The option of the commands that read tags."""
-    parser.add_argument("--presets", type=Path, metavar="FILE",
-                        help="names of block weights: lines NAME:v,v,..., or the WebUI's config.json")  # fmt: skip
-
-
 def base_weights(model: Path | None) -> AbstractContextManager[BaseWeights | None]:
     """Those of `--model` where it is given. Raises CheckpointError."""
     from lib_lora.model.base_weights import BaseWeights

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import add_presets, base_weights, library_in, presets_in
+from lib_lora.cli.common import base_weights, library_in, presets_in
+from lib_lora.cli.options import add_presets
 from lib_lora.cli.terminal import Bar, complain
 from lib_lora.errors import LoraError
 
@@ -103,8 +104,8 @@ def _save(options: argparse.Namespace) -> int:
     library, presets = library_in(options.lora_dir), presets_in(options.presets)
     with side_by_side(), base_weights(options.model) as base, Bar("Saving", " layers") as bar:
         saved = save(options.out, prompt.tags, library, errors=prompt.errors, base=base, limit=_limit(options),
-                     dtype=getattr(torch, DTYPES[options.dtype]), at=at, typed=typed, overwrite=options.force,
-                     progress=bar)
+                     dtype=getattr(torch, DTYPES[options.dtype]), at=at, typed=typed, presets=presets,
+                     overwrite=options.force, progress=bar)  # fmt: skip
     complain("\n".join(saved.report.sentences()))
     print(f"{saved.out}: {_told(saved.built)}")
     return 0

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from lib_lora import __version__
 from lib_lora.cli import commands as run
-from lib_lora.cli import make_files
-from lib_lora.cli.common import add_presets
+from lib_lora.cli import comparing, make_files
+from lib_lora.cli.options import add_json, add_lora_dir, add_model, add_presets, add_tokenizer, png, positive, size
 from lib_lora.cli.terminal import PROGRAM, complain
 
 EXIT_CODES = """\
@@ -32,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_merge(commands)
     make_files.add_to(commands, _command)
-    _add_sheet(commands)
+    comparing.add_to(commands, _command)
     _add_grammar(commands)
     _add_demo(commands)
     return parser
@@ -59,38 +58,6 @@ def _command(commands: Any, name: str, function: Any, text: str, epilog: str = "
     return parser
 
 
-def _add_lora_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--lora-dir",
-        type=Path,
-        action="append",
-        metavar="DIR",
-        help="folder of adapters; may be repeated (default: those of the demo model)",
-    )
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model",
-        type=Path,
-        metavar="PATH",
-        help="SD1, SD2 or SDXL checkpoint, or diffusers folder (default: the demo model)",
-    )
-
-
-def _add_tokenizer(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tokenizer",
-        type=Path,
-        metavar="DIR",
-        help="folder with merges.txt and vocab.json, for a checkpoint with a vocabulary of its own",
-    )
-
-
 def _add_generate(commands: Any) -> None:
     parser = _command(
         commands, "generate", run.generate, "draw pictures",
@@ -98,31 +65,31 @@ def _add_generate(commands: Any) -> None:
         "text say why, and the exit status is 1. The files that were written are printed, one a line.",
     )  # fmt: skip
     parser.add_argument("prompt", help="with tags: 'a red circle <lora:outline:0.8>'")
-    parser.add_argument("--out", type=_png, required=True, metavar="FILE.png",
+    parser.add_argument("--out", type=png, required=True, metavar="FILE.png",
                         help="where to; several pictures become FILE-1.png, FILE-2.png, ...")  # fmt: skip
     parser.add_argument("--negative", default="", metavar="TEXT", help="what the picture shall not show")
     parser.add_argument("--seed", type=int, default=-1, metavar="N", help="default: a random one; picture i gets N + i")
-    parser.add_argument("--steps", type=_positive, metavar="N", help="default: what suits the model")
+    parser.add_argument("--steps", type=positive, metavar="N", help="default: what suits the model")
     parser.add_argument("--guidance", type=float, metavar="X", help="default: what suits the model")
-    parser.add_argument("--size", type=_size, metavar="WxH", help="pixels (default: the model's own)")
-    parser.add_argument("--count", type=_positive, default=1, metavar="N", help="number of pictures (default: 1)")
-    _add_model(parser)
-    _add_tokenizer(parser)
-    _add_lora_dir(parser)
+    parser.add_argument("--size", type=size, metavar="WxH", help="pixels (default: the model's own)")
+    parser.add_argument("--count", type=positive, default=1, metavar="N", help="number of pictures (default: 1)")
+    add_model(parser)
+    add_tokenizer(parser)
+    add_lora_dir(parser)
     add_presets(parser)
-    _add_json(parser)
+    add_json(parser)
 
 
 def _add_list(commands: Any) -> None:
     parser = _command(commands, "list", run.list_adapters, "list the adapters of a folder")
-    _add_lora_dir(parser)
-    _add_json(parser)
+    add_lora_dir(parser)
+    add_json(parser)
 
 
 def _add_info(commands: Any) -> None:
     parser = _command(commands, "info", run.info, "tell what an adapter file is")
     parser.add_argument("file", type=Path, metavar="FILE")
-    _add_json(parser)
+    add_json(parser)
 
 
 def _add_inspect(commands: Any) -> None:
@@ -133,8 +100,8 @@ def _add_inspect(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--model", type=Path, metavar="PATH", help="SD1, SD2 or SDXL checkpoint, or diffusers folder")
-    parser.add_argument("--plot", type=_png, metavar="OUT.png", help="draw the map of the blocks")
-    _add_json(parser)
+    parser.add_argument("--plot", type=png, metavar="OUT.png", help="draw the map of the blocks")
+    add_json(parser)
 
 
 def _add_merge(commands: Any) -> None:
@@ -152,25 +119,9 @@ def _add_merge(commands: Any) -> None:
     parser.add_argument("out", type=Path, metavar="OUT.safetensors")
     parser.add_argument("--prompt", required=True, metavar="TAGS", help="'<lora:a:0.8><lora:b:-0.3>'")
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
-    _add_lora_dir(parser)
+    add_lora_dir(parser)
     add_presets(parser)
-    _add_json(parser)
-
-
-def _add_sheet(commands: Any) -> None:
-    parser = _command(commands, "sheet", run.sheet, "draw a contact sheet: adapters x weights")
-    parser.add_argument("--out", type=_png, required=True, metavar="FILE.png")
-    parser.add_argument(
-        "--prompt", metavar="TEXT", help="without tags; a word in {braces} gives way to an adapter's trigger words"
-    )
-    parser.add_argument("--adapters", nargs="+", metavar="NAME", help="default: all of the folder")
-    parser.add_argument("--weights", type=float, nargs="+", metavar="X", help="default: -1 -0.5 0 0.5 1 1.5")
-    parser.add_argument("--seed", type=int, metavar="N")
-    parser.add_argument("--steps", type=_positive, metavar="N")
-    parser.add_argument("--size", type=_size, metavar="WxH", help="of one picture (default: the model's own)")
-    _add_model(parser)
-    _add_tokenizer(parser)
-    _add_lora_dir(parser)
+    add_json(parser)
 
 
 def _add_grammar(commands: Any) -> None:
@@ -185,25 +136,5 @@ def _add_demo(commands: Any) -> None:
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument("--allow-host", action="append", default=[], metavar="NAME",
                         help="another name of the page, behind a proxy on this computer; may be repeated")  # fmt: skip
-    _add_model(parser)
-    _add_lora_dir(parser)
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size; write 512x768")
-    return int(match[1]), int(match[2])
-
-
-def _positive(text: str) -> int:
-    if not re.fullmatch(r"\d{1,6}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 up")
-    return int(text)
-
-
-def _png(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() != ".png":
-        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a .png file")
-    return path
+    add_model(parser)
+    add_lora_dir(parser)

@@ -82,14 +82,16 @@ class Bar:
         self.started = time.monotonic()
         self.drawn = 0.0
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, left: float | None = None) -> None:
+        """`left`: seconds that it will still take, if that can be told."""
         now = time.monotonic()
         if not self.is_shown or (now - self.drawn < 0.1 and done < total):
             return
         self.drawn = now
         share = done / total if total else 1.0
         numbers = f"{done / self.scale:.4g}/{total / self.scale:.4g}{self.unit}"
-        line = f"{self.title} {'━' * round(share * BAR):{BAR}} {numbers}  {now - self.started:.0f} s"
+        times = f"{now - self.started:.0f} s" + ("" if left is None else f", {_lasting(left)} left")
+        line = f"{self.title} {'━' * round(share * BAR):{BAR}} {numbers}  {times}"
         print(f"\r\033[K{cut(line, shutil.get_terminal_size().columns - 1)}", end="", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Bar:
@@ -98,6 +100,12 @@ class Bar:
     def __exit__(self, *_: Any) -> None:
         if self.is_shown and self.drawn:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _lasting(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _padded(text: str, width: int) -> str:

@@ -1,1 +1,1 @@
-"""Pictures side by side."""
+"""Pictures side by side: adapters x weights x prompts x seeds, drawn here or elsewhere, kept, and shown."""

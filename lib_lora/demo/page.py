@@ -21,6 +21,9 @@ from starlette.middleware.gzip import GZipMiddleware
 from lib_lora.browser.hosts import KnownHosts, is_loopback
 from lib_lora.browser.markup import head_html
 from lib_lora.browser.routes import add_routes
+from lib_lora.compare import routes
+from lib_lora.compare.jobs import Jobs
+from lib_lora.demo.comparing import host_of
 from lib_lora.demo.interface import build_page
 from lib_lora.demo.studio import Studio
 from lib_lora.drawing.demo_files import ADAPTERS
@@ -66,6 +69,7 @@ def launch(
         threading.Timer(0.5, webbrowser.open, [address]).start()
     print(f"Open {address}   (Ctrl-C ends)", flush=True)
     server.run(sockets=[listener])
+    app.state.comparisons.end()
 
 
 def build_app(studio: Studio, *, hosts: Sequence[str] = ()) -> FastAPI:
@@ -74,6 +78,9 @@ def build_app(studio: Studio, *, hosts: Sequence[str] = ()) -> FastAPI:
     app.add_middleware(GZipMiddleware, minimum_size=10_000)
     app.add_middleware(KnownHosts, allowed=hosts)
     add_routes(app, studio.attached.library, checkpoint=lambda: studio.family)
+    comparisons = Jobs(host_of(studio))
+    routes.add_routes(app, comparisons)
+    app.state.comparisons = comparisons
     page = build_page(studio)
     # greys without a tint: colours are judged here
     theme = gr.themes.Default(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,41 @@ class Drawn:
     seconds: float
 
 
+class Turns:
+    """One draws at a time. What somebody waits for comes before what goes on by itself."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._is_taken = False
+        self._first = 0  # that wait to be drawn before all others
+
+    @contextmanager
+    def first(self) -> Iterator[None]:
+        """The turn of somebody who waits."""
+        with self._changed:
+            self._first += 1
+            self._changed.wait_for(lambda: not self._is_taken)
+            self._first -= 1
+            self._is_taken = True
+        yield from self._until_over()
+
+    @contextmanager
+    def between(self) -> Iterator[None]:
+        """The turn of one that can wait."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_taken and not self._first)
+            self._is_taken = True
+        yield from self._until_over()
+
+    def _until_over(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._is_taken = False
+                self._changed.notify_all()
+
+
 class Studio:
     """Draws for the page."""
 
@@ -38,7 +74,7 @@ class Studio:
         self.attached = Attached(pipe, Library(folders, database=database))
         self.outputs = outputs
         self.family = self.attached.session.host.targets().family
-        self._lock = threading.Lock()
+        self.turns = Turns()
         self._stop = threading.Event()
 
     def draw(self, prompt: str, on_step: Callable[[int, int], object], **options: Any) -> Drawn:
@@ -52,7 +88,7 @@ class Studio:
                 raise Cancelled(f"Stopped after {done} of {total} steps.")
             on_step(done, total)
 
-        with self._lock:
+        with self.turns.first():
             self._stop.clear()
             started = time.perf_counter()
             try:

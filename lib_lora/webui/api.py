@@ -12,6 +12,8 @@ from fastapi.responses import Response
 
 from lib_lora.browser import routes
 from lib_lora.browser.answers import JSONResponse
+from lib_lora.compare import routes as compared
+from lib_lora.compare.jobs import Jobs
 from lib_lora.describe.families import Family
 from lib_lora.webui import version
 from lib_lora.webui.cards.state import State
@@ -26,10 +28,11 @@ ROUTES = (LORAS, REFRESH)
 NEAR = ("127.0.0.1", "::1")
 
 
-def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], Family | None]) -> None:
+def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], Family | None], comparisons: Jobs) -> None:
     """All work without `--api`, as the built-in's do. `checkpoint` tells the loaded model's family."""
     login = [Depends(_login_of(app))] if hasattr(app, "tokens") else []
     routes.add_routes(app, catalogue.library, checkpoint=checkpoint, presets=known_presets, dependencies=login)
+    compared.add_routes(app, comparisons, dependencies=login)
 
     @app.get(LORAS)
     def get_loras(request: Request) -> Response:

@@ -77,6 +77,10 @@ DOORS: tuple[Door, ...] = (
     # Encoded prompts and embeddings.
     *_doors("modules.processing", "read", "StableDiffusionProcessing StableDiffusionProcessingImg2Img",
             a1111="modules/processing.py"),
+    *_doors("modules.processing", "called", "StableDiffusionProcessingTxt2Img process_images program_version",
+            a1111="modules/processing.py"),
+    *_doors("modules.call_queue", "read", "queue_lock", a1111="modules/call_queue.py"),
+    *_doors("modules.images", "read", "get_font", a1111="modules/images.py"),
     *_doors("modules.processing.StableDiffusionProcessing", "patched", "get_conds_with_caching",
             a1111="modules/processing.py:StableDiffusionProcessing"),
     *_doors("modules.prompt_parser", "called", "ComposableScheduledPromptConditioning MulticondLearnedConditioning "
@@ -97,24 +101,30 @@ DOORS: tuple[Door, ...] = (
 
     # Checkpoints.
     *_doors("modules.sd_models", "patched", "reload_model_weights", a1111="modules/sd_models.py"),
-    *_doors("modules.sd_models", "read", "model_data", a1111="modules/sd_models.py"),
+    *_doors("modules.sd_models", "called", "reload_model_weights", a1111="modules/sd_models.py"),
+    *_doors("modules.sd_models", "read", "checkpoint_aliases checkpoints_list model_data",
+            a1111="modules/sd_models.py"),
     *_doors("modules.sd_models.model_data", "read", "loaded_sd_models sd_model",
             a1111="modules/sd_models.py:SdModelData"),
     *_doors("modules.sd_models.model_data.sd_model", "read", "sd_checkpoint_info",
             a1111="modules/sd_models_types.py:WebuiSdModel"),
     *_doors("modules.shared", "read", "sd_model state", a1111="modules/shared.py"),
+    *_doors("modules.shared", "patched", "total_tqdm", a1111="modules/shared.py"),  # its bar is cleared
     *_doors("modules.shared.sd_model", "read", "alphas_cumprod", a1111=""),  # ldm's, which is not in the WebUI's tree
-    *_doors("modules.shared.state", "read", "job_count", a1111="modules/shared_state.py:State"),
+    *_doors("modules.shared.state", "read", "interrupted job_count skipped stopping_generation",
+            a1111="modules/shared_state.py:State"),
+    *_doors("modules.shared.state", "called", "begin end interrupt", a1111="modules/shared_state.py:State"),
 
     # Options, flags, folders.
     *_doors("modules.shared", "read", "cmd_opts opts", a1111="modules/shared.py"),
     *_doors("modules.shared", "called", "OptionInfo", a1111="modules/shared.py"),
     *_doors("modules.shared.opts", "patched", "data_labels", a1111="modules/options.py:Options"),
-    *_doors("modules.shared.opts", "read", "always_discard_next_to_last_sigma comma_padding_backtrack "
-            "disable_all_extensions disabled_extensions extra_networks_default_multiplier samples_format "
-            "sdxl_clip_l_skip sdxl_refiner_high_aesthetic_score "
-            "sdxl_refiner_low_aesthetic_score textual_inversion_add_hashes_to_infotext use_old_emphasis_implementation "
-            "use_old_scheduling", a1111="modules/shared_options.py"),
+    *_doors("modules.shared.opts", "read", "CLIP_stop_at_last_layers always_discard_next_to_last_sigma "
+            "comma_padding_backtrack disable_all_extensions disabled_extensions eta_noise_seed_delta "
+            "extra_networks_default_multiplier outdir_samples outdir_txt2img_samples randn_source samples_format "
+            "sd_vae sdxl_clip_l_skip sdxl_refiner_high_aesthetic_score "
+            "sdxl_refiner_low_aesthetic_score textual_inversion_add_hashes_to_infotext token_merging_ratio "
+            "use_old_emphasis_implementation use_old_scheduling", a1111="modules/shared_options.py"),
     *_doors("modules.shared.opts", "read", "lora_add_hashes_to_infotext lora_bundled_ti_to_infotext lora_functional "
             "lora_hide_unknown_for_versions lora_in_memory_limit lora_not_found_gradio_warning "
             "lora_not_found_warning_console lora_preferred_name lora_show_all sd_lora",

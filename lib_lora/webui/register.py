@@ -15,6 +15,7 @@ from modules import script_callbacks, shared, ui_extra_networks
 from torch import nn
 
 from lib_lora import __version__
+from lib_lora.compare.jobs import Jobs
 from lib_lora.webui import api, legacy, typed, version
 from lib_lora.webui.a1111 import checkpoints, layers, takeover
 from lib_lora.webui.a1111.checkpoints import loaded_family, loaded_models
@@ -23,6 +24,7 @@ from lib_lora.webui.a1111.host import release, session_of
 from lib_lora.webui.axes import Axes
 from lib_lora.webui.cards.extra_page import LoraPage
 from lib_lora.webui.claim import Claim
+from lib_lora.webui.comparing import host_of
 from lib_lora.webui.hash_cache import HashCache
 from lib_lora.webui.infotext import Paste
 from lib_lora.webui.names.catalogue import Catalogue
@@ -67,6 +69,7 @@ class Room:
         self.page = LoraPage(self.catalogue)
         self.axes = Axes(lambda: self.catalogue.by_name)
         self.takeover = takeover.Takeover()
+        self.comparisons = Jobs(host_of(self.catalogue))
         self.options = Options(lambda: list(self.catalogue.by_name), self.catalogue.refresh)
 
     def enter(self) -> None:
@@ -104,6 +107,7 @@ class Room:
 
     def leave(self) -> None:
         """Undo `enter`, so that the WebUI can load scripts again."""
+        self.comparisons.end()
         checkpoints.stop_watching()
         self.network.sampling.rest()
         self.axes.remove()
@@ -126,7 +130,7 @@ class Room:
 
     def app_started(self, _demo: Any, app: FastAPI) -> None:
         """The last step of a start: routes, and a look whether all is as it should be."""
-        api.add_routes(app, self.catalogue, loaded_family)
+        api.add_routes(app, self.catalogue, loaded_family, self.comparisons)
         self.claim.renew()
         count = len(self.catalogue.by_name)
         print(f"lib_lora {__version__}: {count} adapter{'s' * (count != 1)} in {self.catalogue.library.folders[0]}")

@@ -92,7 +92,7 @@ def test_the_list_of_keys_names_every_key_and_closes(page):
     page.keyboard.press("?")
     dialog = page.locator("dialog.lora-help")
     assert dialog.is_visible()
-    assert dialog.locator("kbd").all_inner_texts()[:8] == ["/", "Enter, Space", "i", "e", "f", "x", "Esc", "?"]
+    assert dialog.locator("kbd").all_inner_texts()[:9] == ["/", "Enter, Space", "i", "e", "f", "x", "c", "Esc", "?"]
     page.keyboard.press("Escape")
     assert dialog.is_hidden()
     assert focus_is_in(page, ".lora-window")

@@ -93,6 +93,10 @@ class CheckpointInfo(Protocol):
     """A file with a checkpoint."""
 
     filename: str
+    name: str  # below the folder of checkpoints
+    name_for_extra: str  # the file's, without what follows the point
+    title: str
+    sha256: str | None  # once it was computed
 
 
 class Embedding(Protocol):
