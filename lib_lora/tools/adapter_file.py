@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lib_lora import __version__
+from lib_lora.describe.recipe import MADE_BY, PARENTS, RECIPE
 from lib_lora.errors import LoraError
 from lib_lora.formats.containers import DTYPES
 from lib_lora.formats.hashes import hash_file
@@ -21,7 +22,6 @@ from lib_lora.formats.write import writing
 NAMES = {kind: name for name, kind in DTYPES.items()}  # as safetensors calls them
 HASHES = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
 WHAT = "what is written"  # in sentences about its name
-MADE_BY, RECIPE, PARENTS = "lib_lora.made_by", "lib_lora.recipe", "lib_lora.parents"
 
 
 def write_adapter(

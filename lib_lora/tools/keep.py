@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lib_lora.adapters.cache import AdapterCache
 from lib_lora.algorithms.forms import Form, Whole, form_of
+from lib_lora.describe.recipe import RECIPE
 from lib_lora.engine.plan import Plan, Term
 from lib_lora.errors import LoraError
 from lib_lora.grammar.tag import LoraTag
@@ -22,7 +23,7 @@ from lib_lora.model.targets import Target, TargetIndex
 from lib_lora.model.usual import usual_index
 from lib_lora.session.finder import Finder
 from lib_lora.session.session import Report, Session
-from lib_lora.tools.adapter_file import RECIPE, WHAT, made, parent_of, write_adapter
+from lib_lora.tools.adapter_file import WHAT, made, parent_of, write_adapter
 from lib_lora.tools.bake import CheckpointHost, MergeRefused
 from lib_lora.tools.factors import Limit
 from lib_lora.tools.layers import Built, Layer, Progress, build, joined
