@@ -13,8 +13,8 @@
             this.root = root;
             this.api = lib.api(root.dataset.loraApi);
             this.makeParts();
-            const {results, suggestions, selection, details, duplicates, scan, help} = this;
-            root.replaceChildren(this.bar(), results.filters.element, results.status.element, scan.element, selection.element,
+            const {results, suggestions, selection, details, duplicates, scan, weights, help} = this;
+            root.replaceChildren(this.bar(), results.filters.element, results.status.element, scan.element, weights.element, selection.element,
                 lib.dom.element("div", {class: "lora-body"}, results.grid.window, duplicates.element, details.element),
                 suggestions.element, help);
             this.listen();
@@ -40,6 +40,7 @@
             });
             this.duplicates = new lib.Duplicates(this.api, {open: (card) => this.details.open(card, {isFocused: true}), closed: () => this.showDuplicates(false)});
             this.scan = new lib.Scan(this.api, {isVisible: () => this.isVisible, found: () => this.found(), say});
+            this.weights = new lib.Weights(this.api);
             this.help = lib.keys.helpDialog();
         }
 
@@ -49,7 +50,7 @@
             this.pickButton = iconButton("pick", lib.t("Select several"), () => this.selection.turn());
             this.copiesButton = iconButton("copies", lib.t("Duplicates"), () => this.showDuplicates(!this.duplicates.isOpen));
             return element("div", {class: "lora-bar"}, field, this.prompts.select, order.select,
-                element("div", {class: "lora-bar-buttons"}, order.button, viewButton, this.pickButton, this.copiesButton, this.scan.button,
+                element("div", {class: "lora-bar-buttons"}, order.button, viewButton, this.pickButton, this.copiesButton, this.weights.button, this.scan.button,
                     iconButton("help", lib.t("Keys"), () => this.help.showModal())));
         }
 
@@ -82,6 +83,7 @@
             });
             this.prompts.watch();
             addEventListener("lora-checkpoint", () => results.search({keepPlace: true}));
+            addEventListener("lora-saved", () => this.found());
             addEventListener("lora-marked", ({detail}) => this.marked(detail));
         }
 

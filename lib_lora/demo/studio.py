@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -63,6 +64,17 @@ class Studio:
             seconds = time.perf_counter() - started
             pictures = tuple((str(self._save(picture)), caption(picture)) for picture in drawing.pictures)
             return Drawn(pictures, drawing.pictures[0].seed, tuple(drawing.report.sentences()), seconds)
+
+    @property
+    def place(self) -> Path:
+        """Of the model: a folder or a file."""
+        return Path(self.attached.pipe.name_or_path or "unknown")
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nothing is drawn meanwhile."""
+        with self._lock:
+            yield
 
     def cancel(self) -> None:
         """Stop at the end of the present step; nothing, if nothing is drawn."""
