@@ -16,6 +16,7 @@ _HOME = {
     "DiffusersHost": "lib_lora.hosts.diffusers",
     "Adapter": "lib_lora.adapters.adapter",
     "read_adapter": "lib_lora.adapters.adapter",
+    "recipe_of": "lib_lora.describe.recipe",
     "Library": "lib_lora.library",
     "LoraTag": "lib_lora.grammar.tag",
     "read_prompt": "lib_lora.grammar.tag",

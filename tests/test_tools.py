@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -12,20 +13,22 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lib_lora.adapters.adapter import read_adapter
-from lib_lora.algorithms.forms import Factors, Whole
+from lib_lora.algorithms.forms import Factors, Kronecker, Whole
 from lib_lora.cli import main
+from lib_lora.describe.recipe import PARENTS, RECIPE, read_recipe, recipe_of
 from lib_lora.engine.active import Active
 from lib_lora.engine.schedule import plan
 from lib_lora.errors import LoraError
+from lib_lora.grammar.editing import edited
+from lib_lora.grammar.named import named_moment
 from lib_lora.grammar.tag import LoraTag, read_prompt
 from lib_lora.model.base_weights import BaseWeights
-from lib_lora.tools.adapter_file import PARENTS
 from lib_lora.tools.bake import MergeRefused
 from lib_lora.tools.convert import convert
 from lib_lora.tools.edit import cover, edit
 from lib_lora.tools.extract import extract
 from lib_lora.tools.factors import Limit, Singular
-from lib_lora.tools.keep import read_recipe, save
+from lib_lora.tools.keep import save
 from lib_lora.tools.resize import resize
 from lib_lora.tools.verify import verify
 from tests.support_golden import OWN, folded, index_of, own_file
@@ -74,10 +77,12 @@ def test_several_tags_saved_do_what_they_do_together(tmp_path):
     made = saved(tmp_path, "<lora:lora:0.7><lora:locon_tucker:-0.4><lora:lokr:0.5><lora:lora:0.2>")
     together = changes((own_file("lora"), 0.9), (own_file("locon_tucker"), -0.4), (own_file("lokr"), 0.5))
     assert distance(changes((made.out, 1.0)), together) < 1e-6
-    with safe_open(made.out, "pt") as file:
-        metadata = file.metadata()
-    assert read_recipe(metadata).startswith("<lora:lora:0.7>")
-    assert set(json.loads(metadata[PARENTS])) == {"lora", "locon_tucker", "lokr"}
+    recipe = recipe_of(made.out)
+    assert read_prompt(recipe.prompt).tags == read_prompt(
+        "<lora:lora:0.7><lora:locon_tucker:-0.4><lora:lokr:0.5><lora:lora:0.2>").tags
+    assert set(recipe.parents) == {"lora", "locon_tucker", "lokr"}
+    assert all(recipe.parents[name]["sha256"] == hashlib.sha256(own_file(name).read_bytes()).hexdigest()
+               for name in recipe.parents)
     assert verify(made.out).is_right
     assert len(verify(made.out).statements) == 2
 
@@ -88,6 +93,75 @@ def test_saved_to_a_rank_the_error_that_is_told_is_the_error_that_it_has(tmp_pat
     assert 0 < made.built.error < 1
     assert distance(changes((made.out, 1.0)), together) == pytest.approx(made.built.error, rel=1e-4)
     assert max(made.built.ranks) == 2
+
+
+OVER_TIME = {  # (tags, moment, steps) -> tags that are the same at all moments
+    ("<lora:lora:0:0@0,1@1>", "0.5", None): "<lora:lora:0:0.5>",
+    ("<lora:lora:0.2@0,1@1>", "0.5", None): "<lora:lora:0.2:0.6>",  # text encoders get what it begins with
+    ("<lora:lora:0.3><lora:locon_tucker:1:0@0,1@10>", "4", None): "<lora:lora:0.3><lora:locon_tucker:1:0.4>",
+    ("<lora:lora:0:0@0,1@1>", "5", 11): "<lora:lora:0:0.5>",
+    ("<lora:lora:0:0@0,1@1>", "0.49", 3): "<lora:lora:0:0.5>",  # the second of three steps is the nearest
+    ("<lora:lora:1:start=0.5><lora:lokr:0.5:stop=0.5>", "0.2", None): "<lora:lokr:0.5>",
+    ("<lora:lora:1:start=0.5><lora:lokr:0.5:stop=0.5>", "0.7", None): "<lora:lora:1>",
+    ("<lora:lora:1:out=0@0,1@1>", "0.25", None): "<lora:lora:1:out=0.25>",
+    ("<lora:lora:0:1@s10,0@s2>", "s4", None): "<lora:lora:0:0.25>",
+    ("[<lora:lora:1>:<lora:lokr:0.5>:0.5]", "3", 20): "<lora:lora:1>",
+    ("[<lora:lora:1>:<lora:lokr:0.5>:0.5]", "15", 20): "<lora:lokr:0.5>",
+}
+
+
+@pytest.mark.parametrize("asked", OVER_TIME)
+def test_what_changes_over_time_is_kept_as_it_is_at_the_moment_that_is_named(tmp_path, asked):
+    prompt, moment, steps = asked
+    read = edited(prompt, steps or 20)
+    with BaseWeights(BASE) as base:
+        made = save(tmp_path / "then.safetensors", read.tags, Own(), base=base, at=named_moment(moment, steps),
+                    typed=prompt)  # fmt: skip
+    always = saved(tmp_path, OVER_TIME[asked])
+    assert distance(changes((made.out, 1.0)), changes((always.out, 1.0))) < 1e-6
+    recipe = recipe_of(made.out)
+    assert (recipe.prompt, recipe.at, recipe.steps) == (prompt, moment, steps)
+
+
+@pytest.mark.parametrize(("prompt", "moment", "steps", "told"), [
+    ("<lora:lora:0:0@0,1@1>", None, None, r"changes over time \(unet=0@0,1@1\); name the"),
+    ("<lora:lora:1:start=0.5>", None, None, r"changes over time \(start=0.5\); name the moment .* such as --at 0.5"),
+    ("<lora:lora:0:0@0,1@1>", "12", None, r"it counts in shares of the steps: .*; 12 says nothing of it"),
+    ("<lora:lora:0:0@0,1@10>", "0.5", None, r"it counts in steps: name one such as 12.*; 0.5 says nothing of it"),
+    ("<lora:lora:0:0@0,1@1>", "s7", None, "it counts in shares"),
+    ("<lora:lora:0:1@s10,0@s2>", "0.5", 20, "it counts in sigma: name the noise, such as s7.2"),
+    ("[<lora:lora:1>:0.5]", "0.7", None, "prompt editing around it counts in steps; say how many"),
+    ("<lora:lora:1:hr=0.5>", None, None, "no pictures, passes, sides and places, so that hr=0.5 cannot be kept"),
+    ("<lora:lora:1:on=cond>", "0.5", None, "so that on=cond cannot be kept"),
+    ("<lora:lora:1:area=0,0,0.5,1>", "0.5", None, "so that area=0,0,0.5,1 cannot be kept"),
+])  # fmt: skip
+def test_what_no_file_can_hold_is_refused_and_not_kept_as_it_begins(tmp_path, prompt, moment, steps, told):
+    at = None if moment is None else named_moment(moment, steps)
+    with BaseWeights(BASE) as base, pytest.raises(MergeRefused, match=told):
+        save(tmp_path / "x.safetensors", edited(prompt, steps or 20).tags, Own(), base=base, at=at)
+    assert not list(tmp_path.iterdir())
+
+
+def test_words_that_an_adapter_brings_are_in_the_file_that_it_is_saved_to(tmp_path):
+    words = {"bundle_emb.sumi.string_to_param.*": torch.arange(24.0).reshape(2, 12)}
+    save_file(load_file(own_file("lora")) | words, tmp_path / "worded.safetensors")
+    finder = SimpleNamespace(find=lambda typed: SimpleNamespace(path=tmp_path / "worded.safetensors"))
+    with BaseWeights(BASE) as base:
+        made = save(tmp_path / "out.safetensors", [LoraTag("worded", 0.5, 0.5, force=True)], finder, base=base)
+    brought = read_adapter(made.out).embeddings
+    assert {word: list(found) for word, found in brought.items()} == {"sumi": ["text"]}
+    assert torch.equal(brought["sumi"]["text"], words["bundle_emb.sumi.string_to_param.*"])
+
+
+@pytest.mark.parametrize("told", [
+    "", "[]", "{", '{"prompt": 3}', "[" * 5000, '{"prompt": "\ud800", "at": [], "steps": true}', '{"steps": 1e400}',
+])  # fmt: skip
+def test_a_recipe_of_a_stranger_is_text_or_nothing(told):
+    recipe = read_recipe({RECIPE: told, PARENTS: '{"a": {"sha256": 7, "license": "CC0"}, "b": 3}'})
+    assert recipe.parents == {"a": {"sha256": "", "license": "CC0"}}
+    assert (recipe.steps, recipe.at) == (None, "")
+    recipe.prompt.encode()
+    assert read_recipe({RECIPE: told}) is None or isinstance(read_recipe({RECIPE: told}).prompt, str)
 
 
 def test_a_tag_that_cannot_be_applied_is_no_file(tmp_path):
@@ -116,6 +190,18 @@ def test_the_singular_values_of_a_product_are_those_of_the_matrix(shape):
     cut_up, cut_down = found.cut(2).factors()
     best = float(expected[2:].norm())  # no other product of rank 2 is nearer
     assert float((cut_up @ cut_down - up @ down * 0.5).norm()) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("kernel", [(), (3, 3)])
+@pytest.mark.parametrize("rank", [None, 3])
+def test_those_of_a_kronecker_product_are_had_from_its_two_factors(kernel, rank):
+    form = Kronecker(torch.randn(3, 2, dtype=torch.float64), torch.randn(4, 5, *kernel, dtype=torch.float64), -0.5)
+    expected = torch.linalg.svdvals(form.dense())[:8]  # 2 times 4; the others are 0
+    found = Singular.of(form, rank)
+    assert torch.allclose(found.values, expected[:rank])
+    up, down = found.cut(3).factors()
+    assert float((up @ down - form.dense()).norm()) == pytest.approx(float(expected[3:].norm()))
+    assert torch.allclose(Singular.values_of(form), expected)
 
 
 def test_limits_in_numbers_that_one_can_do_in_the_head():
@@ -226,7 +312,19 @@ def test_the_commands(tmp_path, capsys):
     assert main(["verify", str(out)]) == 0
     assert main(["edit", str(out), "--title", "Mixed", "--license", "CC0"]) == 0
     assert main(["info", str(out)]) == 0
-    assert "Mixed" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Mixed" in told
+    assert re.search(r"^Made of: +<lora:outline:0.7><lora:night:0.3>$", told, re.MULTILINE)
+    assert re.search(r"^from: +outline \([0-9a-f]{12}.*\); night \([0-9a-f]{12}", told, re.MULTILINE)
+    curved = ["save", str(out), "--prompt", "<lora:outline:0:0@0,1@1>", "--model", str(MODEL), "--force"]
+    assert main(curved) == 1
+    assert "name the moment that shall be kept with --at" in capsys.readouterr().err
+    assert main([*curved, "--at", "30", "--steps", "20"]) == 1
+    assert "--at 30 is no step: of 20 the last is 19" in capsys.readouterr().err
+    assert main([*curved, "--at", "10", "--steps", "20"]) == 0
+    assert main(["info", str(out), "--json"]) == 0
+    recipe = json.loads(capsys.readouterr().out.partition("\n")[2])["recipe"]
+    assert (recipe["prompt"], recipe["at"], recipe["steps"]) == ("<lora:outline:0:0@0,1@1>", "10", 20)
     assert main(["resize", outline, str(out), "--rank", "2", "--force"]) == 0
     assert "ranks 2 to 2" in capsys.readouterr().out
     assert main(["resize", outline, outline, "--rank", "2", "--force"]) == 1
@@ -237,3 +335,30 @@ def test_the_commands(tmp_path, capsys):
     assert "nothing to change" in capsys.readouterr().err
     for wrong in (["resize", outline, str(out)], ["resize", outline, str(out), "--rank", "0"]):
         assert main(wrong) == 2
+
+
+@pytest.mark.parametrize("shape", [(200, 320), (320, 200)])
+@pytest.mark.parametrize("decay", [0.0, 0.5, 3.0])
+def test_the_leading_values_alone_come_as_near_as_all_of_them(shape, decay):
+    """Of a matrix whose values are all alike, too: there the first are the hardest to tell from the others."""
+    generator = torch.Generator().manual_seed(1)
+    matrix = torch.randn(shape, generator=generator, dtype=torch.float64)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    values = values * torch.arange(1, len(values) + 1) ** -decay
+    matrix = left * values @ right
+    up, down = Singular.of(Whole(matrix), 8).cut(8).factors()
+    best = float(values[8:].norm())
+    assert float((matrix - up @ down).norm()) <= best * (1 + 1e-6)
+    assert torch.allclose(Singular.of(Whole(matrix), 8).values[:8], values[:8], rtol=1e-5)
+
+
+def test_where_the_leading_values_do_not_settle_all_of_them_are_had(monkeypatch):
+    from lib_lora.tools import leading
+
+    flat = torch.randn(200, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr(leading, "SETTLED", 0.0)
+    monkeypatch.setattr(leading, "NOTHING", 0.0)
+    assert leading.leading(flat, 8) is None
+    assert leading.leading(flat[:100], 8) is None  # too small to be worth it
+    assert len(Singular.of(Whole(flat), 8).values) == 200
+    assert not Singular.of(Whole(flat * 0), 8).values.numel()

@@ -38,6 +38,9 @@ class Form(Protocol):
         ...
 
 
+Grams = tuple[Tensor, Tensor]  # (r, r) each, of the two factors of a product
+
+
 @dataclass(frozen=True)
 class Factors:
     """scale * up @ down."""
@@ -48,24 +51,22 @@ class Factors:
 
     @cached_property
     def _wide(self) -> tuple[Tensor, Tensor]:
-        return _wide(self.up), _wide(self.down)
+        return wide(self.up), wide(self.down)
 
     @cached_property
-    def _grams(self) -> tuple[Tensor, Tensor]:
+    def grams(self) -> Grams:
+        """Of both factors, the scale in the first."""
         up, down = self._wide
         return up.T @ up * self.scale**2, down @ down.T
 
     def squared_norm(self) -> float:
         """See Form."""
-        left, right = self._grams
+        left, right = self.grams
         return max(float((left * right).sum()), 0.0)
 
     def squared_values(self) -> Tensor:
         """See Form."""
-        left, right = self._grams
-        lengths, directions = torch.linalg.eigh(left)
-        root = directions * lengths.clamp(min=0).sqrt()
-        return torch.linalg.eigvalsh(root.T @ right @ root).clamp(min=0).flip(0)
+        return squared_values(*self.grams)
 
     def inner(self, other: Factors) -> float:
         """<self, other>, without either of them multiplied out."""
@@ -135,6 +136,13 @@ def form_of(delta: Delta, shape: tuple[int, ...] | None, base: Tensor | None = N
     return Whole(delta.value(weight).reshape(shape[0], -1))
 
 
+def squared_values(left: Tensor, right: Tensor) -> Tensor:
+    """Of products, by the Gram matrices of their factors: one pair, or many of one rank, (n, r, r) each, at once."""
+    lengths, directions = torch.linalg.eigh(left)
+    root = directions * lengths.clamp(min=0).sqrt().unsqueeze(-2)
+    return torch.linalg.eigvalsh(root.mT @ right @ root).clamp(min=0).flip(-1)
+
+
 def inner(one: Form, other: Form) -> float:
     """<one, other>."""
     if isinstance(one, Factors) and isinstance(other, Factors):
@@ -142,7 +150,7 @@ def inner(one: Form, other: Form) -> float:
     return float((one.dense() * other.dense()).sum())
 
 
-def _wide(tensor: Tensor) -> Tensor:
+def wide(tensor: Tensor) -> Tensor:
     """float64; from float16 by way of float32, which is six times faster."""
     return tensor.float().double() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.double()
 

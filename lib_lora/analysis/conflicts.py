@@ -16,7 +16,7 @@ import torch
 
 from lib_lora.adapters.adapter import Adapter
 from lib_lora.analysis.gram import Grams, Layers, Member, Spot
-from lib_lora.analysis.measure import Base, Progress
+from lib_lora.analysis.measure import Base, Measured, Progress
 from lib_lora.keys.blocks import block_of
 from lib_lora.model.targets import TargetIndex
 
@@ -86,6 +86,14 @@ def weighed(layers: Layers, weights: Sequence[Weigh]) -> Conflicts:
         return Conflicts({})
     products = layers.products * numbers[:, :, None] * numbers[:, None, :]
     return Conflicts({block: tuple(map(tuple, products[rows].sum(0).tolist())) for block, rows in by_block.items()})
+
+
+def alone(measured: Measured) -> Conflicts:
+    """Of one adapter at weight 1, which was measured: nothing is left to be computed."""
+    squared: dict[str, float] = {}
+    for layer in measured.layers:
+        squared[layer.block] = squared.get(layer.block, 0.0) + (layer.delta or 0.0) ** 2
+    return Conflicts({block: ((value,),) for block, value in squared.items()})
 
 
 def conflicts(

@@ -7,15 +7,15 @@ about. The effective rank is exp of the entropy of the singular values as shares
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from lib_lora.adapters.adapter import Adapter
 from lib_lora.algorithms.base import Delta
-from lib_lora.algorithms.forms import Form, form_of
+from lib_lora.algorithms.forms import Factors, Form, Grams, form_of, squared_values
 from lib_lora.engine.plan import Term
 from lib_lora.keys.blocks import block_of
 from lib_lora.model.targets import Target, TargetIndex
@@ -38,12 +38,22 @@ class Spectrum:
     @classmethod
     def of(cls, squares: Tensor) -> Spectrum:
         """From the squares of singular values, the largest first."""
-        squares = squares[squares > squares[:1] * FINEST] if len(squares) else squares
-        if not len(squares):
-            return cls(0, 0.0, ())
-        shares = squares.sqrt() / squares.sqrt().sum()
-        effective = float(torch.exp(-(shares * shares.log()).sum()))
-        return cls(len(squares), effective, tuple((squares.cumsum(0) / squares.sum()).tolist()))
+        return next(cls.of_all(squares[None]))
+
+    @classmethod
+    def of_all(cls, squares: Tensor) -> Iterator[Spectrum]:
+        """Of many layers at once: (layers, values)."""
+        if not squares.shape[1]:
+            yield from (cls(0, 0.0, ()) for _ in squares)
+            return
+        some = squares > squares[:, :1] * FINEST
+        squares = squares * some
+        roots = squares.sqrt()
+        shares = roots / roots.sum(1, keepdim=True)
+        entropies = -torch.special.xlogy(shares, shares).sum(1)
+        kept = squares.cumsum(1) / squares.sum(1, keepdim=True)
+        for rank, effective, energy in zip(some.sum(1).tolist(), entropies.exp().tolist(), kept.tolist(), strict=True):
+            yield cls(rank, effective if rank else 0.0, tuple(energy[:rank]))
 
 
 @dataclass(frozen=True)
@@ -111,12 +121,14 @@ def measure(
 ) -> Measured:
     """Every module of `adapter`. `index`: of its model or of a usual one, for names, places and shapes; `base`: its
     weights, for those deltas that ask for them and to compare with."""
-    layers = []
+    drafts = []
     for done, (name, deltas) in enumerate(adapter.modules.items()):
-        layers.append(_layer(name, deltas, index, base))
+        drafts.append(_draft(name, deltas, index, base))
         if progress is not None:
             progress(done + 1, len(adapter.modules))
-    return Measured(tuple(layers))
+    spectra = _spectra([grams for _, grams in drafts])
+    return Measured(tuple(replace(layer, spectrum=spectra.get(place, layer.spectrum))
+                          for place, (layer, _) in enumerate(drafts)))  # fmt: skip
 
 
 def forms(
@@ -150,9 +162,26 @@ def kind_of_layer(target: Target | None, name: str) -> str:
     return "conv" if is_conv else "other"
 
 
-def _layer(name: str, deltas: Mapping[str, Delta], index: TargetIndex | None, base: Base | None) -> Layer:
+def _spectra(grams: Sequence[Grams | None]) -> dict[int, Spectrum]:
+    """By place: all of one rank at once, as most of a file's layers are, in a tenth of the time."""
+    by_rank: dict[int, list[int]] = {}
+    for place, each in enumerate(grams):
+        if each is not None:
+            by_rank.setdefault(len(each[0]), []).append(place)
+    found: dict[int, Spectrum] = {}
+    for places in by_rank.values():
+        pairs = [pair for place in places if (pair := grams[place]) is not None]
+        values = squared_values(torch.stack([left for left, _ in pairs]), torch.stack([right for _, right in pairs]))
+        found.update(zip(places, Spectrum.of_all(values), strict=True))
+    return found
+
+
+def _draft(
+    name: str, deltas: Mapping[str, Delta], index: TargetIndex | None, base: Base | None
+) -> tuple[Layer, Grams | None]:
+    """A layer; of a product without its spectrum, but with what that is had from."""
     squared, base_squared = 0.0, 0.0
-    is_told, has_base, first, squares = True, base is not None, None, None
+    is_told, has_base, first, spectrum, grams = True, base is not None, None, None, None
     for part, target, form, weight in forms(name, deltas, index, base):
         first = first or target
         has_base = has_base and weight is not None
@@ -161,13 +190,15 @@ def _layer(name: str, deltas: Mapping[str, Delta], index: TargetIndex | None, ba
             continue
         squared += form.squared_norm()
         base_squared += 0.0 if weight is None else float(weight.double().square().sum())
-        if part == "weight" and squares is None:
-            squares = form.squared_values()
+        if part == "weight" and spectrum is None and grams is None:
+            if isinstance(form, Factors):
+                grams = form.grams
+            else:
+                spectrum = Spectrum.of(form.squared_values())
     block = block_of(first.path, first.component) if first is not None else ""
-    return Layer(
-        name, block, kind_of_layer(first, name), math.sqrt(squared) if is_told else None,
-        math.sqrt(base_squared) if has_base else None, None if squares is None else Spectrum.of(squares),
-    )  # fmt: skip
+    layer = Layer(name, block, kind_of_layer(first, name), math.sqrt(squared) if is_told else None,
+                  math.sqrt(base_squared) if has_base else None, spectrum)  # fmt: skip
+    return layer, grams
 
 
 def _together(layers: list[Layer]) -> tuple[float, float | None]:

@@ -1,4 +1,7 @@
-"""The block map: a UNet drawn as its blocks, each as dark as it is changed; beside it how the energy is spread."""
+"""The block map: a UNet drawn as its blocks, each as dark as it is changed; beside it how the energy is spread.
+
+And of several files how they pull at each other: a matrix of cosines.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,20 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from lib_lora.analysis.conflicts import Conflicts
 from lib_lora.analysis.measure import KINDS, Measured
+from lib_lora.formats.text import printable
 
 PAPER, INK, FAINT, EMPTY = "#ffffff", "#1b1f24", "#6e7781", "#eef1f4"
-STRONG = (178, 58, 20)  # the colour of the block that is changed most
+Colour = tuple[int, int, int]
+WEAK: Colour = (253, 232, 219)
+STRONG: Colour = (178, 58, 20)  # of the block that is changed most; of two that pull the same way
+WHITE: Colour = (255, 255, 255)
+AGAINST: Colour = (22, 92, 158)  # of two of which one undoes the other
 WIDE, HIGH, GAP, MARGIN, HEAD = 132, 30, 6, 28, 64  # pixels
 CURVE = 220  # width and height of the plot of the energy
+CELL, NAMES = 72, 180  # of the matrix: a side of its cells, the width of its names
+LETTERS = 18  # of a name that are shown
 TITLE_SIZE, SIZE, SMALL_SIZE = 20, 14, 12
 
 
@@ -104,9 +115,36 @@ def _draw_kinds(
         pen.rectangle((begin, top + row * 20 + 3, begin + (CURVE - 96) * value / most, top + row * 20 + 13), STRONG)
 
 
-def _mixed(share: float) -> tuple[int, int, int]:
-    low = (253, 232, 219)
-    return tuple(round(a + (b - a) * share) for a, b in zip(low, STRONG, strict=True))  # type: ignore[return-value]
+def draw_conflicts(found: Conflicts, names: Sequence[str]) -> Image.Image:
+    """The cosines of several files, each with each, and what they are together; RGB."""
+    side = len(names) * CELL
+    picture = Image.new("RGB", (2 * MARGIN + NAMES + max(side, 2 * CELL), HEAD + side + 2 * MARGIN + SIZE), PAPER)
+    pen = ImageDraw.Draw(picture)
+    pen.text((MARGIN, 14), "which of them fight", INK, _font(TITLE_SIZE))
+    pen.text((MARGIN, 40), "cosine: 1 the same way, 0 nothing in common, -1 undone", FAINT, _font(SMALL_SIZE))
+    for row, (name, cosines) in enumerate(zip(names, found.cosine(), strict=True)):
+        top = HEAD + row * CELL
+        pen.text((MARGIN, top + CELL // 2 - 8), f"{row + 1}  {_short(name)}", INK, _font(SIZE))
+        for column, cosine in enumerate(cosines):
+            left, strength = MARGIN + NAMES + column * CELL, min(abs(cosine), 1.0)
+            colour = _mixed(strength, WHITE, STRONG if cosine > 0 else AGAINST)
+            pen.rectangle((left, top, left + CELL - 2, top + CELL - 2), colour, outline=EMPTY)
+            pen.text((left + 16, top + CELL // 2 - 8), f"{cosine:.2f}", PAPER if strength > 0.5 else INK, _font(SIZE))
+    for column in range(len(names)):
+        left = MARGIN + NAMES + column * CELL + CELL // 2 - 4
+        pen.text((left, HEAD + side + 4), str(column + 1), FAINT, _font(SIZE))
+    pen.text((MARGIN, HEAD + side + MARGIN), f"together ‖delta‖ {found.together:.4g}", FAINT, _font(SMALL_SIZE))
+    return picture
+
+
+def _short(name: str) -> str:
+    shown = printable(name)
+    return shown if len(shown) <= LETTERS else f"{shown[: LETTERS - 1]}…"
+
+
+def _mixed(share: float, low: Colour = WEAK, high: Colour = STRONG) -> Colour:
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(low, high, strict=True))
+    return red, green, blue
 
 
 def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:

@@ -87,6 +87,7 @@ def info(options: argparse.Namespace) -> int:
         "Modules": f"{told['modules']} ({', '.join(told['components'])})",
         "Trigger words": ", ".join(told["trigger_words"]),
         "Embeddings": ", ".join(told["embeddings"]),
+        **_recipe(told["recipe"]),
         **dict(told["training"]),
         "Size": _megabytes(told["size"]),
         "Short hash": told["hashes"]["short"],
@@ -175,6 +176,16 @@ def demo(options: argparse.Namespace) -> int:
 
     launch(options.model, folders, options.host, options.port, not options.no_browser, options.allow_host)
     return 0
+
+
+def _recipe(told: dict[str, Any] | None) -> dict[str, str]:
+    """The tags, to be copied, on a line of their own; and the files that they name."""
+    if told is None:
+        return {}
+    steps = f" of {told['steps']} steps" if told["steps"] else ""
+    parents = [f"{of.get('name') or name} ({', '.join(filter(None, (of['sha256'][:12], of.get('license'))))})"
+               for name, of in told["parents"].items() if of.get("sha256")]  # fmt: skip
+    return {"Made of": told["prompt"], "at": f"{told['at']}{steps}" if told["at"] else "", "from": "; ".join(parents)}
 
 
 def _all_applied(report: Report) -> bool:

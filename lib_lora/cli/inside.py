@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.adapters.adapter import Adapter, read_adapter
-from lib_lora.analysis.conflicts import Conflicts, conflicts
+from lib_lora.analysis.conflicts import Conflicts, alone, conflicts
 from lib_lora.analysis.measure import KINDS, Measured, measure
 from lib_lora.cli.common import base_weights, print_json, require_place
 from lib_lora.cli.terminal import Bar, complain, terminal_width
@@ -27,6 +27,8 @@ def measured(files: Sequence[Path], model: Path | None) -> tuple[list[tuple[Adap
     adapters = [read_adapter(path) for path in files]
     with base_weights(model) as base, Bar("Measuring", " layers") as bar:
         found = [(adapter, measure(adapter, _index(adapter, base), base, progress=bar)) for adapter in adapters]
+        if len(found) == 1:
+            return found, alone(found[0][1])
         index = base.index if base is not None else _common_index(adapters)
         return found, conflicts([(adapter, 1.0) for adapter in adapters], index, base, progress=bar)
 
@@ -51,14 +53,16 @@ def shown(found: Sequence[tuple[Adapter, Measured]], together: Conflicts) -> Ite
         yield from _matrix([adapter.path.stem for adapter, _ in found], together)
 
 
-def save_plot(found: Sequence[tuple[Adapter, Measured]], out: Path) -> None:
-    """The maps of all files, one below the other. Raises OSError."""
+def save_plot(found: Sequence[tuple[Adapter, Measured]], together: Conflicts, out: Path) -> None:
+    """The maps of all files, one below the other; at the end how they pull at each other. Raises OSError."""
     from PIL import Image
 
-    from lib_lora.analysis.picture import PAPER, draw_map
+    from lib_lora.analysis.picture import PAPER, draw_conflicts, draw_map
     from lib_lora.formats.write import writing
 
     maps = [draw_map(each, adapter.path.stem) for adapter, each in found]
+    if len(found) > 1:
+        maps.append(draw_conflicts(together, [adapter.path.stem for adapter, _ in found]))
     sheet = Image.new("RGB", (max(each.width for each in maps), sum(each.height for each in maps)), PAPER)
     top = 0
     for each in maps:
@@ -74,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         require_place(options.plot)
     found, together = measured(options.files, options.model)
     if options.plot is not None:
-        save_plot(found, options.plot)
+        save_plot(found, together, options.plot)
     for adapter, each in found:
         complain("\n".join(f"{adapter.path.name}: {sentence}" for sentence in _sentences(adapter, each, options.model)))
     if options.json:

@@ -10,6 +10,7 @@ from typing import Any
 from lib_lora.cli.values import value_warnings
 from lib_lora.describe import families
 from lib_lora.describe.metadata import read_facts, training_facts
+from lib_lora.describe.recipe import read_recipe
 from lib_lora.describe.survey import group, survey
 from lib_lora.errors import AdapterFileError
 from lib_lora.formats.hashes import hash_file, short_hash
@@ -43,7 +44,7 @@ def inspect(path: Path) -> dict[str, Any]:
     facts = read_facts(metadata, path.stem)
     sidecars = read_sidecars(path, frozenset(os.listdir(path.parent)))
     helpers, family = sidecars.helpers, sidecars.family(families.narrow(shapes, grouped=grouped), metadata)
-    hashes = hash_file(path)
+    hashes, recipe = hash_file(path), read_recipe(metadata)
     return {
         "name": path.stem,
         "path": str(path),
@@ -61,6 +62,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "components": list(content.components),
         "trigger_words": list(helpers.trigger_words or facts.trigger_words),
         "embeddings": list(content.embeddings),
+        "recipe": None if recipe is None else {**vars(recipe), "parents": dict(recipe.parents)},
         "training": [list(pair) for pair in training_facts(metadata)],
         "hashes": {
             "short": short_hash(metadata, hashes),

@@ -12,10 +12,12 @@ from lib_lora.cli.terminal import Bar, complain
 from lib_lora.errors import LoraError
 
 if TYPE_CHECKING:
+    from lib_lora.grammar.named import Named
     from lib_lora.tools.layers import Built
 
 Command = Callable[..., argparse.ArgumentParser]
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+STEPS = 20  # of a picture, where nothing that is typed counts them
 NOT_WRITTEN = "If OUT exists, nothing is written; --force writes over it. Errors are ||made - meant|| / ||meant||."
 
 
@@ -30,6 +32,8 @@ def add_to(commands: Any, command: Command) -> None:
     _add_limit(parser, needs_one=False)
     _add_model(parser, "checkpoint: needed by adapters that depend on its weights")
     _add_dtype(parser, "fp32")
+    parser.add_argument("--at", metavar="MOMENT", help="what is kept of weights that change over time: 0.5, 12, s7.2")
+    parser.add_argument("--steps", type=_rank, metavar="N", help="of the picture, for moments and tags that count them")
     _add_force(parser)
 
     parser = command(commands, "resize", _resize, "cut an adapter to fewer ranks", NOT_WRITTEN)
@@ -88,14 +92,17 @@ def _add_force(parser: argparse.ArgumentParser) -> None:
 def _save(options: argparse.Namespace) -> int:
     import torch
 
-    from lib_lora.grammar.tag import read_prompt
+    from lib_lora.grammar.curve import ALWAYS
+    from lib_lora.grammar.editing import edited
     from lib_lora.tools.keep import save
 
-    prompt = read_prompt(options.prompt)
+    prompt, at = edited(options.prompt, options.steps or STEPS), _moment(options)
+    typed = options.prompt if any(tag.shown != ALWAYS for tag in prompt.tags) else ""
     library = library_in(options.lora_dir)
     with base_weights(options.model) as base, Bar("Saving", " layers") as bar:
         saved = save(options.out, prompt.tags, library, errors=prompt.errors, base=base, limit=_limit(options),
-                     dtype=getattr(torch, DTYPES[options.dtype]), overwrite=options.force, progress=bar)
+                     dtype=getattr(torch, DTYPES[options.dtype]), at=at, typed=typed, overwrite=options.force,
+                     progress=bar)
     complain("\n".join(saved.report.sentences()))
     print(f"{saved.out}: {_told(saved.built)}")
     return 0
@@ -160,6 +167,19 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"{each.key}  {each.stated}  {said}")
     print(f"sha256  {found.hashes.sha256}  {'computed' if found.statements else 'computed; the file states no hash'}")
     return 0 if found.is_right else 1
+
+
+def _moment(options: argparse.Namespace) -> Named | None:
+    """`--at`, in `--steps` steps. Raises LoraError."""
+    from lib_lora.grammar.named import named_moment
+    from lib_lora.grammar.positions import CurveError
+
+    if options.at is None:
+        return None
+    try:
+        return named_moment(options.at, options.steps)
+    except CurveError as error:
+        raise LoraError(f"--at {options.at} {error}") from error
 
 
 def _limit(options: argparse.Namespace, is_needed: bool = False) -> Any:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from lib_lora.formats.header import read_header
 from lib_lora.formats.json_text import read_json
 from lib_lora.formats.text import encodable
 
@@ -37,6 +39,11 @@ def read_recipe(metadata: Mapping[str, str]) -> Recipe | None:
                   steps if type(steps) is int and 0 < steps < MOST_STEPS else None,
                   {_text(name): {_text(key): _text(value) for key, value in each.items()}
                    for name, each in list(parents.items())[:MOST] if isinstance(each, dict)})  # fmt: skip
+
+
+def recipe_of(path: Path) -> Recipe | None:
+    """Of a .safetensors file. Raises AdapterFileError."""
+    return read_recipe(read_header(path).metadata)
 
 
 def _object(text: str | None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from lib_lora.grammar.arguments import Reader
 from lib_lora.grammar.blocks import ALL_BLOCKS, BlockWeights, Place
 from lib_lora.grammar.curve import ALWAYS, Curve, Product, Weight, Window, as_curve, write_weight
 from lib_lora.grammar.elements import BlocksError
+from lib_lora.grammar.moment import Unit
 from lib_lora.grammar.others import others
 from lib_lora.grammar.positions import write_window
 from lib_lora.grammar.presets import BUILT_IN, Presets
@@ -84,15 +85,31 @@ class LoraTag:
     @property
     def only_for_pictures(self) -> tuple[str, ...]:
         """Those of its arguments that mean nothing where no picture is made: in a merge."""
+        return (*self.over_time, *self.for_some)
+
+    @property
+    def over_time(self) -> tuple[str, ...]:
+        """Those of its arguments that make its weight another one at some moments than at others."""
         weights = {"te": self.te, "unet": self.unet, "in": self.blocks.input, "mid": self.blocks.middle,
                    "out": self.blocks.output}  # fmt: skip
-        places = [each for each in self._places() if each != "on=both"]
         curves = [f"{key}={weight}" for key, weight in weights.items() if isinstance(weight, Curve)]
         if self.unet == self.te:
             curves = [each for each in curves if not each.startswith("unet=")]
-        letters = [f"{letter} in lbw=" for letter in self.blocks.letters]
         edited = ["prompt editing around it"] if self.shown != ALWAYS else []
-        return (*curves, *write_window(self.window), *letters, *self._passes(), *places, *edited)
+        return (*curves, *write_window(self.window), *edited)
+
+    @property
+    def for_some(self) -> tuple[str, ...]:
+        """Those of its arguments that are for some pictures, passes, sides of the guidance or places only."""
+        places = [each for each in self._places() if each != "on=both"]
+        return (*(f"{letter} in lbw=" for letter in self.blocks.letters), *self._passes(), *places)
+
+    @property
+    def units(self) -> frozenset[Unit]:
+        """In which what it is over time is counted; none if it is the same all the time."""
+        weights = (self.unet, self.blocks.input, self.blocks.middle, self.blocks.output)  # text encoders: the first
+        curves = {weight.unit for weight in weights if isinstance(weight, Curve)}
+        return frozenset(curves | {window.unit for window in (self.window, self.shown) if window != ALWAYS})
 
     @property
     def is_plain(self) -> bool:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from lib_lora.algorithms.forms import Form, Whole
 from lib_lora.errors import LoraError
+from lib_lora.formats.header import read_header
 from lib_lora.keys import ModuleName
 from lib_lora.model.base_weights import BaseWeights
 from lib_lora.model.targets import Target, TargetIndex
-from lib_lora.tools.adapter_file import WHAT, made, write_adapter
+from lib_lora.tools.adapter_file import WHAT, made, parent_of, write_adapter
 from lib_lora.tools.factors import Limit
 from lib_lora.tools.layers import Built, Layer, Progress, build
 from lib_lora.tools.out import check_out
@@ -58,12 +59,17 @@ def extract(
             missed = float(_difference(target, before, after).square().sum())
             built.meant += missed
             built.missed += missed
-    parents = {"base": {"name": base.name}, "tuned": {"name": tuned.name}}
+    parents = {"base": _parent(base), "tuned": _parent(tuned)}
     metadata = made({"extracted": tuned.name, "from": base.name, "error": built.error}, parents)
     metadata |= {"ss_network_module": "networks.lora", "ss_network_dim": str(max(built.ranks)),
                  "ss_network_alpha": str(max(built.ranks))}  # fmt: skip
     write_adapter(out, built.tensors, metadata, overwrite=overwrite)
     return Extracted(out, built, len(vectors))
+
+
+def _parent(path: Path) -> dict[str, str]:
+    """A folder has no hash."""
+    return {"name": path.name, **(parent_of(path, read_header(path).metadata) if path.is_file() else {})}
 
 
 def _targets(index: TargetIndex, other: TargetIndex) -> Iterator[Target]:

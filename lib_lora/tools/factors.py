@@ -1,59 +1,93 @@
 """A delta as two factors, cut to a rank, to a share of its energy, or to an error of the whole file.
 
 The best approximation of a rank keeps the largest singular values (Eckart and Young). Of a product they are had from
-its factors alone: QR of both, then the singular values of a matrix of r x r. Of all others from the squares of the
-shorter side. All in float64.
+its factors alone: the triangles of a QR of both, then a matrix of r x r; of a Kronecker product from those of its two
+factors; of all others from the squares of the shorter side, where what is below 1e-7 of the largest is noise. All in
+float64; nothing is estimated.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.forms import Factors, Form
+from lib_lora.algorithms.base import matrix
+from lib_lora.algorithms.forms import Factors, Form, Kronecker, wide
+from lib_lora.tools.leading import leading
 
-FINEST = 1e-12  # of the largest singular value: less is rounding
+FINEST = 1e-12  # of the largest singular value of a product: less is rounding
+FINEST_SQUARED = 1e-14  # of the largest of a matrix's squares
 
 
 @dataclass(frozen=True)
 class Singular:
-    """left @ diag(values) @ right, the largest first; float64."""
+    """Singular values, and what their vectors are made of: value j times vector j is a column of `left @ own_left`,
+    and a row of `own_right @ right`. An outer matrix that is None is the identity."""
 
-    left: Tensor  # (o, n)
-    values: Tensor  # (n,)
-    right: Tensor  # (n, i)
+    values: Tensor  # (n,) float64, the largest first
+    left: Tensor | None  # (o, a)
+    own_left: Tensor  # (a, n)
+    own_right: Tensor  # (n, b)
+    right: Tensor | None  # (b, i)
 
     @classmethod
-    def of(cls, form: Form) -> Singular:
-        """All singular values that are not rounding."""
+    def of(cls, form: Form, rank: int | None = None) -> Singular:
+        """All singular values that are not rounding, or the first `rank` of them at least."""
         if isinstance(form, Factors):
-            left, up = torch.linalg.qr(form.up.double())
-            right, down = torch.linalg.qr(form.down.double().T)
-            inner_left, values, inner_right = torch.linalg.svd(up @ down.T * form.scale, full_matrices=False)
-            found = cls(left @ inner_left, values, inner_right @ right.T)
-        else:
-            found = cls._of_matrix(form.dense())
-        return found.cut(int((found.values > found.values[:1] * FINEST).sum()))
+            up, down = wide(form.up) * form.scale, wide(form.down)
+            tall, broad = torch.linalg.qr(up, mode="r").R, torch.linalg.qr(down.T, mode="r").R
+            left, values, right = torch.linalg.svd(tall @ broad.T, full_matrices=False)
+            product = cls(values, up, broad.T @ right.T, left.T @ tall, down)
+            return product.cut(int((values > values[:1] * FINEST).sum()))
+        if isinstance(form, Kronecker):
+            return cls._of_kronecker(form, rank)
+        whole = form.dense()
+        is_tall = whole.shape[0] > whole.shape[1]
+        short = whole.T if is_tall else whole
+        found = leading(short, rank) if rank else None
+        squares, vectors = found or (each.flip(-1) for each in torch.linalg.eigh(short @ short.T))
+        kept = int((squares > squares[:1] * FINEST_SQUARED).sum())
+        values, vectors = squares[:kept].sqrt(), vectors[:, :kept]
+        if is_tall:
+            return cls(values, whole, vectors, (vectors * values).T, None)
+        return cls(values, None, vectors * values, vectors.T, whole)
 
     @classmethod
-    def _of_matrix(cls, matrix: Tensor) -> Singular:
-        if matrix.shape[0] > matrix.shape[1]:
-            turned = cls._of_matrix(matrix.T)
-            return cls(turned.right.T, turned.values, turned.left.T)
-        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-        return cls(left, values, right)
+    def _of_kronecker(cls, form: Kronecker, rank: int | None) -> Singular:
+        """Every value is one of the left times one of the right, and so are the vectors."""
+        left, ours, its_right = torch.linalg.svd(form.left, full_matrices=False)
+        right, theirs, its_left = torch.linalg.svd(matrix(form.right), full_matrices=False)
+        values, order = (torch.outer(ours, theirs).flatten() * abs(form.scale)).sort(descending=True)
+        count = int((values > values[:1] * FINEST).sum())
+        values, order = values[:count][:rank], order[:count][:rank]
+        a, b = order // len(theirs), order % len(theirs)
+        columns = torch.einsum("in,jn->ijn", left[:, a], right[:, b]).flatten(0, 1) * math.copysign(1.0, form.scale)
+        rows = torch.einsum("ni,nj->nij", its_right[a], its_left[b]).flatten(1)
+        return cls(values, None, columns * values, rows * values[:, None], None)
+
+    @staticmethod
+    def values_of(form: Form) -> Tensor:
+        """The values alone, in less time."""
+        if isinstance(form, Factors | Kronecker):
+            return Singular.of(form).values
+        whole = form.dense()
+        short = whole.T if whole.shape[0] > whole.shape[1] else whole
+        squares = torch.linalg.eigvalsh(short @ short.T).flip(0)
+        return squares[squares > squares[:1] * FINEST_SQUARED].sqrt()
 
     def cut(self, rank: int) -> Singular:
         """The first `rank` of them."""
-        return Singular(self.left[:, :rank], self.values[:rank], self.right[:rank])
+        return Singular(self.values[:rank], self.left, self.own_left[:, :rank], self.own_right[:rank], self.right)
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """`(up, down)`, both of the same size of numbers, so that neither leaves the range of float16."""
         root = self.values.sqrt()
-        return self.left * root, root[:, None] * self.right
+        up, down = self.own_left / root, self.own_right / root[:, None]
+        return up if self.left is None else self.left @ up, down if self.right is None else down @ self.right
 
 
 @dataclass(frozen=True)

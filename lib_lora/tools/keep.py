@@ -1,8 +1,7 @@
-"""save(): exactly what a prompt's tags do, as one adapter file; and what can be read from it again as a recipe."""
+"""save(): exactly what a prompt's tags do, all the time or at one moment, as one adapter file that says how."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +13,16 @@ from torch import Tensor
 
 from lib_lora.adapters.cache import AdapterCache
 from lib_lora.algorithms.forms import Form, Whole, form_of
-from lib_lora.describe.recipe import RECIPE
 from lib_lora.engine.plan import Plan, Term
+from lib_lora.engine.schedule import Encoding
 from lib_lora.errors import LoraError
+from lib_lora.grammar.curve import ALWAYS
+from lib_lora.grammar.moment import START
+from lib_lora.grammar.named import Named
+from lib_lora.grammar.positions import CurveError
 from lib_lora.grammar.tag import LoraTag
+from lib_lora.grammar.who import Row
+from lib_lora.keys.bundled import BUNDLE, ENDS
 from lib_lora.model.base_weights import BaseWeights
 from lib_lora.model.targets import Target, TargetIndex
 from lib_lora.model.usual import usual_index
@@ -44,39 +49,73 @@ class Saved:
 def save(
     out: Path, tags: Sequence[LoraTag], finder: Finder, *, errors: Sequence[LoraError] = (),
     base: BaseWeights | None = None, limit: Limit | None = None, dtype: torch.dtype = torch.float32,
-    overwrite: bool = False, progress: Progress | None = None,
+    at: Named | None = None, typed: str = "", overwrite: bool = False, progress: Progress | None = None,
 ) -> Saved:  # fmt: skip
     """Write what `tags` do to a model to `out`, in kohya's spelling.
 
     Products are joined, exactly; with a `limit` everything is cut to products. `base`: the checkpoint, needed by
-    adapters that depend on its weights. Raises MergeRefused if any tag cannot be applied, LoraError for all else.
+    adapters that depend on its weights. `at`: the moment that is kept of what changes over time; `typed`: the tags as
+    they stand in the prompt, if that edits them. Raises MergeRefused if any tag cannot be applied, LoraError for all
+    else.
     """
     check_out(out, WHAT, {}, overwrite=overwrite)
+    _require_a_moment(tags, errors, at)
     cache = AdapterCache(limit=max(1, len(tags)))
     index = base.index if base is not None else _usual(tags, finder, cache)
     host = CheckpointHost(index)
-    report = Session(host, finder, cache=cache).activate(tags, errors)
+    session = Session(host, finder, cache=cache)
+    report = session.activate(tags, errors)
     if errors or not report.adapters or len(report.applied) < len(report.adapters):
         raise MergeRefused(report)
     require_others(out, adapters_of(report))
-    layers = list(_layers(host.plan, index, base))
+    moment = START if at is None else at.moment
+    plan = session.schedule.at(moment, Encoding(Row(0), moment))
+    layers = list(_layers(plan, index, base))
     is_xl = index.family.is_xl
     built = build(layers, limit, STYLES["kohya"], is_xl=is_xl, dtype=dtype, progress=progress)
+    built.tensors.update(_words(plan))
     if not built.tensors:
         raise LoraError(f"{out.name}: these tags change nothing; nothing was written")
-    recipe = {"prompt": "".join(map(str, tags)), "error": built.error}
-    found = write_adapter(out, built.tensors, _metadata(report, recipe, built, index), overwrite=overwrite)
+    recipe = {"prompt": typed or "".join(map(str, tags)), **_told(tags, at), "error": built.error}
+    found = write_adapter(out, built.tensors, _metadata(report, recipe, built), overwrite=overwrite)
     return Saved(out, report, built, found)
 
 
-def read_recipe(metadata: Mapping[str, str]) -> str | None:
-    """The tags that a file was made from, if it was made by `save`."""
-    try:
-        recipe = json.loads(metadata.get(RECIPE, ""))
-    except ValueError:
-        return None
-    prompt = recipe.get("prompt") if isinstance(recipe, dict) else None
-    return prompt if isinstance(prompt, str) else None
+def _require_a_moment(tags: Sequence[LoraTag], errors: Sequence[LoraError], at: Named | None) -> None:
+    """Raises MergeRefused for what a file cannot hold: something else at other moments, in other passes and places."""
+    told = []
+    for tag in tags:
+        if tag.for_some:
+            what = f"so that {' and '.join(tag.for_some)} cannot be kept; write one number instead"
+            told.append(f"{tag}: a file has no pictures, passes, sides and places, {what}")
+        if not tag.units:
+            continue
+        if at is None:
+            told.append(f"{tag}: it changes over time ({' and '.join(tag.over_time)}); name the moment that shall be "
+                        "kept with --at, such as --at 0.5")  # fmt: skip
+        elif tag.shown != ALWAYS and at.steps is None:
+            told.append(f"{tag}: prompt editing around it counts in steps; say how many there are with --steps")
+        else:
+            try:
+                at.require(tag.units)
+            except CurveError as error:
+                told.append(f"{tag}: it {error}")
+    if told:
+        raise MergeRefused(Report(problems=(*map(str, errors), *told)))
+
+
+def _told(tags: Sequence[LoraTag], at: Named | None) -> dict[str, object]:
+    """The moment, if it made a difference."""
+    if at is None or not any(tag.units for tag in tags):
+        return {}
+    return {"at": at.text} if at.steps is None else {"at": at.text, "steps": at.steps}
+
+
+def _words(plan: Plan) -> dict[str, Tensor]:
+    """The embeddings that the adapters bring, as kohya's scripts bundle them."""
+    end_of = {encoder: end for end, encoder in reversed(ENDS.items()) if encoder is not None}
+    return {f"{BUNDLE}{word}.{end_of[encoder]}": vectors
+            for word, found in plan.embeddings.items() for encoder, vectors in found.items()}
 
 
 def _usual(tags: Sequence[LoraTag], finder: Finder, cache: AdapterCache) -> TargetIndex:
@@ -132,7 +171,7 @@ def _difference(weight: Tensor, terms: Sequence[Term]) -> Tensor:
     return start - weight
 
 
-def _metadata(report: Report, recipe: Mapping[str, object], built: Built, index: TargetIndex) -> dict[str, str]:
+def _metadata(report: Report, recipe: Mapping[str, object], built: Built) -> dict[str, str]:
     found = ((each, each.adapter) for each in report.applied)
     parents = {each.name: parent_of(Path(each.path), adapter.metadata)
                for each, adapter in found if each.path is not None and adapter is not None}  # fmt: skip

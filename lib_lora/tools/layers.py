@@ -58,7 +58,7 @@ def build(
     if limit is not None and passes == 2:  # the whole file decides
         spectra = []
         for done, layer in enumerate(layers):
-            spectra.append(Singular.of(layer.form()).values if layer.can_be_cut else torch.empty(0))
+            spectra.append(Singular.values_of(layer.form()) if layer.can_be_cut else torch.empty(0))
             tell(done + 1, passes * len(layers))
         ranks = limit.ranks(spectra)
     built = Built()
@@ -86,7 +86,7 @@ def _add(
         assert isinstance(form, Factors)
         up, down = form.up.double() * form.scale, form.down.double()
     else:
-        found = Singular.of(form)
+        found = Singular.of(form, limit.rank if rank is None else rank)
         up, down = found.cut(limit.ranks([found.values])[0] if rank is None else rank).factors()
     squared = form.squared_norm()
     built.meant += squared

@@ -127,11 +127,14 @@ def _archive(chance: random.Random) -> bytes:
     buffer = io.BytesIO()
     method = chance.choice((zipfile.ZIP_STORED,) * 6 + (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA))
     with zipfile.ZipFile(buffer, "w", method) as file:
-        file.writestr("archive/data.pkl", pickled)
+        def write(name: str, content: bytes) -> None:  # under a date of its own: the clock's would be another each time
+            file.writestr(zipfile.ZipInfo(name), content, method)
+
+        write("archive/data.pkl", pickled)
         for number in range(4):
-            file.writestr(f"archive/data/{number}", bytes(chance.choice((0, 4, 64, 100))))
+            write(f"archive/data/{number}", bytes(chance.choice((0, 4, 64, 100))))
         if chance.random() < 0.1:
-            file.writestr("archive/constants.pkl", b"")
+            write("archive/constants.pkl", b"")
     return buffer.getvalue()
 
 
