@@ -20,7 +20,7 @@
             this.facts = new Map();  // a tag but for its numbers -> what the server said
             this.blocks = new lib.StripKnown(this.api, () => this.read(this.text));
             this.list = lib.dom.element("div", {class: "lora-rows", role: "list"});
-            this.together = new lib.StripTogether(this.api, {edit: (change) => this.edit(change, lib.dom.type), canSave: root.dataset.loraSide !== "uncond"});
+            this.together = new lib.StripTogether(this.api, {edit: (change) => this.edit(change, lib.dom.type), canSave: root.dataset.loraSide !== "uncond", steps: () => this.scene.steps});
             this.say = lib.dom.element("div", {class: "lora-said", role: "status", "aria-live": "polite"});
             root.replaceChildren(this.list, this.together.element, this.say);
             lib.dom.watch(root, this.prompt, (text) => this.read(text));

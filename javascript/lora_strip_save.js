@@ -10,10 +10,10 @@
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
     class StripSave {
-        // text(): the prompt.
-        constructor(api, text) {
+        // text(): the prompt; steps(): of the next picture.
+        constructor(api, {text, steps}) {
             const {element} = lib.dom;
-            Object.assign(this, {api, text});
+            Object.assign(this, {api, text, steps});
             this.button = element("button", {type: "button", class: "lora-chip lora-save", text: lib.t("Save as one adapter"), "aria-expanded": "false", onclick: () => this.open(this.form.hidden)});
             this.name = element("input", {type: "text", class: "lora-input", "aria-label": lib.t("Name of the new adapter"), placeholder: lib.t("Name of the new adapter"), maxlength: 100, spellcheck: "false", autocomplete: "off"});
             this.way = element("select", {class: "lora-input lora-presets", "aria-label": lib.t("How it is kept"), onchange: () => this.showWay()},
@@ -70,7 +70,7 @@
             if (!this.name.value.trim()) return lib.t("The new adapter needs a name.");
             if (way !== "exact" && !(amount > 0)) return lib.t("How much? Write a number.");
             const limit = way === "rank" ? {rank: Math.round(amount)} : way === "error" ? {error: amount / 100} : {};
-            return {prompt: this.text(), name: this.name.value, dtype: this.half.checked ? "fp16" : "fp32", ...limit, ...(this.atLabel.hidden ? {} : {at: this.at.value.trim()})};
+            return {prompt: this.text(), name: this.name.value, dtype: this.half.checked ? "fp16" : "fp32", ...limit, ...(this.atLabel.hidden ? {} : {at: this.at.value.trim(), steps: this.steps()})};
         }
 
         tell({name, tag, error, size, notes}) {

@@ -11,8 +11,8 @@
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
     class StripTogether {
-        // edit(change): rewrites the prompt as one step of undo; canSave: whether they can be kept as one file.
-        constructor(api, {edit, canSave}) {
+        // edit(change): rewrites the prompt as one step of undo; canSave: whether they can be kept as one file; steps(): of a picture.
+        constructor(api, {edit, canSave, steps}) {
             const {element, icon} = lib.dom;
             Object.assign(this, {api, edit, told: null, asked: null, isAsking: false});
             this.heat = new lib.StripHeat();
@@ -20,7 +20,7 @@
             this.line = element("span", {class: "lora-together-text"});
             this.opener = element("button", {type: "button", class: "lora-together-open", "aria-expanded": "false", onclick: () => this.open(this.more.hidden)}, this.warning, this.line, icon("down"));
             this.scaleButton = element("button", {type: "button", class: "lora-chip", title: lib.t("All weights by the same factor, so that together they do what the strongest does alone at weight 1"), onclick: () => this.scale()});
-            this.save = canSave ? new lib.StripSave(api, () => this.text) : null;
+            this.save = canSave ? new lib.StripSave(api, {text: () => this.text, steps}) : null;
             this.note = element("p", {class: "lora-meta lora-note"});
             this.explained = element("p", {class: "lora-meta lora-note"});
             this.more = element("div", {class: "lora-together-more", hidden: true}, this.heat.element, this.explained, this.note);

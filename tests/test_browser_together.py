@@ -170,6 +170,19 @@ def test_what_cannot_be_saved_says_why_and_leaves_nothing(stage):
     assert not (stage.folder / "mix.safetensors").exists()
 
 
+def test_of_a_curve_the_named_moment_is_kept(stage):
+    told = stage.saved(name="half way", prompt="<lora:a:0@0,1@1>", at="0.5", steps=21)
+    assert told["problem"] is None
+    detail = stage.client.get(f"{ROUTES}/adapters/{told['result']['id']}").json()
+    assert (detail["recipe"]["prompt"], detail["recipe"]["at"]) == ("<lora:a:0@0,1@1>", "0.5")
+    both = stage.post("together", {"prompt": "<lora:half way:1><lora:a:0:-0.5>"}).json()
+    assert both["times"] == pytest.approx(0, abs=1e-3)  # text encoders have what the curve begins with
+    for asked in ({"at": 0.5}, {"at": "x"}, {"at": "0.5", "steps": 0}):
+        assert stage.post("saving", {"prompt": "<lora:a:1>", "name": "x", **asked}).status_code == 400
+    (stage.folder / "half way.safetensors").unlink()
+    stage.library.refresh()
+
+
 def test_a_limit_is_kept(stage):
     told = stage.saved(name="cut", rank=1, dtype="fp16")
     assert told["result"]["ranks"] == [1, 1]

@@ -13,30 +13,36 @@ from lib_lora.browser.listing import Shelf, tag_name
 from lib_lora.browser.loaded import LoadedModel
 from lib_lora.browser.writing import RefusedError
 from lib_lora.errors import TagError
-from lib_lora.grammar.tag import is_typable, read_prompt
+from lib_lora.grammar.curve import ALWAYS
+from lib_lora.grammar.editing import edited
+from lib_lora.grammar.named import Named, named_moment
+from lib_lora.grammar.positions import CurveError
+from lib_lora.grammar.tag import is_typable
 
 ENDING = ".safetensors"
 MOST_LETTERS = 100  # of a name
-MOST_RANK = 4096
+MOST_RANK, MOST_STEPS = 4096, 10_000
+USUAL_STEPS = 20  # of a picture, where nobody counts them
 FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')  # in names of files, on one system or another
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # which Windows takes for devices
 DTYPES = {"fp32": "float32", "fp16": "float16"}
 
 
 def saving(shelf: Shelf, model: LoadedModel, given: Mapping[str, Any]) -> Work:
-    """The work that `given` asks for: {"prompt", "name", "rank" or "error" or neither, "dtype", "at"}.
+    """The work that `given` asks for: {"prompt", "name", "rank" or "error" or neither, "dtype", "at", "steps"}.
+
+    `at` is the moment that is kept of what changes over time, `steps` how many steps the picture has.
 
     Raises RefusedError before it begins if the name cannot be had, or an answer makes no sense.
     """
-    prompt, at = given.get("prompt"), given.get("at")
+    prompt = given.get("prompt")
     if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
         raise RefusedError(f'"prompt" must be a text of at most {MAX_PROMPT} characters')
-    if at is not None and not isinstance(at, str):
-        raise RefusedError('"at" must be a text: the moment that is kept of what changes over time')
     out = new_path(shelf, given.get("name"))
     rank, error = _number(given, "rank", 1, MOST_RANK), _number(given, "error", 0, 1)
     if rank is not None and (rank != int(rank) or error is not None):
         raise RefusedError('"rank" is a whole number, and goes without "error"')
+    at = _moment(given)
     kind = given.get("dtype", "fp32")
     if kind not in DTYPES:
         raise RefusedError(f'"dtype" is one of {", ".join(DTYPES)}')
@@ -69,34 +75,45 @@ def new_path(shelf: Shelf, name: Any) -> Path:
 
 def _save(
     shelf: Shelf, model: LoadedModel, out: Path, prompt: str, rank: int | None, error: float | None, dtype: str,
-    at: str | None, progress: Progress,
+    at: Named | None, progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     import torch  # not before somebody asks
 
     from lib_lora.tools.factors import Limit
     from lib_lora.tools.keep import save
 
-    read = read_prompt(prompt)
+    read = edited(prompt, USUAL_STEPS if at is None or at.steps is None else at.steps)
+    typed = prompt if any(tag.shown != ALWAYS for tag in read.tags) else ""
     errors, tags = list(read.errors), []
     for tag in read.tags:
         try:
             tags.append(tag.settled(shelf.presets()))
         except TagError as problem:
             errors.append(problem)
-    told = [f"{tag}: a file has no steps, passes, sides and places, so that {' and '.join(found)} cannot be kept; "
-            "write one number instead" for tag in tags if (found := tag.only_for_pictures)]  # fmt: skip
-    if told or not (tags or errors):
-        raise RefusedError("\n".join(told) or "there is no tag in the prompt")
+    if not (tags or errors):
+        raise RefusedError("there is no tag in the prompt")
     limit = None if rank is None and error is None else Limit(rank=rank, error=error)
     with model.weights() as base:
         saved = save(out, tags, shelf.library, errors=errors, base=base, limit=limit, dtype=getattr(torch, dtype),
-                     progress=progress)  # fmt: skip
+                     at=at, typed=typed, progress=progress)  # fmt: skip
     shelf.library.refresh()
     entry = next(entry for entry in shelf.library.entries() if entry.path == out)
     ranks = saved.built.ranks
     return {"id": entry.id, "name": entry.name, "tag": f"<lora:{tag_name(entry, False)}:1>", "size": entry.size,
             "error": saved.built.error, "ranks": [min(ranks), max(ranks)] if ranks else None,
             "notes": saved.report.sentences()}  # fmt: skip
+
+
+def _moment(given: Mapping[str, Any]) -> Named | None:
+    at, steps = given.get("at"), given.get("steps")
+    if at is None:
+        return None
+    if not isinstance(at, str) or not (steps is None or (type(steps) is int and 0 < steps <= MOST_STEPS)):
+        raise RefusedError('"at" must be a text such as 0.5, and "steps" a number of steps')
+    try:
+        return named_moment(at, steps)
+    except CurveError as error:
+        raise RefusedError(f"the moment {at} {error}") from error
 
 
 def _number(given: Mapping[str, Any], name: str, least: float, most: float) -> float | None:
