@@ -4,6 +4,7 @@
 (function () {
     "use strict";
 
+    const AGAIN = 4000;  // until the weights of a model that was just loaded are measured
     const PAUSE = 350;  // milliseconds without a change before the server is asked
     const NEAR = 1.05;  // times: so much more than one is not worth a click
     const WHERE = {BASE: "the text encoder", IN: "the input blocks", M: "the middle block", OUT: "the output blocks"};
@@ -38,6 +39,7 @@
             const asked = isOne ? null : tags.map(({source}) => source).join("");
             if (asked === this.asked) return;
             this.asked = asked;
+            this.isSecond = false;
             clearTimeout(this.timer);
             if (!isOne) this.timer = setTimeout(() => this.ask(), PAUSE);
         }
@@ -72,6 +74,10 @@
                 this.line.textContent = told.note ?? "";
                 this.warning.hidden = true;
                 return;
+            }
+            if (!told.is_measured && !this.isSecond) {
+                this.isSecond = true;
+                this.timer = setTimeout(() => this.ask(), AGAIN);
             }
             const isMuch = told.limit > 0 && told.times >= told.limit;
             this.element.classList.toggle("lora-is-much", isMuch);

@@ -50,8 +50,7 @@ def take(folder: Path, theme: str = "light", width: int = 1280, ending: str = ""
         page.fill("#lora-prompt textarea", PROMPT)
         line = page.locator("#lora-strip-holder .lora-together")
         line.get_by_text("Together").wait_for()
-        page.wait_for_timeout(1500)  # until the loaded weights are measured
-        page.fill("#lora-prompt textarea", f"{PROMPT} ")
+        page.wait_for_timeout(5500)  # until the loaded weights are measured
         line.locator(".lora-together-open").click()
         page.wait_for_timeout(800)
         page.locator("#lora-strip-holder").screenshot(path=folder / f"together{ending}.png")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sqlite3
 import time
 
 import pytest
@@ -13,6 +15,7 @@ from fastapi.testclient import TestClient
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from lib_lora.browser.inside import inside
 from lib_lora.browser.jobs import Job
 from lib_lora.browser.loaded import LoadedModel
 from lib_lora.browser.routes import add_routes
@@ -280,3 +283,41 @@ def test_a_recipe_from_a_hostile_file_is_text_and_nothing_else(tmp_path):
     recipe = TestClient(app).get(f"{ROUTES}/adapters/1").json()["recipe"]
     assert recipe["prompt"] == "<b onclick=x>"
     assert recipe["parents"] == [{"name": "p", "license": ""}]
+
+
+def test_what_was_measured_is_known_of_every_file_with_these_tensors_and_after_a_start(tmp_path, stage):
+    folder, index = tmp_path / "adapters", tmp_path / "index.sqlite"
+    folder.mkdir()
+    shutil.copy(stage.folder / "a.safetensors", folder)
+    first = Library([folder], database=index)
+    (entry,) = first.entries()
+    assert (entry.change, first.measured(entry)) == (None, None)
+    told = inside(first, entry)
+    assert entry.change == pytest.approx(told["delta"])
+    version = first.version
+    shutil.copy(stage.folder / "a.safetensors", folder / "copy.safetensors")
+    first.refresh()
+    assert first.version != version
+    copy = first.find("copy")
+    assert copy.change is None  # nobody knows yet that it is the same
+    _ = copy.hashes
+    assert copy.change == entry.change
+    assert first.measured(copy) == json.loads(json.dumps(told))
+    first.close()
+    second = Library([folder], database=index)
+    assert second.find("copy").change == entry.change
+    second.close()
+    with sqlite3.connect(index) as db:
+        db.execute("UPDATE measures SET told = '[1, '")
+    third = Library([folder], database=index)
+    assert third.measured(third.find("a")) is None
+    assert inside(third, third.find("a"))["delta"] == pytest.approx(told["delta"])
+    third.close()
+    with sqlite3.connect(index) as db:
+        db.execute("DROP TABLE measures")
+        ids = dict(db.execute("SELECT path, id FROM files"))
+    fourth = Library([folder], database=index)  # of a program that knew no such table
+    assert fourth.find("a").change is None
+    assert {os.fsencode(each.location): each.id for each in fourth.entries()} == ids
+    assert fourth.known_hashes(fourth.find("a"))
+    fourth.close()
