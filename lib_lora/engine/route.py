@@ -37,7 +37,7 @@ class Costs:
 
 
 COSTS: Mapping[str, Costs] = {  # by type of device; others as the CPU. That of GPUs is estimated, not measured
-    "cpu": Costs(operations=5e10, bytes=1e10, change=2e-4, hook=4e-5),
+    "cpu": Costs(operations=9e10, bytes=1.8e10, change=2.5e-4, hook=2e-5),
     "cuda": Costs(operations=2e13, bytes=1e12, change=2e-4, hook=6e-5),
 }
 
