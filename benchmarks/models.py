@@ -67,8 +67,8 @@ def attention_layers(index: TargetIndex) -> dict[str, tuple[int, ...]]:
         weight = targets.get("weight")
         is_kohya = spelling.startswith(("lora_unet_down", "lora_unet_mid", "lora_unet_up", "lora_te"))
         is_layer = any(word in spelling for word in ("attentions", "self_attn", "mlp"))
-        if weight and is_kohya and is_layer and len(weight.shape) > 1 and weight.key not in seen:
-            seen.add(weight.key)
+        if weight and is_kohya and is_layer and len(weight.shape) > 1 and weight.place not in seen:
+            seen.add(weight.place)
             found[spelling] = weight.shape
     return found
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from lib_lora.adapters.adapter import read_adapter
-from lib_lora.analysis.conflicts import conflicts
+from lib_lora.algorithms.parallel import each, side_by_side
+from lib_lora.analysis import picture as pictures
+from lib_lora.analysis.conflicts import Conflicts, alone, conflicts
 from lib_lora.analysis.measure import Spectrum, measure
-from lib_lora.analysis.picture import cells, draw_map
+from lib_lora.analysis.picture import AGAINST, CELL, HEAD, MARGIN, STRONG, cells, draw_conflicts, draw_map
 from lib_lora.cli import main
 from lib_lora.engine.active import Active
 from lib_lora.engine.schedule import plan
@@ -186,3 +189,42 @@ def test_adapters_of_several_base_models_are_refused_together(tmp_path, capsys):
 
 def test_a_map_of_nothing_known_is_drawn_all_the_same():
     assert draw_map(measure(read_adapter(own_file("norm")), None), "norm").height > 0
+
+
+@pytest.mark.parametrize("name", ["lora", "lokr", "locon_tucker"])
+def test_one_file_alone_is_what_several_with_one_among_them_are(name):
+    adapter, index = read_adapter(own_file(name)), index_of(load_file(BASE))
+    found, expected = alone(measure(adapter, index)), conflicts([(adapter, 1.0)], index)
+    assert found.together == pytest.approx(expected.together)
+    assert found.cosine() == ((pytest.approx(1),),)
+    assert {block: rows[0][0] for block, rows in found.products.items()} == pytest.approx(
+        {block: rows[0][0] for block, rows in expected.products.items()})
+
+
+def test_several_files_are_drawn_each_with_each():
+    adapters = [read_adapter(own_file(name)) for name in ("lora", "lokr", "locon_tucker")]
+    together = conflicts([(adapter, 1.0) for adapter in adapters], index_of(load_file(BASE)))
+    picture = draw_conflicts(together, ["lora", "a\x1b[31m" + "long" * 20, "locon"])
+    left = MARGIN + pictures.NAMES + 4
+    assert picture.getpixel((left, HEAD + 4)) == STRONG  # a file pulls as itself
+    assert picture.getpixel((left + CELL, HEAD + 4)) == picture.getpixel((left, HEAD + CELL + 4)) != STRONG
+    against = Conflicts({"": ((1.0, -1.0), (-1.0, 1.0))})
+    assert draw_conflicts(against, ["a", "b"]).getpixel((left + CELL, HEAD + 4)) == AGAINST
+
+
+def test_layers_side_by_side_stand_in_order_and_leave_torch_as_it_was():
+    before = torch.get_num_threads()
+    threads = set()
+
+    def work(number):
+        threads.add(threading.get_ident())
+        return number * 2
+
+    with side_by_side():
+        assert torch.get_num_threads() == 1
+        assert list(each(work, list(range(50)))) == list(range(0, 100, 2))
+        assert list(each(work, [])) == []
+        with pytest.raises(ZeroDivisionError):
+            list(each(lambda number: 1 / number, [1, 0, 2]))
+    assert torch.get_num_threads() == before
+    assert len(threads) <= 8

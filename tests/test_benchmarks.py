@@ -83,3 +83,36 @@ def test_the_benchmark_of_schedules_measures_everything(tmp_path, monkeypatch, c
     assert ways["constant"] == ways["blocks"] == ways["four shared"] == (True, False)
     assert ways["side"] == ways["four own"] == (False, True)
     assert "192 layers" in capsys.readouterr().out
+
+
+def test_the_benchmark_of_tools_measures_everything(tmp_path, monkeypatch, capsys):
+    """Of a few layers, in this process but for `inspect`; kohya's scripts are not here, and the table says so."""
+    from benchmarks import models, tools, tools_process
+
+    every, some = models.attention_layers, "down_blocks_0_attentions_0_transformer_blocks_0_attn"
+    monkeypatch.setattr(models, "attention_layers", lambda index: {
+        name: shape for name, shape in every(index).items() if some in name})
+    monkeypatch.setattr(tools, "STARTS", 2)
+
+    def here(job, folder, out, kohya=None):
+        if job.startswith("kohya"):
+            return None
+        tools_process.WORK[job](folder, out, tools.RANK)
+        return {"seconds": 1.0, "memory": 1e6}
+
+    monkeypatch.setattr(tools, "run", here)
+    out = tmp_path / "figures.json"
+    assert tools.main(["--quick", "--json", str(out)]) == 0
+    told, figures = capsys.readouterr().out, json.loads(out.read_text())
+    assert figures["part"]["layers"] == 8
+    for job, of_job in tools.JOBS.items():
+        ours = figures["part"][job][job]
+        assert 0 < ours["error"] < 1
+        for peer, who in of_job.peers.items():
+            theirs = figures["part"][job][peer]
+            assert who in told
+            assert (theirs is None) == peer.startswith("kohya")
+            assert theirs is None or ours["error"] <= theirs["error"] * (1 + 1e-6)
+    assert figures["whole"]["sd1"]["inspect"]["seconds"] > 0
+    assert "not there" in told
+    assert "--kohya DIR" in told

@@ -23,11 +23,12 @@ from lib_lora.grammar.editing import edited
 from lib_lora.grammar.named import named_moment
 from lib_lora.grammar.tag import LoraTag, read_prompt
 from lib_lora.model.base_weights import BaseWeights
+from lib_lora.tools import leading
 from lib_lora.tools.bake import MergeRefused
 from lib_lora.tools.convert import convert
 from lib_lora.tools.edit import cover, edit
 from lib_lora.tools.extract import extract
-from lib_lora.tools.factors import Limit, Singular
+from lib_lora.tools.factors import Limit, Singular, completed
 from lib_lora.tools.keep import save
 from lib_lora.tools.resize import resize
 from lib_lora.tools.verify import verify
@@ -337,28 +338,42 @@ def test_the_commands(tmp_path, capsys):
         assert main(wrong) == 2
 
 
-@pytest.mark.parametrize("shape", [(200, 320), (320, 200)])
-@pytest.mark.parametrize("decay", [0.0, 0.5, 3.0])
-def test_the_leading_values_alone_come_as_near_as_all_of_them(shape, decay):
+@pytest.mark.parametrize(("shape", "decay"), [((500, 600), 0.0), ((320, 200), 0.5), ((200, 320), 3.0)])
+def test_the_leading_values_alone_come_as_near_as_all_of_them(monkeypatch, shape, decay):
     """Of a matrix whose values are all alike, too: there the first are the hardest to tell from the others."""
+    monkeypatch.setattr(leading, "SMALLEST", 100)
+    monkeypatch.setattr(leading, "LARGEST", 0.9)
     generator = torch.Generator().manual_seed(1)
     matrix = torch.randn(shape, generator=generator, dtype=torch.float64)
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     values = values * torch.arange(1, len(values) + 1) ** -decay
     matrix = left * values @ right
-    up, down = Singular.of(Whole(matrix), 8).cut(8).factors()
+    found = Singular.of(Whole(matrix), 8)
+    assert len(found.values) == 8
+    up, down = found.factors()
     best = float(values[8:].norm())
-    assert float((matrix - up @ down).norm()) <= best * (1 + 1e-6)
-    assert torch.allclose(Singular.of(Whole(matrix), 8).values[:8], values[:8], rtol=1e-5)
+    assert float((matrix - up @ down).norm()) <= best * (1 + 1e-8)
+    assert torch.allclose(found.values, values[:8], rtol=1e-5)
 
 
 def test_where_the_leading_values_do_not_settle_all_of_them_are_had(monkeypatch):
-    from lib_lora.tools import leading
-
     flat = torch.randn(200, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    monkeypatch.setattr(leading, "SETTLED", 0.0)
-    monkeypatch.setattr(leading, "NOTHING", 0.0)
-    assert leading.leading(flat, 8) is None
-    assert leading.leading(flat[:100], 8) is None  # too small to be worth it
+    monkeypatch.setattr(leading, "SMALLEST", 100)
+    monkeypatch.setattr(leading, "LARGEST", 0.4)
+    assert leading.leading(flat @ flat.T, 8) is None
+    assert leading.leading((flat @ flat.T)[:99, :99], 8) is None  # too small to be worth it
     assert len(Singular.of(Whole(flat), 8).values) == 200
     assert not Singular.of(Whole(flat * 0), 8).values.numel()
+
+
+@pytest.mark.parametrize("form", ["product", "whole"])
+def test_beside_a_rounded_factor_the_other_comes_as_near_as_it_can(form):
+    generator = torch.Generator().manual_seed(3)
+    up, down = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((30, 6), (6, 20)))
+    meant = Factors(up, down, 0.5) if form == "product" else Whole(up @ down * 0.5)
+    first, second = Singular.of(meant).cut(3).factors()
+    rounded = first.bfloat16().double()
+    better = completed(meant, rounded, second)
+    assert torch.allclose(better, torch.linalg.lstsq(rounded, meant.dense()).solution)
+    assert (meant.dense() - rounded @ better).norm() < (meant.dense() - rounded @ second).norm()
+    assert completed(meant, rounded * torch.tensor([1.0, 0.0, 0.0]), second) is second  # rounded to nothing

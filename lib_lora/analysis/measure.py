@@ -16,6 +16,7 @@ from torch import Tensor
 from lib_lora.adapters.adapter import Adapter
 from lib_lora.algorithms.base import Delta
 from lib_lora.algorithms.forms import Factors, Form, Grams, form_of, squared_values
+from lib_lora.algorithms.parallel import each
 from lib_lora.engine.plan import Term
 from lib_lora.keys.blocks import block_of
 from lib_lora.model.targets import Target, TargetIndex
@@ -122,10 +123,10 @@ def measure(
     """Every module of `adapter`. `index`: of its model or of a usual one, for names, places and shapes; `base`: its
     weights, for those deltas that ask for them and to compare with."""
     drafts = []
-    for done, (name, deltas) in enumerate(adapter.modules.items()):
-        drafts.append(_draft(name, deltas, index, base))
+    for draft in each(lambda module: _draft(*module, index, base), list(adapter.modules.items())):
+        drafts.append(draft)
         if progress is not None:
-            progress(done + 1, len(adapter.modules))
+            progress(len(drafts), len(adapter.modules))
     spectra = _spectra([grams for _, grams in drafts])
     return Measured(tuple(replace(layer, spectrum=spectra.get(place, layer.spectrum))
                           for place, (layer, _) in enumerate(drafts)))  # fmt: skip
@@ -165,9 +166,9 @@ def kind_of_layer(target: Target | None, name: str) -> str:
 def _spectra(grams: Sequence[Grams | None]) -> dict[int, Spectrum]:
     """By place: all of one rank at once, as most of a file's layers are, in a tenth of the time."""
     by_rank: dict[int, list[int]] = {}
-    for place, each in enumerate(grams):
-        if each is not None:
-            by_rank.setdefault(len(each[0]), []).append(place)
+    for place, pair in enumerate(grams):
+        if pair is not None:
+            by_rank.setdefault(len(pair[0]), []).append(place)
     found: dict[int, Spectrum] = {}
     for places in by_rank.values():
         pairs = [pair for place in places if (pair := grams[place]) is not None]

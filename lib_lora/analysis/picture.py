@@ -65,7 +65,7 @@ def draw_map(measured: Measured, title: str) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     has_base = all(base is not None for kinds in blocks.values() for _, base in kinds.values())
     pen.text((MARGIN, 14), title, INK, _font(TITLE_SIZE))
-    what = "change relative to the checkpoint" if has_base and blocks else "change of each block, ‖delta‖"
+    what = "change relative to the checkpoint" if has_base and blocks else "change of each block, |delta|"
     pen.text((MARGIN, 40), f"{what}; in all {measured.delta:.4g}", FAINT, _font(SMALL_SIZE))
     for cell in placed:
         left, top = MARGIN + cell.column * (WIDE + GAP), HEAD + cell.row * (HIGH + GAP)
@@ -133,7 +133,7 @@ def draw_conflicts(found: Conflicts, names: Sequence[str]) -> Image.Image:
     for column in range(len(names)):
         left = MARGIN + NAMES + column * CELL + CELL // 2 - 4
         pen.text((left, HEAD + side + 4), str(column + 1), FAINT, _font(SIZE))
-    pen.text((MARGIN, HEAD + side + MARGIN), f"together ‖delta‖ {found.together:.4g}", FAINT, _font(SMALL_SIZE))
+    pen.text((MARGIN, HEAD + side + MARGIN), f"together |delta| {found.together:.4g}", FAINT, _font(SMALL_SIZE))
     return picture
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.adapters.adapter import Adapter, read_adapter
+from lib_lora.algorithms.parallel import side_by_side
 from lib_lora.analysis.conflicts import Conflicts, alone, conflicts
 from lib_lora.analysis.measure import KINDS, Measured, measure
 from lib_lora.cli.common import base_weights, print_json, require_place
@@ -25,7 +26,7 @@ WIDEST = 48  # places of the longest bar
 def measured(files: Sequence[Path], model: Path | None) -> tuple[list[tuple[Adapter, Measured]], Conflicts]:
     """Of every file, and of all of them together at weight 1. Raises AdapterFileError, CheckpointError."""
     adapters = [read_adapter(path) for path in files]
-    with base_weights(model) as base, Bar("Measuring", " layers") as bar:
+    with side_by_side(), base_weights(model) as base, Bar("Measuring", " layers") as bar:
         found = [(adapter, measure(adapter, _index(adapter, base), base, progress=bar)) for adapter in adapters]
         if len(found) == 1:
             return found, alone(found[0][1])

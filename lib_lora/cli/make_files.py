@@ -92,6 +92,7 @@ def _add_force(parser: argparse.ArgumentParser) -> None:
 def _save(options: argparse.Namespace) -> int:
     import torch
 
+    from lib_lora.algorithms.parallel import side_by_side
     from lib_lora.grammar.curve import ALWAYS
     from lib_lora.grammar.editing import edited
     from lib_lora.tools.keep import save
@@ -99,7 +100,7 @@ def _save(options: argparse.Namespace) -> int:
     prompt, at = edited(options.prompt, options.steps or STEPS), _moment(options)
     typed = options.prompt if any(tag.shown != ALWAYS for tag in prompt.tags) else ""
     library = library_in(options.lora_dir)
-    with base_weights(options.model) as base, Bar("Saving", " layers") as bar:
+    with side_by_side(), base_weights(options.model) as base, Bar("Saving", " layers") as bar:
         saved = save(options.out, prompt.tags, library, errors=prompt.errors, base=base, limit=_limit(options),
                      dtype=getattr(torch, DTYPES[options.dtype]), at=at, typed=typed, overwrite=options.force,
                      progress=bar)
@@ -109,9 +110,10 @@ def _save(options: argparse.Namespace) -> int:
 
 
 def _resize(options: argparse.Namespace) -> int:
+    from lib_lora.algorithms.parallel import side_by_side
     from lib_lora.tools.resize import resize
 
-    with base_weights(options.model) as base, Bar("Resizing", " layers") as bar:
+    with side_by_side(), base_weights(options.model) as base, Bar("Resizing", " layers") as bar:
         resized = resize(options.file, options.out, _limit(options, True), base=base, overwrite=options.force,
                          progress=bar)
     if resized.kept:
@@ -133,9 +135,10 @@ def _convert(options: argparse.Namespace) -> int:
 def _extract(options: argparse.Namespace) -> int:
     import torch
 
+    from lib_lora.algorithms.parallel import side_by_side
     from lib_lora.tools.extract import extract
 
-    with Bar("Extracting", " layers") as bar:
+    with side_by_side(), Bar("Extracting", " layers") as bar:
         extracted = extract(options.base, options.tuned, options.out, _limit(options, True),
                             dtype=getattr(torch, DTYPES[options.dtype]), overwrite=options.force, progress=bar)
     if extracted.left_out:

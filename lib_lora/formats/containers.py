@@ -8,6 +8,7 @@ that somebody overwrites or cuts off under a map ends the process.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class TensorFile:
     """An open .safetensors file whose tensors are read one by one, each into memory of its own.
 
     Unlike a map of the file it survives that the file becomes shorter; that is an AdapterFileError, as is a file that
-    was written to since it was opened. Without `close` it is closed with the object.
+    was written to since it was opened. Without `close` it is closed with the object. Safe to use from several threads.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,6 +72,7 @@ class TensorFile:
         self._file = _opened(path)
         weakref.finalize(self, self._file.close)
         self._stamp = _stamp(self._file)
+        self._lock = threading.Lock()  # a file has one place at which it is read
         if _read(self._file, path, 8, len(self._raw.content)) != self._raw.content:
             raise _written_to(path)
 
@@ -79,7 +81,8 @@ class TensorFile:
         info = self.header.tensors[name]
         _check_type(self.path, name, info)
         data = torch.empty(info.end - info.begin, dtype=torch.uint8, device="cpu")
-        _read_into(self._file, self.path, self.header.data_start + info.begin, data.numpy().data)
+        with self._lock:
+            _read_into(self._file, self.path, self.header.data_start + info.begin, data.numpy().data)
         if _stamp(self._file) != self._stamp:
             raise _written_to(self.path)
         return data.view(DTYPES[info.dtype]).view(info.shape)

@@ -48,8 +48,9 @@ class Singular:
         whole = form.dense()
         is_tall = whole.shape[0] > whole.shape[1]
         short = whole.T if is_tall else whole
-        found = leading(short, rank) if rank else None
-        squares, vectors = found or (each.flip(-1) for each in torch.linalg.eigh(short @ short.T))
+        gram = short @ short.T
+        found = leading(gram, rank) if rank else None
+        squares, vectors = found or (each.flip(-1) for each in torch.linalg.eigh(gram))
         kept = int((squares > squares[:1] * FINEST_SQUARED).sum())
         values, vectors = squares[:kept].sqrt(), vectors[:, :kept]
         if is_tall:
@@ -88,6 +89,20 @@ class Singular:
         root = self.values.sqrt()
         up, down = self.own_left / root, self.own_right / root[:, None]
         return up if self.left is None else self.left @ up, down if self.right is None else down @ self.right
+
+
+def completed(form: Form, up: Tensor, down: Tensor) -> Tensor:
+    """The second factor that comes nearest to `form` beside a first that was rounded; `down` if that cannot be told."""
+    lengths = up.norm(dim=0).clamp(min=torch.finfo(up.dtype).tiny)
+    even = up / lengths  # nearly at right angles: solved without loss
+    solver, fault = torch.linalg.cholesky_ex(even.T @ even)
+    if int(fault):
+        return down
+    if isinstance(form, Factors):
+        beside = (even.T @ wide(form.up) * form.scale) @ wide(form.down)
+    else:
+        beside = even.T @ form.dense()
+    return torch.cholesky_solve(beside, solver) / lengths[:, None]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from lib_lora.algorithms.forms import Factors, Form, Whole
+from lib_lora.algorithms.parallel import each
 from lib_lora.keys import ModuleName
-from lib_lora.tools.factors import Limit, Singular
+from lib_lora.tools.factors import Limit, Singular, completed
 from lib_lora.tools.spell_out import Style
 
 Progress = Callable[[int, int], object]  # (layers done, of how many)
@@ -41,6 +42,13 @@ class Built:
     meant: float = 0.0  # squared norm
     missed: float = 0.0  # squared norm of what is not in it, rounding included
 
+    def add(self, other: Built) -> None:
+        """Another part of the file."""
+        self.tensors.update(other.tensors)
+        self.ranks += other.ranks
+        self.meant += other.meant
+        self.missed += other.missed
+
     @property
     def error(self) -> float:
         """||made - meant|| / ||meant||."""
@@ -54,25 +62,29 @@ def build(
     """Without a limit products stay as they are, and all others become full differences."""
     tell = progress or (lambda done, total: None)
     passes = 2 if limit is not None and limit.error is not None else 1
-    ranks: list[int] | None = None
+    total = passes * len(layers)
+    ranks: list[int | None] = [None if limit is None else limit.rank] * len(layers)
     if limit is not None and passes == 2:  # the whole file decides
         spectra = []
-        for done, layer in enumerate(layers):
-            spectra.append(Singular.values_of(layer.form()) if layer.can_be_cut else torch.empty(0))
-            tell(done + 1, passes * len(layers))
-        ranks = limit.ranks(spectra)
+        for values in each(_values, layers):
+            spectra.append(values)
+            tell(len(spectra), total)
+        ranks = [*limit.ranks(spectra)]
     built = Built()
-    for done, layer in enumerate(layers):
-        rank = None if ranks is None else ranks[done]
-        _add(built, layer, limit, rank, style, is_xl, dtype)
-        tell((passes - 1) * len(layers) + done + 1, passes * len(layers))
+    pieces = each(lambda item: _made(*item, limit, style, is_xl, dtype), list(zip(layers, ranks, strict=True)))
+    for done, piece in enumerate(pieces, total - len(layers) + 1):
+        built.add(piece)
+        tell(done, total)
     return built
 
 
-def _add(
-    built: Built, layer: Layer, limit: Limit | None, rank: int | None, style: Style, is_xl: bool,
-    dtype: torch.dtype,
-) -> None:  # fmt: skip
+def _values(layer: Layer) -> Tensor:
+    return Singular.values_of(layer.form()) if layer.can_be_cut else torch.empty(0)
+
+
+def _made(layer: Layer, rank: int | None, limit: Limit | None, style: Style, is_xl: bool, dtype: torch.dtype) -> Built:
+    """One layer, for itself. `rank`: where it is known before."""
+    built = Built()
     form = layer.form()
     name = layer.module if isinstance(layer.module, str) else style.name(layer.module, is_xl)
     if not layer.can_be_cut or (limit is None and not isinstance(form, Factors)):
@@ -81,26 +93,28 @@ def _add(
         stored = built.tensors[f"{name}.{part}"] = whole.to(dtype)
         built.meant += float(whole.square().sum())
         built.missed += float((stored.double() - whole).square().sum())
-        return
+        return built
     if limit is None:
         assert isinstance(form, Factors)
         up, down = form.up.double() * form.scale, form.down.double()
     else:
-        found = Singular.of(form, limit.rank if rank is None else rank)
+        found = Singular.of(form, rank)
         up, down = found.cut(limit.ranks([found.values])[0] if rank is None else rank).factors()
     squared = form.squared_norm()
     built.meant += squared
     if not up.shape[1]:
         built.missed += squared
-        return
+        return built
     kernel = layer.shape[2:]
-    stored_up, stored_down = up.to(dtype), down.to(dtype)
+    stored_up = up.to(dtype)
+    stored_down = (completed(form, stored_up.double(), down) if limit is not None else down).to(dtype)
     built.tensors[f"{name}.{style.up}"] = stored_up.reshape(*up.shape, *[1] * len(kernel))
     built.tensors[f"{name}.{style.down}"] = stored_down.reshape(-1, *layer.shape[1:])
     if style.has_alpha:
         built.tensors[f"{name}.alpha"] = torch.tensor(float(up.shape[1]), dtype=dtype)
     built.ranks.append(up.shape[1])
     built.missed += _distance(form, stored_up, stored_down)
+    return built
 
 
 def _distance(form: Form, up: Tensor, down: Tensor) -> float:

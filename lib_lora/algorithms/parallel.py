@@ -1,0 +1,45 @@
+"""each(): layer after layer, several at a time where torch is told to take one core for each operation.
+
+The matrices of adapters are small: an operation shared out among cores waits for the slowest of them, thousands of
+times, and on a busy machine for ever. A core for each layer waits for nobody.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+MOST = 8  # layers at a time: each may be built whole
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def each(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:
+    """`work` of every item, in order; in threads within `side_by_side`, else one after the other."""
+    count = min(MOST, _cores(), len(items)) if torch.get_num_threads() == 1 else 1
+    if count < 2:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(count) as pool:
+        yield from pool.map(work, items)
+
+
+@contextmanager
+def side_by_side() -> Iterator[None]:
+    """Let every operation take one core. For a process that does nothing else: torch's threads are everybody's."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
