@@ -13,7 +13,7 @@
             this.button = iconButton("check", lib.t("Compare the loaded model with its file"), () => this.check(false));
             this.said = element("span", {role: "status", "aria-live": "polite"});
             this.repairButton = element("button", {type: "button", class: "lora-chip", text: lib.t("Repair"), title: lib.t("Takes all adapters out and reads the weights that differ from the file again"), hidden: true, onclick: () => this.check(true)});
-            this.close = iconButton("remove", lib.t("Close the comparison"), () => this.hide());
+            this.close = iconButton("remove", lib.t("Put away"), () => this.hide());
             this.line = element("div", {class: "lora-checked", hidden: true}, this.said, this.repairButton, this.close);
             this.progress = new lib.Progress();
             this.element = element("div", {class: "lora-checking"}, this.progress.element, this.line);
