@@ -48,5 +48,43 @@
         return found;
     }
 
-    lib.blocks = {read, write, shown, find, called, groups};
+    // What a text was before blocks of it were silenced: one that is brought back has its number again, and all of them the text as typed.
+    class Silencer {
+        constructor() {
+            Object.assign(this, {numbers: new Map(), typed: null, written: undefined});
+        }
+
+        // Before anything is shown: `text` as it stands in the tag.
+        see(text, shown) {
+            if (text === this.written || !shown) return;
+            this.typed = {text, numbers: shown.numbers};
+            this.written = text;
+        }
+
+        // The numbers with one silenced, or back.
+        toggled({names, numbers}, name) {
+            const n = names.indexOf(name);
+            if (numbers[n] !== 0) this.numbers.set(name, numbers[n]);
+            return numbers.map((number, place) => place !== n ? number : number === 0 ? this.numbers.get(name) || 1 : 0);
+        }
+
+        // What stands in the tag for these numbers; null for nothing.
+        text(numbers) {
+            const isBack = this.typed?.numbers.length === numbers.length && this.typed.numbers.every((number, n) => number === numbers[n]);
+            this.written = isBack ? this.typed.text : write(numbers);
+            return this.written || null;
+        }
+    }
+
+    // The same numbers with a place for `name` too, where they have none: all that they do not name are 0.
+    function widened(shown, known, name) {
+        if (!shown || shown.names.includes(name)) return shown;
+        const names = known.vectors[known.whole];
+        if (!names.includes(name)) return null;
+        const numbers = names.map((each) => shown.names.includes(each) ? shown.numbers[shown.names.indexOf(each)] : 0);
+        return {names, numbers, preset: null};
+    }
+
+    lib.Silencer = Silencer;
+    lib.blocks = {read, widened, write, shown, find, called, groups};
 })();

@@ -15,8 +15,8 @@
             this.root = root;
             this.api = lib.api(root.dataset.loraApi);
             this.makeParts();
-            const {results, suggestions, selection, details, duplicates, compare, scan, help} = this;
-            root.replaceChildren(this.bar(), results.filters.element, results.status.element, scan.element, selection.element,
+            const {results, suggestions, selection, details, duplicates, compare, scan, weights, help} = this;
+            root.replaceChildren(this.bar(), results.filters.element, results.status.element, scan.element, weights.element, selection.element,
                 lib.dom.element("div", {class: "lora-body"}, results.grid.window, duplicates.element, details.element),
                 compare.element, suggestions.element, help);
             this.listen();
@@ -43,6 +43,7 @@
             this.duplicates = new lib.Duplicates(this.api, {open: (card) => this.details.open(card, {isFocused: true}), closed: () => this.showDuplicates(false)});
             this.compare = new lib.Compare(this.api, {prompt: () => this.prompts.text, closed: () => this.showCompare(false)});
             this.scan = new lib.Scan(this.api, {isVisible: () => this.isVisible, found: () => this.found(), say});
+            this.weights = new lib.Weights(this.api);
             this.help = lib.keys.helpDialog();
         }
 
@@ -53,7 +54,7 @@
             this.copiesButton = iconButton("copies", lib.t("Duplicates"), () => this.showDuplicates(!this.duplicates.isOpen));
             this.compareButton = iconButton("compare", lib.t("Compare"), () => this.compareIds(this.selection.list));
             return element("div", {class: "lora-bar"}, field, this.prompts.select, order.select,
-                element("div", {class: "lora-bar-buttons"}, order.button, viewButton, this.pickButton, this.compareButton, this.copiesButton, this.scan.button,
+                element("div", {class: "lora-bar-buttons"}, order.button, viewButton, this.pickButton, this.compareButton, this.copiesButton, this.weights.button, this.scan.button,
                     iconButton("help", lib.t("Keys"), () => this.help.showModal())));
         }
 
@@ -87,6 +88,7 @@
             });
             this.prompts.watch();
             addEventListener("lora-checkpoint", () => results.search({keepPlace: true}));
+            addEventListener("lora-saved", () => this.found());
             addEventListener("lora-marked", ({detail}) => this.marked(detail));
         }
 

@@ -107,6 +107,7 @@
             });
             this.star = iconButton("star", "", () => this.on.star(this.card), "lora-star");
             this.use = new lib.Use(card, this.prompts, {toggle: this.on.toggle});
+            this.inside = all && !card.broken ? new lib.Inside(all, this.prompts, {ask: () => this.api.inside(card.id), known: () => this.api.strength()}) : null;
             const reason = card.broken || card.reason;
             this.element.replaceChildren(...[
                 element("div", {class: "lora-details-bar"}, element("h3", {class: "lora-heading", text: card.title}), this.star, iconButton("edit", lib.t("Edit the notes"), () => this.edit(), "lora-edit"),
@@ -123,8 +124,9 @@
                 ...(all ? [
                     text(lib.t("Licence"), card.license || all.license),
                     duplicates(all, this.on.open),
+                    lib.recipe.section(all.recipe, () => this.prompts.edit((text) => lib.recipe.opened(text, card.names, all.recipe.prompt))),
                     histogram(all.trained_tags),
-                    card.broken ? null : lib.inside.section(() => this.api.inside(card.id)),
+                    this.inside?.element,
                     facts(all),
                     hashes(all, {compute: () => this.load(card.id, "&hashes=1"), say: (sentence) => this.say(sentence)}),
                 ] : []),
@@ -151,6 +153,7 @@
         mark() {
             if (!this.card || !this.use) return;
             this.use.mark(this.card);
+            this.inside?.mark(this.card);
             this.star.setAttribute("aria-pressed", String(Boolean(this.card.favorite)));
             this.star.title = this.card.favorite ? lib.t("No favourite any more") : lib.t("Make it a favourite");
             this.star.setAttribute("aria-label", this.star.title);

@@ -19,11 +19,17 @@
                 title: lib.t("Reads all files once, in the background: then pictures and copies are recognised by their hashes"),
                 onclick: () => this.hash(),
             });
+            this.measuring = new lib.Progress();
+            this.measureButton = element("button", {
+                type: "button", class: "lora-chip", text: lib.t("Measure all"),
+                title: lib.t("Reads all files once, in the background: then what they change is known at once, and the listing can be sorted by it"),
+                onclick: () => this.measure(),
+            });
             this.groups = element("div", {class: "lora-groups"});
             this.element = element("section", {class: "lora-duplicates", hidden: true, "aria-label": lib.t("Duplicates"), tabindex: "-1"},
-                element("div", {class: "lora-duplicates-bar"}, this.status, this.hashButton,
+                element("div", {class: "lora-duplicates-bar"}, this.status, this.hashButton, this.measureButton,
                     element("button", {type: "button", class: "lora-chip", text: lib.t("Back to the listing"), onclick: closed})),
-                this.progress.element, this.groups);
+                this.progress.element, this.measuring.element, this.groups);
         }
 
         get isOpen() {
@@ -35,6 +41,7 @@
             this.element.focus();
             this.look();
             this.watchHashing();  // perhaps it is going on already
+            this.watchMeasuring();
         }
 
         hide() {
@@ -72,6 +79,18 @@
             }
             await this.watchHashing();
             this.look();
+        }
+
+        async measure() {
+            const begun = await this.api.measure().catch((error) => this.status.textContent = error.message);
+            if (begun.total === 0) this.status.textContent = lib.t("All files are measured.");
+            this.watchMeasuring();
+        }
+
+        async watchMeasuring() {
+            this.measureButton.disabled = true;
+            await this.measuring.follow(() => this.api.measuring(), "Measuring: {done} of {total} files", (state) => !this.isOpen || state && !state.running);
+            this.measureButton.disabled = false;
         }
 
         async watchHashing() {

@@ -3,7 +3,7 @@
 (function () {
     "use strict";
 
-    const SORTS = {name: "Name", newest: "Newest first", family: "Base model", size: "Largest first", rank: "Highest rank", path: "Folder"};
+    const SORTS = {name: "Name", newest: "Newest first", family: "Base model", size: "Largest first", rank: "Highest rank", change: "Largest change", path: "Folder"};
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 

@@ -20,8 +20,9 @@
             this.facts = new Map();  // a tag but for its numbers -> what the server said
             this.blocks = new lib.StripKnown(this.api, () => this.read(this.text));
             this.list = lib.dom.element("div", {class: "lora-rows", role: "list"});
+            this.together = new lib.StripTogether(this.api, {edit: (change) => this.edit(change, lib.dom.type), canSave: root.dataset.loraSide !== "uncond", steps: () => this.scene.steps});
             this.say = lib.dom.element("div", {class: "lora-said", role: "status", "aria-live": "polite"});
-            root.replaceChildren(this.list, this.say);
+            root.replaceChildren(this.list, this.together.element, this.say);
             lib.dom.watch(root, this.prompt, (text) => this.read(text));
             for (const name of Object.keys(USUAL)) if (root.dataset[fieldOf(name)]) lib.dom.watch(root, root.dataset[fieldOf(name)], () => this.read(this.text));
             addEventListener("lora-rescanned", () => this.forget());
@@ -38,11 +39,11 @@
             return {known: this.blocks.known, side: this.root.dataset.loraSide ?? "both", ...Object.fromEntries(Object.keys(USUAL).map((name) => [name, number(name)]))};
         }
 
-        // Rewrite the prompt; whoever wants to redraw hears of it.
-        edit(change) {
+        // Rewrite the prompt; whoever wants to redraw hears of it. `write`: how.
+        edit(change, write = lib.dom.write) {
             const area = lib.dom.textarea(this.prompt);
             if (!area) return;
-            lib.dom.write(area, change(area.value));
+            write(area, change(area.value));
             this.root.dispatchEvent(new CustomEvent("lora-edited", {bubbles: true}));
         }
 
@@ -67,6 +68,7 @@
             this.rows = rows;
             this.root.classList.toggle("lora-empty", [...rows.values()].every((row) => row.element.hidden));
             this.root.classList.toggle("lora-several", tags.length > 1);
+            this.together.show(text, tags);
             if ([...rows.values()].some((row) => row.needsBlocks)) this.blocks.ask();
             clearTimeout(this.timer);
             if (tags.some((tag) => !tag.error && !this.facts.has(factKey(tag)))) this.timer = setTimeout(() => this.ask(), PAUSE);
@@ -78,6 +80,7 @@
                 solo: () => this.solo(row),
                 changed: () => this.read(this.text),
                 elements: () => [...this.list.children],
+                inside: (id) => this.api.inside(id),
                 presets: {save: (name, numbers) => this.blocks.save(name, numbers), forget: (name) => this.blocks.forget(name)},
             });
             return row;
@@ -109,6 +112,7 @@
         forget() {
             this.facts.clear();
             this.blocks.forgetAll();
+            this.together.forget();
             this.read(this.text);
         }
 

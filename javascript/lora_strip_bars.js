@@ -12,9 +12,9 @@
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
     class StripBars {
-        // changed(numbers)
-        constructor(changed) {
-            Object.assign(this, {changed, before: new Map(), bars: [], numbers: []});
+        // changed(numbers); toggled(name): the numbers with that block silenced, or back.
+        constructor(changed, toggled) {
+            Object.assign(this, {changed, toggled, bars: [], numbers: [], names: []});
             this.element = lib.dom.element("div", {class: "lora-bars", role: "group", "aria-label": lib.t("Weights of the blocks")});
             lib.pointer.follow(this.element, {
                 begin: (place, target) => this.take(target),
@@ -24,7 +24,7 @@
         }
 
         show(names, numbers) {
-            if (names.join() !== this.names?.join()) this.build(names);
+            if (names.join() !== this.names.join()) this.build(names);
             this.numbers = numbers;
             this.top = Math.max(1, ...numbers);
             numbers.forEach((number, n) => {
@@ -40,7 +40,6 @@
         build(names) {
             const {element} = lib.dom;
             this.names = names;
-            this.before.clear();
             this.bars = names.map((name, n) => element("div", {
                 class: "lora-bar-block", role: "slider", tabindex: "0", "aria-orientation": "vertical", "aria-label": name, title: name, "data-lora-bar": n,
                 "aria-valuemin": "0", "aria-valuemax": "1", onkeydown: (event) => this.key(event, n),
@@ -74,9 +73,16 @@
         }
 
         silence(n) {
-            const number = this.numbers[n];
-            if (number !== 0) this.before.set(n, number);
-            this.set(n, number === 0 ? this.before.get(n) ?? 1 : 0);
+            this.changed(this.toggled(this.names[n]));
+        }
+
+        // How much an adapter changes each block, {name: {share, title}}, where it is known: the wells are as strong in colour.
+        tint(changes) {
+            this.bars.forEach((bar, n) => {
+                const {share = 0, title = this.names[n]} = changes?.[this.names[n]] ?? {};
+                bar.style.setProperty("--lora-change", String(share));
+                bar.title = title;
+            });
         }
 
         key(event, n) {

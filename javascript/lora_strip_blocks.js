@@ -8,11 +8,14 @@
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
     class StripBlocks {
-        // changed(text): of `lbw=`, null for none; save(name, numbers) and forget(name): a preset of the user.
-        constructor({changed, save, forget}) {
+        // changed(text): of `lbw=`, null for none; save(name, numbers) and forget(name): a preset of the user; inside(): a promise of
+        // what the adapter changes.
+        constructor({changed, save, forget, inside}) {
             const {element, iconButton} = lib.dom;
-            Object.assign(this, {changed, save});
-            this.bars = new lib.StripBars((numbers) => changed(lib.blocks.write(numbers)));
+            Object.assign(this, {changed, save, inside, tinted: null});
+            this.silencer = new lib.Silencer();
+            this.bars = new lib.StripBars((numbers) => changed(this.silencer.text(numbers)), (name) => this.silencer.toggled(this.shown, name));
+            this.insideButton = iconButton("info", lib.t("Show what the adapter changes: reads the whole file"), () => this.look());
             this.select = element("select", {class: "lora-input lora-presets", "aria-label": lib.t("Preset of block weights"), onchange: () => this.choose(this.select.value)});
             this.saveButton = iconButton("save", lib.t("Save as a preset"), () => this.ask(true));
             this.forgetButton = iconButton("minus", lib.t("Forget this preset"), () => forget(this.select.value));
@@ -26,7 +29,7 @@
                 element("button", {type: "button", class: "lora-chip", text: lib.t("Cancel"), onclick: () => this.ask(false)}));
             this.note = element("p", {class: "lora-meta lora-note", role: "status"});
             this.element = element("section", {class: "lora-panel", "aria-label": lib.t("Blocks")},
-                element("div", {class: "lora-panel-head"}, element("h4", {text: lib.t("Blocks")}), this.select, this.saveButton, this.forgetButton, this.clear),
+                element("div", {class: "lora-panel-head"}, element("h4", {text: lib.t("Blocks")}), this.select, this.insideButton, this.saveButton, this.forgetButton, this.clear),
                 this.asked, this.bars.element, this.note);
         }
 
@@ -39,7 +42,30 @@
             this.bars.element.hidden = !this.shown;
             this.saveButton.disabled = !this.shown;
             this.note.textContent = this.shown || !known ? "" : lib.t("\"{text}\" has no bars here; it stays as it is.", {text: lib.tagScan.shortened(text)});
-            if (this.shown) this.bars.show(this.shown.names, this.shown.numbers);
+            if (!this.shown) return;
+            this.silencer.see(text, this.shown);
+            this.bars.show(this.shown.names, this.shown.numbers);
+            this.bars.tint(this.tinted);
+        }
+
+        // Another adapter has the row: nothing is known of it yet.
+        forgetInside() {
+            this.tinted = null;
+            this.insideButton.setAttribute("aria-pressed", "false");
+        }
+
+        async look() {
+            if (this.tinted) {
+                this.forgetInside();
+                return this.bars.tint(null);
+            }
+            this.insideButton.disabled = true;
+            const found = await this.inside().catch((error) => ({problem: error.message}));
+            this.insideButton.disabled = false;
+            if (found.problem) return this.note.textContent = found.problem;
+            this.tinted = lib.changes.byBlock(found);
+            this.insideButton.setAttribute("aria-pressed", "true");
+            this.bars.tint(this.tinted);
         }
 
         offer(presets) {

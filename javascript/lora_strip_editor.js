@@ -6,13 +6,14 @@
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
     class StripEditor {
-        // weigh({te, unet}), set({key: text}): change the tag; presets: {save(name, numbers), forget(name)}; toggle(isOpen).
-        constructor({weigh, set, presets, toggle}) {
+        // weigh({te, unet}), set({key: text}): change the tag; presets: {save(name, numbers), forget(name)}; inside(): a promise of what
+        // the adapter changes; toggle(isOpen).
+        constructor({weigh, set, presets, inside, toggle}) {
             const {element} = lib.dom;
             Object.assign(this, {weigh, isOpen: false});
             this.unet = new lib.StripCurve(lib.t("UNet over the steps"), (weight) => weigh(this.isJoint ? {te: weight, unet: weight} : {unet: weight}));
             this.te = new lib.StripCurve(lib.t("Text encoder over the steps"), (weight) => weigh({te: weight}));
-            this.blocks = new lib.StripBlocks({changed: (lbw) => set({lbw}), ...presets});
+            this.blocks = new lib.StripBlocks({changed: (lbw) => set({lbw}), inside, ...presets});
             this.panels = element("div", {class: "lora-panels", hidden: true}, this.unet.element, this.te.element, this.blocks.element);
             this.chips = new lib.StripChips({set, openBlocks: () => toggle(true)});
             this.element = element("div", {class: "lora-editor"}, this.panels, this.chips.element);

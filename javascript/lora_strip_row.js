@@ -10,8 +10,8 @@
 
     class StripRow {
         // edit(change): rewrites the prompt; solo(): mutes the other rows; changed(): it is split, joined or opened now;
-        // elements(): all rows; presets: see StripEditor.
-        constructor({edit, solo, changed, elements, presets}) {
+        // elements(): all rows; presets: see StripEditor; inside(id): a promise of what an adapter changes.
+        constructor({edit, solo, changed, elements, presets, inside}) {
             const {element, iconButton} = lib.dom;
             Object.assign(this, {edit, changed});
             this.isSplit = false;
@@ -28,6 +28,7 @@
                 weigh: (weights) => this.set(weights),
                 set: (values) => edit((text) => lib.tagEdits.setArguments(text, this.place, values)),
                 presets,
+                inside: () => inside(this.fact?.adapter?.id),
                 toggle: (isOpen) => this.open(isOpen),
             });
             this.opener = iconButton("curve", lib.t("Steps, blocks, passes and places"), () => this.open(!this.editor.isOpen), "lora-opener");
@@ -67,7 +68,9 @@
 
         // scene: of the server and of the page, see StripEditor. As long as nothing is known of a new text, the old facts stay.
         show(tag, place, {text, fact: newest, scene}) {
+            const before = this.fact?.adapter?.id;
             if (newest || tag.name !== this.tag?.name) this.fact = newest ?? null;
+            if (before !== this.fact?.adapter?.id) this.editor.blocks.forgetInside();
             const {fact} = this;
             Object.assign(this, {tag, place});
             const adapter = fact?.adapter ?? null;

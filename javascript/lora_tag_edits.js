@@ -4,6 +4,8 @@
 (function () {
     "use strict";
 
+    const WEIGHTS = ["hr", "hrte", "hrunet", "refiner"];  // those of other passes
+
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
 
     // The n-th tag with other weights, numbers or curves. `weights` has te, unet or both; one that is left out keeps its value.
@@ -61,6 +63,24 @@
         return replace(text, edits);
     }
 
+    // The tags at `places` with all their weights times `factor`, in as many digits as one types.
+    function scale(text, places, factor) {
+        for (const n of places) {
+            const {te, unet, values} = lib.tags.find(text)[n] ?? {te: null};
+            if (te === null) continue;
+            text = setWeights(text, n, {te: scaled(te, factor), unet: scaled(unet, factor)});
+            const others = WEIGHTS.filter((key) => values[key]).map((key) => [key, lib.curve.read(values[key].text)]);
+            text = setArguments(text, n, Object.fromEntries(others.filter(([, weight]) => weight !== null).map(([key, weight]) => [key, lib.curve.write(scaled(weight, factor))])));
+        }
+        return text;
+    }
+
+    function scaled(weight, factor) {
+        const times = (number) => Math.abs(number * factor) < 0.1 ? Number((number * factor).toPrecision(2)) : Math.round(number * factor * 100) / 100;
+        if (typeof weight === "number") return times(weight);
+        return {unit: weight.unit, points: weight.points.map((point) => ({...point, weight: times(point.weight)}))};
+    }
+
     function rename(text, n, name) {
         const tag = lib.tags.find(text)[n];
         return tag ? replace(text, [[tag.parts[0], name]]) : text;
@@ -111,5 +131,5 @@
         return text;
     }
 
-    lib.tagEdits = {setWeights, join, setArguments, rename, remove, insert, toggle, move};
+    lib.tagEdits = {setWeights, join, setArguments, scale, rename, remove, insert, toggle, move};
 })();

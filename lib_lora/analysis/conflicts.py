@@ -8,16 +8,20 @@ over all layers, or over those of a block. What one of them does not change coun
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+
+import torch
 
 from lib_lora.adapters.adapter import Adapter
-from lib_lora.algorithms.forms import Form, inner
-from lib_lora.analysis.measure import Base, Measured, Progress, forms
+from lib_lora.analysis.gram import Grams, Layers, Member, Spot
+from lib_lora.analysis.measure import Base, Measured, Progress
 from lib_lora.keys.blocks import block_of
 from lib_lora.model.targets import TargetIndex
 
 Matrix = tuple[tuple[float, ...], ...]
+Weigh = Callable[[Spot], float]  # what a tag weighs in a layer
 
 
 @dataclass(frozen=True)
@@ -29,30 +33,59 @@ class Conflicts:
     @property
     def whole(self) -> Matrix:
         """Over all blocks."""
-        matrices = list(self.products.values())
+        return self.over(list(self.products))
+
+    def over(self, blocks: Sequence[str]) -> Matrix:
+        """Over some blocks together."""
+        matrices = [self.products[block] for block in blocks]
         count = len(matrices[0]) if matrices else 0
         return tuple(tuple(sum(each[a][b] for each in matrices) for b in range(count)) for a in range(count))
 
     def cosine(self, block: str | None = None) -> Matrix:
         """(n, n): 1 pulls the same way, 0 minds its own, -1 undoes it."""
-        products = self.whole if block is None else self.products[block]
-        norms = [math.sqrt(max(products[each][each], 0.0)) for each in range(len(products))]
-        return tuple(
-            tuple(products[a][b] / (norms[a] * norms[b]) if norms[a] and norms[b] else 0.0 for b in range(len(norms)))
-            for a in range(len(norms))
-        )
+        return cosine(self.whole if block is None else self.products[block])
 
     @property
     def together(self) -> float:
         """The norm of the sum."""
-        return math.sqrt(max(sum(map(sum, self.whole)), 0.0))
+        return norm(self.whole)
 
     @property
     def shares(self) -> tuple[float, ...]:
         """Of each in the squared norm of the sum; they add up to 1, and one that works against it is negative."""
-        whole = self.whole
-        total = sum(map(sum, whole))
-        return tuple(sum(row) / total if total else 0.0 for row in whole)
+        return shares(self.whole)
+
+
+def cosine(products: Matrix) -> Matrix:
+    """Of vectors with these inner products."""
+    norms = [math.sqrt(max(products[each][each], 0.0)) for each in range(len(products))]
+    return tuple(
+        tuple(products[a][b] / (norms[a] * norms[b]) if norms[a] and norms[b] else 0.0 for b in range(len(norms)))
+        for a in range(len(norms))
+    )
+
+
+def norm(products: Matrix) -> float:
+    """Of the sum of such vectors."""
+    return math.sqrt(max(sum(map(sum, products)), 0.0))
+
+
+def shares(products: Matrix) -> tuple[float, ...]:
+    """Of each in the squared norm of their sum."""
+    total = sum(map(sum, products))
+    return tuple(sum(row) / total if total else 0.0 for row in products)
+
+
+def weighed(layers: Layers, weights: Sequence[Weigh]) -> Conflicts:
+    """What adapters are at these weights; looks at no tensor of theirs."""
+    numbers = torch.tensor([[weigh(spot) for weigh in weights] for spot in layers.spots], dtype=torch.float64)
+    by_block: dict[str, list[int]] = {}
+    for row, spot in enumerate(layers.spots):
+        by_block.setdefault(block_of(spot.path, spot.component) if spot.component else "", []).append(row)
+    if not layers.spots:
+        return Conflicts({})
+    products = layers.products * numbers[:, :, None] * numbers[:, None, :]
+    return Conflicts({block: tuple(map(tuple, products[rows].sum(0).tolist())) for block, rows in by_block.items()})
 
 
 def alone(measured: Measured) -> Conflicts:
@@ -68,42 +101,14 @@ def conflicts(
     progress: Progress | None = None,
 ) -> Conflicts:
     """Of adapters with their multipliers. Deltas that ask for a weight that is not there count as zero."""
-    modules = [(number, name) for number, (adapter, _) in enumerate(adapters) for name in adapter.modules]
-    products: dict[str, list[list[float]]] = {}
-    by_place: dict[object, dict[int, list[str]]] = {}
-    for number, name in modules:
-        choice = index.find_each(name) if index is not None else ()
-        target = next(iter(choice[0][0].values()), None) if choice and choice[0] else None
-        by_place.setdefault(target.path if target is not None else name, {}).setdefault(number, []).append(name)
-    for done, (path, names) in enumerate(by_place.items()):
-        found: dict[tuple[str, object], dict[int, list[Form]]] = {}
-        block = ""
-        for number, of_adapter in names.items():
-            for name in of_adapter:
-                for part, target, form, _ in forms(name, adapters[number][0].modules[name], index, base):
-                    if target is not None:
-                        block = block_of(target.path, target.component)
-                    if form is not None:
-                        key = (part, (target.key, target.rows) if target is not None else path)
-                        found.setdefault(key, {}).setdefault(number, []).append(form)
-        _add(products.setdefault(block, _zeros(len(adapters))), found, [weight for _, weight in adapters])
-        if progress is not None:
-            progress(done + 1, len(by_place))
-    return Conflicts({block: tuple(map(tuple, rows)) for block, rows in products.items()})
+    members = [Member(number, partial(_itself, adapter)) for number, (adapter, _) in enumerate(adapters)]
+    layers = Grams(index, base).of(members, progress)
+    return weighed(layers, [partial(_constant, weight) for _, weight in adapters])
 
 
-def _add(products: list[list[float]], found: dict[tuple[str, object], dict[int, list[Form]]],
-         weights: Sequence[float]) -> None:  # fmt: skip
-    for of_place in found.values():
-        for a, its in of_place.items():
-            for b, others in of_place.items():
-                if b < a:
-                    continue
-                value = sum(inner(one, other) for one in its for other in others) * weights[a] * weights[b]
-                products[a][b] += value
-                if a != b:
-                    products[b][a] += value
+def _itself(adapter: Adapter) -> Adapter:
+    return adapter
 
 
-def _zeros(count: int) -> list[list[float]]:
-    return [[0.0] * count for _ in range(count)]
+def _constant(weight: float, _: Spot) -> float:
+    return weight

@@ -14,6 +14,7 @@ from typing import Any
 from lib_lora.browser.stock import Shown, Stock
 from lib_lora.browser.thumbnail import problem
 from lib_lora.describe.families import Family
+from lib_lora.describe.recipe import read_recipe
 from lib_lora.formats.text import encodable
 from lib_lora.grammar.presets import BUILT_IN, Presets
 from lib_lora.grammar.tag import is_typable
@@ -194,7 +195,17 @@ def detail(entry: Entry) -> dict[str, Any]:
         "training": [[fact, value] for fact, value in entry.training_facts],
         "stated_hashes": list(entry.stated_hashes),
         "warnings": list(entry.warnings),
+        "recipe": recipe_of(entry.metadata),
     }
+
+
+def recipe_of(metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    """What a file that was made of others says of how: the tags, and its parents with their licences."""
+    recipe = read_recipe(metadata)
+    if recipe is None:
+        return None
+    parents = [{"name": name, "license": told.get("license", "")} for name, told in recipe.parents.items()]
+    return {"prompt": recipe.prompt, "at": recipe.at, "parents": parents}
 
 
 def editable_now(entry: Entry) -> dict[str, Any]:

@@ -11,9 +11,16 @@
     GET  duplicates                  groups of files with the same content or the same name
     GET  hashing                     {"running", "done", "total"}
     POST hashing                     begins to compute all hashes in the background
+    GET  measuring                   {"running", "done", "total"}
+    POST measuring                   begins to measure in the background what adapters change
     GET  rescan                      {"running", "done", "total"}
     POST rescan                      looks for new, changed and vanished files; answers when done
     POST prompt   {"prompt": "..."}  dry run: what each tag means, and what is wrong with it
+    POST together {"prompt": "..."}  what its adapters do together: who pulls against whom, how far the model is moved
+    GET  saving                      {"running", "done", "total", "result", "problem"}
+    POST saving                      {"prompt", "name", "rank" or "error", "dtype"}: begins to write one adapter of many
+    GET  weights                     {"running", "done", "total", "result", "problem"}
+    POST weights                     {"repair": true}: begins to compare the loaded model with its file
 
 Errors are `{"error": sentence}` with status 400, 404, 409 or 413. Examples: `docs/library.md`. For FastAPI from 0.94.
 """
@@ -31,20 +38,26 @@ from fastapi.responses import FileResponse, Response
 
 from lib_lora.browser.answers import JSONResponse, answered, body, error, json_object, refuse_foreign
 from lib_lora.browser.dry_run import MAX_PROMPT, dry_run
-from lib_lora.browser.inside import inside
+from lib_lora.browser.inside import inside, measurer
+from lib_lora.browser.jobs import Job, Work
 from lib_lora.browser.listing import Checkpoint, Shelf
+from lib_lora.browser.loaded import LoadedModel
 from lib_lora.browser.pictures import MAX_BYTES
+from lib_lora.browser.saving import saving
 from lib_lora.browser.search import FACETS, MAX_PAGE, Query, Scene, ids, search
 from lib_lora.browser.strength import strength_of
 from lib_lora.browser.thumbnail import original, thumbnail, video
+from lib_lora.browser.together import Together
 from lib_lora.browser.writing import RefusedError, save_fields, save_preview, texts_of
 from lib_lora.errors import NotFoundError
 from lib_lora.grammar.presets import BUILT_IN, Presets
 from lib_lora.library import Entry, Library
 from lib_lora.library.duplicates import groups
-from lib_lora.library.hashing import Hasher
+from lib_lora.library.gently import Gently
+from lib_lora.library.hashing import hasher
 
 PREFIX = "/lora/v1"
+USUAL_LIMIT = 1.5  # times what one adapter does, from which on a mixture is warned of
 PICTURE_HEADERS = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
 
 
@@ -54,16 +67,20 @@ def add_routes(
     *,
     checkpoint: Checkpoint = lambda: None,
     presets: Callable[[], Presets] = lambda: BUILT_IN,
+    model: LoadedModel | None = None,
+    limit: Callable[[], float] = lambda: USUAL_LIMIT,
     dependencies: Sequence[Any] = (),
 ) -> Shelf:
     """Add the routes to `app`; call it before anything is mounted at `/`.
 
     checkpoint    tells the family of the loaded model (`host.targets().family`) or its id, for what is compatible
     presets       block weights by name, the user's own among them
+    model         the loaded model itself, whose weights are compared with its file and with what adapters do
+    limit         a mixture of adapters that does so many times what one does is warned of; 0: none is
     dependencies  FastAPI's, for the login of the page that the routes belong to
     """
     shelf = Shelf(library, checkpoint=checkpoint, presets=presets)
-    routes = Routes(shelf)
+    routes = Routes(shelf, model or LoadedModel(), limit)
     table: tuple[tuple[str, str, Callable[..., Any]], ...] = (
         ("GET", "/adapters", routes.adapters),
         ("GET", "/adapters/{number}", routes.adapter),
@@ -75,9 +92,16 @@ def add_routes(
         ("GET", "/duplicates", routes.duplicates),
         ("GET", "/hashing", routes.hashed),
         ("POST", "/hashing", routes.hash),
+        ("GET", "/measuring", routes.measured),
+        ("POST", "/measuring", routes.measure),
         ("GET", "/rescan", routes.progress),
         ("POST", "/rescan", routes.rescan),
         ("POST", "/prompt", routes.prompt),
+        ("POST", "/together", routes.together),
+        ("GET", "/saving", routes.saved),
+        ("POST", "/saving", routes.save),
+        ("GET", "/weights", routes.checked),
+        ("POST", "/weights", routes.check),
         ("GET", "/strength", routes.strength),
     )
     for method, path, endpoint in table:
@@ -89,9 +113,11 @@ def add_routes(
 class Routes:
     """The endpoints. Those that are not `async` run in FastAPI's threads: the index may take its time."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
-        self._hasher = Hasher(shelf.library)
+    def __init__(self, shelf: Shelf, model: LoadedModel, limit: Callable[[], float]) -> None:
+        self.shelf, self._model = shelf, model
+        self._together = Together(shelf, model, limit)
+        self._saving, self._checking = Job("saving"), Job("weights")
+        self._hasher, self._measurer = hasher(shelf.library), measurer(shelf.library)
         self._scanning = threading.Lock()
         self._progress = (0, 0)
 
@@ -124,7 +150,7 @@ class Routes:
         return answered(told)
 
     def inside(self, number: str) -> Response:
-        return answered(lambda: inside(self._entry(number)))
+        return answered(lambda: inside(self.shelf.library, self._entry(number), self._model.index()))
 
     def picture(self, number: str, request: Request) -> Response:
         try:
@@ -172,12 +198,18 @@ class Routes:
         return JSONResponse({"groups": told})
 
     def hashed(self) -> Response:
-        running, done, total = self._hasher.progress
-        return JSONResponse({"running": running, "done": done, "total": total})
+        return JSONResponse(_progress(self._hasher))
 
     def hash(self) -> Response:
         self._hasher.start()
         return self.hashed()
+
+    def measured(self) -> Response:
+        return JSONResponse(_progress(self._measurer))
+
+    def measure(self) -> Response:
+        self._measurer.start()
+        return self.measured()
 
     def progress(self) -> Response:
         done, total = self._progress
@@ -191,13 +223,44 @@ class Routes:
         return JSONResponse(told | {"problems": list(found.problems)})
 
     async def prompt(self, request: Request) -> Response:
-        prompt = (await json_object(request) or {}).get("prompt")
-        if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
-            return error(400, f'the body must be {{"prompt": text}}, at most {MAX_PROMPT} characters')
-        return JSONResponse(await run_in_threadpool(dry_run, self.shelf, prompt))
+        return await self._of_prompt(request, lambda prompt: dry_run(self.shelf, prompt))
+
+    async def together(self, request: Request) -> Response:
+        return await self._of_prompt(request, self._together.of)
+
+    async def save(self, request: Request) -> Response:
+        given = await json_object(request)
+        if given is None:
+            return error(400, 'the body must be {"prompt": text, "name": text, and how}')
+        return await run_in_threadpool(
+            answered, lambda: self._started(self._saving, saving(self.shelf, self._model, given))
+        )
+
+    def saved(self) -> Response:
+        return JSONResponse(self._saving.told())
+
+    async def check(self, request: Request) -> Response:
+        repair = (await json_object(request) or {}).get("repair", False)
+        if type(repair) is not bool:
+            return error(400, '"repair" must be true or false')
+        return answered(lambda: self._started(
+            self._checking, lambda progress: self._model.check(repair=repair, progress=progress)))
+
+    def checked(self) -> Response:
+        return JSONResponse(self._checking.told())
 
     def strength(self) -> Response:
         return JSONResponse(strength_of(self.shelf.checkpoint(), self.shelf.presets()))
+
+    async def _of_prompt(self, request: Request, answer: Callable[[str], dict[str, Any]]) -> Response:
+        prompt = (await json_object(request) or {}).get("prompt")
+        if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
+            return error(400, f'the body must be {{"prompt": text}}, at most {MAX_PROMPT} characters')
+        return await run_in_threadpool(answered, lambda: answer(prompt))
+
+    def _started(self, job: Job, work: Work) -> dict[str, Any]:
+        job.start(work)
+        return job.told()
 
     def _scanned(self, done: int, total: int) -> None:
         self._progress = (done, total)
@@ -220,3 +283,8 @@ class Routes:
         if not number.isascii() or not number.isdigit() or len(number) > 18:
             raise NotFoundError(number)
         return self.shelf.library.entry(int(number))
+
+
+def _progress(work: Gently) -> dict[str, Any]:
+    running, done, total = work.progress
+    return {"running": running, "done": done, "total": total}

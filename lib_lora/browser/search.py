@@ -35,6 +35,7 @@ SORTS: dict[str, tuple[Callable[[Entry], Any], bool]] = {  # sort -> (key, desce
     "newest": (lambda entry: entry.mtime_ns // 10**9, True),
     "size": (lambda entry: entry.size, True),
     "rank": (lambda entry: (entry.rank or (0, 0))[1], True),
+    "change": (lambda entry: -1.0 if entry.change is None else entry.change, True),
     "family": (lambda entry: (entry.family.label, entry.name.casefold()), False),
 }
 

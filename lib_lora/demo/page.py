@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from lib_lora.browser.hosts import KnownHosts, is_loopback
+from lib_lora.browser.loaded import LoadedModel
 from lib_lora.browser.markup import head_html
 from lib_lora.browser.routes import add_routes
 from lib_lora.compare import routes
@@ -77,7 +78,8 @@ def build_app(studio: Studio, *, hosts: Sequence[str] = ()) -> FastAPI:
     app = FastAPI(title="lib_lora", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(GZipMiddleware, minimum_size=10_000)
     app.add_middleware(KnownHosts, allowed=hosts)
-    add_routes(app, studio.attached.library, checkpoint=lambda: studio.family)
+    model = LoadedModel(lambda: studio.attached.host, lambda: studio.place, studio.turns.first)
+    add_routes(app, studio.attached.library, checkpoint=lambda: studio.family, model=model)
     comparisons = Jobs(host_of(studio))
     routes.add_routes(app, comparisons)
     app.state.comparisons = comparisons

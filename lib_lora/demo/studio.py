@@ -100,6 +100,11 @@ class Studio:
             pictures = tuple((str(self._save(picture)), caption(picture)) for picture in drawing.pictures)
             return Drawn(pictures, drawing.pictures[0].seed, tuple(drawing.report.sentences()), seconds)
 
+    @property
+    def place(self) -> Path:
+        """Of the model: a folder or a file."""
+        return Path(self.attached.pipe.name_or_path or "unknown")
+
     def cancel(self) -> None:
         """Stop at the end of the present step; nothing, if nothing is drawn."""
         self._stop.set()

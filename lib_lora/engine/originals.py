@@ -166,6 +166,15 @@ class CheckpointFile:
     def __str__(self) -> str:
         return ", ".join(sorted({path.name for path in self._files}))
 
+    def stored(self, key: str) -> Tensor | None:
+        """As the likeliest file has it, whatever the model has; None if no file does. Raises OSError."""
+        for path, name in self._places.get(key, ()):
+            file = self._files.get(path)
+            if file is not None and name in file.names:
+                file.check()
+                return file.tensor(name)
+        return None
+
     def find(self, key: str, current: Tensor) -> Reread | None:
         """The base weight `current` as a file has it; None unless every bit is the same after the host's cast."""
         for path, name in self._places.get(key, ()):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from lib_lora.engine.books import NotUndoneError, books_of, unwatch
@@ -87,6 +87,14 @@ class Patcher:
                 key = name.removesuffix(BESIDE)
                 found[key] = found.get(key, ()) + record.planned
         return found
+
+    def base(self, key: str, slot: Slot) -> Tensor | None:
+        """The base weight of a parameter, whatever it carries now; not to be written to. None: nobody has it."""
+        current = slot.elsewhere if slot.is_away else slot.parameter.data
+        known = self._patched.get(key)
+        if current is None or known is None or known.slot != slot or not known.is_here(current):
+            return current
+        return known.original.base(current)
 
     def held(self) -> contextlib.AbstractContextManager[None]:
         """Nobody else changes what these root modules carry meanwhile; needed for more than one call in a row."""

@@ -26,6 +26,7 @@ from lib_lora.model.targets import TargetIndex, index_diffusers
 from lib_lora.session.session import Report, Session
 from lib_lora.session.torch_host import TorchHost
 
+TEXT_MODEL = "text_model."  # a level of names that files of text encoders have, and newer transformers do not
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 
 
@@ -85,7 +86,7 @@ class DiffusersHost(TorchHost):
             folder = getattr(part.config, "_name_or_path", "") or getattr(part, "name_or_path", "")
             files = sorted(Path(folder).glob("*.safetensors")) if folder else []
             for key in slots_of(part):
-                places[f"{name}.{key}"] = [(file, key) for file in files]
+                places[f"{name}.{key}"] = [(file, own) for own in (key, f"{TEXT_MODEL}{key}") for file in files]
         return CheckpointFile(places) if any(places.values()) else None
 
 

@@ -4,6 +4,7 @@
     texts   the heavy ones, in a table of their own so that a start does not read past them
     hashes  by path and stamp; they outlive the row of a file whose drive is not plugged in
     marks   the user's favourites and tags, by path
+    measures  what adapters change, by the hash of their tensors and the family that they were measured as
 
 All but `marks` is a cache: it can be read again from the files, and another version throws `files` and `texts` away.
 
@@ -132,6 +133,24 @@ class Database:
         path, size, mtime = key
         row = (os.fsencode(path), size, mtime, hashes.sha256, hashes.tensors, hashes.autov1)
         self._do(lambda db: db.execute("REPLACE INTO hashes VALUES (?, ?, ?, ?, ?, ?)", row))
+
+    # measures
+
+    def changes(self) -> dict[tuple[str, str], float]:
+        """{(hash of the tensors, family): how much it changes in all}"""
+        query = "SELECT hash, family, change FROM measures WHERE made = ?"
+        rows = self._do(lambda db: db.execute(query, (tables.MEASURE,)).fetchall())
+        return {(row[0], row[1]): row[2] for row in rows if tables.is_measure(row)}
+
+    def measure(self, key: tuple[str, str]) -> str:
+        """The figures as JSON; empty where there are none."""
+        query = "SELECT told FROM measures WHERE hash = ? AND family = ? AND made = ?"
+        row = self._do(lambda db: db.execute(query, (*key, tables.MEASURE)).fetchone())
+        return row[0] if row and isinstance(row[0], str) else ""
+
+    def put_measure(self, key: tuple[str, str], change: float, told: str) -> None:
+        row = (*key, tables.MEASURE, change, told)
+        self._do(lambda db: db.execute("REPLACE INTO measures VALUES (?, ?, ?, ?, ?)", row))
 
     # marks
 

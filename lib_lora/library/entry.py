@@ -38,6 +38,8 @@ class Store(Protocol):
 
     def mark(self, entry: Entry) -> Mark: ...
 
+    def change(self, entry: Entry) -> float | None: ...
+
 
 @dataclass(frozen=True)
 class Details:
@@ -128,6 +130,11 @@ class Entry:
     def user_tags(self) -> tuple[str, ...]:
         """The user's own tags."""
         return self._store.mark(self).tags
+
+    @property
+    def change(self) -> float | None:
+        """How much it changes of a model in all, at weight 1; None as long as nobody has measured it."""
+        return self._store.change(self)
 
     @property
     def metadata(self) -> Mapping[str, str]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from lib_lora.errors import AmbiguousNameError, NotFoundError
 from lib_lora.formats.hashes import Hashes
@@ -181,6 +182,21 @@ class Library:
         """Ids of the entries with a computed hash that begins like this."""
         paths = self._keeper.paths_with_hash(start)
         return {entry.id for entry in self._state().entries if entry.location in paths} if paths else set()
+
+    def change(self, entry: Entry) -> float | None:
+        """How much it changes in all, if it was measured."""
+        return self._keeper.change(entry)
+
+    def measured(self, entry: Entry, layout: str = "") -> dict[str, Any] | None:
+        """The figures that were kept of a file with these tensors; None where its hashes are not known.
+
+        `layout`: of the model that they are for; empty: the usual one of the entry's family.
+        """
+        return self._keeper.measured(entry, layout)
+
+    def keep_measured(self, entry: Entry, told: Mapping[str, Any], change: float, layout: str = "") -> None:
+        """Keep figures of it, for all files with these tensors."""
+        self._keeper.keep_measured(entry, layout, told, change)
 
     # what the user changes
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from lib_lora.errors import AdapterFileError, LoraError
 from lib_lora.formats.hashes import Hashes, hash_file, stored_hash
@@ -28,14 +29,16 @@ class Keeper:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.changes = 0  # of marks, counted
+        self.changes = 0  # of marks and of what was measured, counted
         self.on_hash: list[Callable[[Entry], None]] = []  # called when the hashes of a file have become known
         self._hashes: dict[Key, Hashes] = {}
+        self._measured: dict[tuple[str, str], float] = {}
         self._marks = Marks(database)
 
     def load(self) -> None:
-        """Read hashes and marks."""
+        """Read hashes, marks, and how much adapters change."""
         self._hashes = self.database.hashes()
+        self._measured = self.database.changes()
         self.changes += self._marks.load()
 
     def catch_up(self) -> None:
@@ -100,6 +103,35 @@ class Keeper:
         known = list(self._hashes.items())
         return {key[0] for key, each in known if each.sha256.startswith(start) or each.tensors.startswith(start)
                 or each.autov1.startswith(start)}  # fmt: skip
+
+    # what was measured
+
+    def change(self, entry: Entry) -> float | None:
+        """How much it changes in all; None as long as nobody has measured it, or its hashes are not known."""
+        key = self._measure_key(entry)
+        return self._measured.get(key) if key else None
+
+    def measured(self, entry: Entry, layout: str) -> dict[str, Any] | None:
+        """The figures that were kept of a file with these tensors, by the names of this layout's blocks."""
+        key = self._measure_key(entry, layout)
+        if key is None or key not in self._measured:
+            return None
+        with contextlib.suppress(*DAMAGED):
+            if isinstance(found := json.loads(self.database.measure(key)), dict):
+                return found
+        return None
+
+    def keep_measured(self, entry: Entry, layout: str, told: Mapping[str, Any], change: float) -> None:
+        """Keep figures, which JSON can tell."""
+        key = self._measure_key(entry, layout)
+        if key is not None and is_current(entry):
+            self._measured[key] = change
+            self.database.put_measure(key, change, json.dumps(told))
+            self.changes += 1
+
+    def _measure_key(self, entry: Entry, layout: str = "") -> tuple[str, str] | None:
+        known = self.known_hashes(entry)
+        return (known.tensors or known.sha256, layout or entry.family.id) if known else None
 
     # marks
 

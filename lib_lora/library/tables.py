@@ -15,6 +15,7 @@ from lib_lora.library.reading import Texts
 from lib_lora.library.rescue import FAULTS, MarkRow
 
 VERSION = 6  # of the texts in `files` and `texts`: another one means reading the files again
+MEASURE = 1  # of the figures in `measures`: another one means measuring again
 TIMEOUT = 10  # seconds that another program may hold the index
 TABLES = """
 CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL,
@@ -24,6 +25,8 @@ CREATE TABLE IF NOT EXISTS hashes (path BLOB PRIMARY KEY, size INTEGER, mtime IN
     sha256 TEXT, tensors TEXT, autov1 TEXT);
 CREATE TABLE IF NOT EXISTS marks (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, sha256 TEXT,
     favorite INTEGER, tags TEXT);
+CREATE TABLE IF NOT EXISTS measures (hash TEXT, family TEXT, made INTEGER, change REAL, told TEXT,
+    PRIMARY KEY (hash, family));
 """
 MARKS = "path, size, mtime, sha256, favorite, tags"
 
@@ -101,6 +104,10 @@ def is_hashes(row: Sequence[Any]) -> bool:
     return [type(value) for value in row] == [bytes, int, int, str, str, str]
 
 
+def is_measure(row: Sequence[Any]) -> bool:
+    return [type(value) for value in row] == [str, str, float] and row[2] >= 0
+
+
 def places(values: Sequence[Any]) -> str:
     return ",".join("?" * len(values))
 
@@ -139,7 +146,7 @@ def prepared(name: str) -> Connection:
 
 def _has_tables(db: sqlite3.Connection) -> bool:
     names = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    return {"files", "texts", "hashes", "marks"} <= names
+    return {"files", "texts", "hashes", "marks", "measures"} <= names
 
 
 def _make_tables(db: sqlite3.Connection) -> None:

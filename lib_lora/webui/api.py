@@ -12,11 +12,14 @@ from fastapi.responses import Response
 
 from lib_lora.browser import routes
 from lib_lora.browser.answers import JSONResponse
+from lib_lora.browser.loaded import LoadedModel
 from lib_lora.compare import routes as compared
 from lib_lora.compare.jobs import Jobs
 from lib_lora.describe.families import Family
 from lib_lora.webui import version
+from lib_lora.webui.a1111.checkpoints import alone, loaded_file, loaded_host
 from lib_lora.webui.cards.state import State
+from lib_lora.webui.names import settings
 from lib_lora.webui.names.catalogue import Catalogue
 from lib_lora.webui.names.presets import known_presets
 
@@ -31,7 +34,9 @@ NEAR = ("127.0.0.1", "::1")
 def add_routes(app: FastAPI, catalogue: Catalogue, checkpoint: Callable[[], Family | None], comparisons: Jobs) -> None:
     """All work without `--api`, as the built-in's do. `checkpoint` tells the loaded model's family."""
     login = [Depends(_login_of(app))] if hasattr(app, "tokens") else []
-    routes.add_routes(app, catalogue.library, checkpoint=checkpoint, presets=known_presets, dependencies=login)
+    model = LoadedModel(loaded_host, loaded_file, alone)
+    routes.add_routes(app, catalogue.library, checkpoint=checkpoint, presets=known_presets, model=model,
+                      limit=lambda: float(settings.get("lora_together_limit") or 0), dependencies=login)
     compared.add_routes(app, comparisons, dependencies=login)
 
     @app.get(LORAS)

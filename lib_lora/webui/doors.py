@@ -108,6 +108,7 @@ DOORS: tuple[Door, ...] = (
             a1111="modules/sd_models.py:SdModelData"),
     *_doors("modules.sd_models.model_data.sd_model", "read", "sd_checkpoint_info",
             a1111="modules/sd_models_types.py:WebuiSdModel"),
+    *_doors("modules.call_queue", "read", "queue_lock", a1111="modules/call_queue.py"),
     *_doors("modules.shared", "read", "sd_model state", a1111="modules/shared.py"),
     *_doors("modules.shared", "patched", "total_tqdm", a1111="modules/shared.py"),  # its bar is cleared
     *_doors("modules.shared.sd_model", "read", "alphas_cumprod", a1111=""),  # ldm's, which is not in the WebUI's tree
@@ -130,7 +131,7 @@ DOORS: tuple[Door, ...] = (
             "lora_not_found_warning_console lora_preferred_name lora_show_all sd_lora",
             a1111=f"{LORA}scripts/lora_script.py"),
     *_doors("modules.shared.opts", "read", "lora_block_presets lora_element_presets lora_memory_budget lora_originals "
-            "lora_other_base_models", a1111=""),
+            "lora_other_base_models lora_together_limit", a1111=""),
     *_doors("modules.shared.cmd_opts", "read", "lora_dir lyco_dir_backcompat", a1111=f"{LORA}preload.py"),
     *_doors("modules.paths", "read", "models_path", a1111="modules/paths.py"),
     *_doors("modules.cache", "read", "cache_dir", a1111="modules/cache.py"),

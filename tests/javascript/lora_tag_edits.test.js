@@ -113,3 +113,17 @@ test("a tag typed in full-width signs is edited in place", () => {
     assert.equal(edits.rename("< LORA：ink：1>", 0, "wash"), "< LORA：wash：1>");
     assert.equal(edits.remove("a 《lora:ink:1》, b", 0), "a, b");
 });
+
+const scaledBy = [  // [before, places, factor, after]
+    ["<lora:a:1> x <lora:b:0.8>", [0, 1], 0.5, "<lora:a:0.5> x <lora:b:0.4>"],
+    ["<lora:a> <lora:b>", [1], 0.37, "<lora:a> <lora:b:0.37>"],
+    ["<lora: a :0.8: 1 :mine=x>", [0], 0.5, "<lora: a :0.4: 0.5 :mine=x>"],
+    ["<lora:a:1:hr=0.8:refiner=off:lbw=INS>", [0], 0.5, "<lora:a:0.5:hr=0.4:refiner=off:lbw=INS>"],
+    ["<lora:a:0@0,1@0.5:hrunet=1@0,0@1>", [0], 0.5, "<lora:a:0@0,0.5@0.5:hrunet=0.5@0,0@1>"],
+    ["<lora:a:-0.33>", [0], 0.59, "<lora:a:-0.19>"],
+    ["<lora:a:0.04>", [0], 0.59, "<lora:a:0.024>"],
+    ["<lora:a:x> <lora:b:1>", [0, 1, 7], 0.5, "<lora:a:x> <lora:b:0.5>"],
+];
+for (const [before, places, factor, after] of scaledBy) {
+    test(`${before} times ${factor} is ${after}`, () => assert.equal(edits.scale(before, places, factor), after));
+}

@@ -238,6 +238,12 @@ def before_call(params) -> None:
         networks.loaded_networks[0].unet_multiplier = by_call[min(params.denoiser.step, len(by_call) - 1)]
 
 
+def damage() -> None:
+    """One number of a loaded weight is another one."""
+    with torch.no_grad():
+        shared.sd_model.model.diffusion_model.time_embed[0].weight.view(-1)[0] += 1
+
+
 def axes() -> list:
     """Of the X/Y/Z plot: what each line is called, and what stands at a picture of it."""
     from modules import scripts
@@ -256,6 +262,7 @@ def app_started(_demo, app) -> None:
     app.add_api_route("/probe/hash", cached_hash, methods=["POST"])
     app.add_api_route("/probe/axes", axes, methods=["GET"])
     app.add_api_route("/probe/call-the-unet", call_the_unet, methods=["POST"])
+    app.add_api_route("/probe/damage", damage, methods=["POST"])
     app.add_api_route("/probe/noise", lambda: list(noise), methods=["GET"])
     app.add_api_route("/probe/by-call", weigh_by_call, methods=["POST"])
     app.add_api_route("/probe/cached", cached, methods=["GET"])

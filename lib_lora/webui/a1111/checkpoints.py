@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, TypeVar
 
-from modules import patches, sd_models
+from modules import call_queue, patches, sd_models
 from torch import nn
 
 from lib_lora.describe.families import Family
-from lib_lora.webui.a1111.host import existing_session
+from lib_lora.webui.a1111.host import WebUIHost, existing_session
 
 Now = TypeVar("Now")
 PATCHED = (sd_models, "reload_model_weights")
@@ -22,11 +24,28 @@ def loaded_models() -> list[nn.Module]:
     return list(found.values())
 
 
-def loaded_family() -> Family | None:
-    """The family of the checkpoint that is loaded now; loads none."""
+def loaded_host() -> WebUIHost | None:
+    """Of the checkpoint that is loaded now; loads none."""
     model = sd_models.model_data.sd_model
     session = existing_session(model) if model is not None else None
-    return session.host.family if session is not None else None
+    return session.host if session is not None else None
+
+
+def loaded_family() -> Family | None:
+    """The family of the checkpoint that is loaded now; loads none."""
+    host = loaded_host()
+    return host.family if host is not None else None
+
+
+def loaded_file() -> Path | None:
+    """The file of the checkpoint that is loaded now."""
+    host = loaded_host()
+    return host.place if host is not None else None
+
+
+def alone() -> AbstractContextManager[Any]:
+    """In a `with`: no picture is made, and no checkpoint is loaded for one, meanwhile."""
+    return call_queue.queue_lock
 
 
 def watch_exchange(exchanged: Callable[[nn.Module, Now], None], now: Callable[[], Now]) -> None:

@@ -42,6 +42,12 @@ class WebUIHost(TorchHost):
         """Of the model as it was last looked at: cheap, for those who ask often."""
         return self.bound.index.family
 
+    @property
+    def place(self) -> Path | None:
+        """The file of its checkpoint."""
+        name = getattr(getattr(self._model(), "sd_checkpoint_info", None), "filename", "")
+        return Path(name) if name else None
+
     def _find(self) -> Mapping[str, Slot]:
         model = cast(SdModel, self._model())
         slots = slots_of(model.model.diffusion_model, "model.diffusion_model.", finer=FINER)
@@ -52,9 +58,8 @@ class WebUIHost(TorchHost):
         return slots
 
     def _find_checkpoint(self) -> CheckpointFile | None:
-        info = getattr(self._model(), "sd_checkpoint_info", None)
-        path = Path(getattr(info, "filename", ""))
-        if path.suffix.lower() != ".safetensors":
+        path = self.place
+        if path is None or path.suffix.lower() != ".safetensors":
             return None
         # Old SD1 files lack one level of names, which the WebUI puts in.
         older = {key: key.replace(".transformer.text_model.", ".transformer.") for key in self._find()}

@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "lora_functional": False,
     "lora_originals": "auto",
     "lora_memory_budget": 0,
+    "lora_together_limit": 1.5,
     "lora_block_presets": "",
     "lora_element_presets": "",
 }
@@ -107,6 +108,9 @@ class Options:
                 0, "Memory for adapter files (MB)", gr.Number, {"precision": 0}).info(
                 "those of earlier prompts stay in memory as long as all together fit into it, so that a change back "
                 "reads no file"),
+            "lora_together_limit": info(
+                1.5, "Warn where adapters together do so many times what one does", gr.Number).info(
+                "in the line below the tags of a prompt, before a picture is made; 0: never"),
             "lora_block_presets": info(
                 "", "Presets of block weights", gr.Textbox,
                 {"lines": 4, "placeholder": "FACE:1,0,0,0,0,0,1,1,1,1,1,1,0,0,0,0,0"}).info(

@@ -1,4 +1,4 @@
-// Work of the server that takes a while, with a bar: looking for files, computing hashes.
+// Work of the server that takes a while, with a bar: looking for files, computing hashes, writing an adapter.
 
 (function () {
     "use strict";
@@ -6,6 +6,16 @@
     const EVERY = 300;  // milliseconds between two looks
 
     const lib = (globalThis.loraLib = globalThis.loraLib || {});
+
+    // Look at a job of the server until it is over: its last state. show(state): while it runs.
+    async function finished(look, show) {
+        for (;;) {
+            await new Promise((go) => setTimeout(go, EVERY));
+            const state = await look();
+            if (!state.running) return state;
+            show(state);
+        }
+    }
 
     class Progress {
         constructor() {
@@ -45,4 +55,5 @@
     }
 
     lib.Progress = Progress;
+    lib.finished = finished;
 })();
