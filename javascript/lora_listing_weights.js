@@ -10,7 +10,7 @@
         constructor(api) {
             const {element, iconButton} = lib.dom;
             this.api = api;
-            this.button = iconButton("check", lib.t("Compare the loaded model with its file"), () => this.check(false));
+            this.button = iconButton("check", lib.t("Check the loaded model against its file"), () => this.check(false));
             this.said = element("span", {role: "status", "aria-live": "polite"});
             this.repairButton = element("button", {type: "button", class: "lora-chip", text: lib.t("Repair"), title: lib.t("Takes all adapters out and reads the weights that differ from the file again"), hidden: true, onclick: () => this.check(true)});
             this.close = iconButton("remove", lib.t("Put away"), () => this.hide());

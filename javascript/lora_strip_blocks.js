@@ -16,6 +16,7 @@
             this.silencer = new lib.Silencer();
             this.bars = new lib.StripBars((numbers) => changed(this.silencer.text(numbers)), (name) => this.silencer.toggled(this.shown, name));
             this.insideButton = iconButton("info", lib.t("Show what the adapter changes: reads the whole file"), () => this.look());
+            this.insideButton.disabled = true;  // nobody has said yet which file it is
             this.select = element("select", {class: "lora-input lora-presets", "aria-label": lib.t("Preset of block weights"), onchange: () => this.choose(this.select.value)});
             this.saveButton = iconButton("save", lib.t("Save as a preset"), () => this.ask(true));
             this.forgetButton = iconButton("minus", lib.t("Forget this preset"), () => forget(this.select.value));
@@ -48,15 +49,16 @@
             this.bars.tint(this.tinted);
         }
 
-        // Another adapter has the row: nothing is known of it yet.
-        forgetInside() {
+        // Another adapter has the row, or none that is known: what it changes was not asked for.
+        forgetInside(isKnown) {
             this.tinted = null;
+            this.insideButton.disabled = !isKnown;
             this.insideButton.setAttribute("aria-pressed", "false");
         }
 
         async look() {
             if (this.tinted) {
-                this.forgetInside();
+                this.forgetInside(true);
                 return this.bars.tint(null);
             }
             this.insideButton.disabled = true;

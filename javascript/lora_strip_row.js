@@ -70,7 +70,7 @@
         show(tag, place, {text, fact: newest, scene}) {
             const before = this.fact?.adapter?.id;
             if (newest || tag.name !== this.tag?.name) this.fact = newest ?? null;
-            if (before !== this.fact?.adapter?.id) this.editor.blocks.forgetInside();
+            if (before !== this.fact?.adapter?.id) this.editor.blocks.forgetInside(Boolean(this.fact?.adapter));
             const {fact} = this;
             Object.assign(this, {tag, place});
             const adapter = fact?.adapter ?? null;

@@ -53,13 +53,15 @@ def _full_products() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """One thread at a time, but nobody waits for ever: an interrupt may keep a thread from leaving."""
-    is_locked = _lock.acquire(timeout=PATIENCE)
+    """One thread at a time. Nobody waits for ever for one that an interrupt kept from leaving, nor more than once."""
+    global _lock
+    while not (lock := _lock).acquire(timeout=PATIENCE):
+        if _lock is lock:
+            _lock = threading.RLock()
     try:
         yield
     finally:
-        if is_locked:
-            _lock.release()
+        lock.release()
 
 
 def _switch() -> None:

@@ -108,7 +108,6 @@ DOORS: tuple[Door, ...] = (
             a1111="modules/sd_models.py:SdModelData"),
     *_doors("modules.sd_models.model_data.sd_model", "read", "sd_checkpoint_info",
             a1111="modules/sd_models_types.py:WebuiSdModel"),
-    *_doors("modules.call_queue", "read", "queue_lock", a1111="modules/call_queue.py"),
     *_doors("modules.shared", "read", "sd_model state", a1111="modules/shared.py"),
     *_doors("modules.shared", "patched", "total_tqdm", a1111="modules/shared.py"),  # its bar is cleared
     *_doors("modules.shared.sd_model", "read", "alphas_cumprod", a1111=""),  # ldm's, which is not in the WebUI's tree

@@ -23,6 +23,7 @@ EVIL = """() => [
     window.pwned ?? "",
     ...[...document.querySelectorAll(".lora-listing *, .lora-strip *, #lora-report *")].filter((node) =>
         /^(script|iframe|object|embed|base|link|meta|style|form)$/i.test(node.localName)
+            && !node.matches("form.lora-save-form, form.lora-compare-form")
         || [...node.attributes].some(({name, value}) => /^on|^srcdoc$/.test(name)
             || /^(href|src|action|formaction)$/.test(name)
                 && !/^(http:\\/\\/127\\.0\\.0\\.1[:/]|blob:|data:image\\/)/.test(value)),

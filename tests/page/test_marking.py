@@ -199,7 +199,7 @@ def test_duplicates_stand_in_groups_with_the_reason(page, studio, folder):
     panel.locator(".lora-also-one", has_text="bend").click()
     panel.locator("h3", has_text="bend").wait_for()
     page.get_by_role("button", name="Compute hashes").click()
-    page.locator(".lora-duplicates [role=progressbar]").wait_for(state="hidden")
+    page.locator(".lora-duplicates [role=progressbar]").first.wait_for(state="hidden")
     page.get_by_role("button", name="Back to the listing").click()
     assert page.locator(".lora-window").is_visible()
     (folder / "styles" / "bend again.safetensors").unlink()

@@ -105,7 +105,7 @@ def test_a_mixture_is_kept_as_one_file_that_opens_as_its_recipe(page, folder, fa
 
 def test_the_loaded_model_is_compared_with_its_file_and_put_right(page, studio):
     open_listing(page)
-    page.get_by_role("button", name="Compare the loaded model with its file").click()
+    page.get_by_role("button", name="Check the loaded model against its file").click()
     told = page.locator(".lora-checked")
     total = len(studio.attached.host.bound.slots)
     told.get_by_text(f"{total} of {total} weights are the bits of").wait_for()
@@ -113,7 +113,7 @@ def test_the_loaded_model_is_compared_with_its_file_and_put_right(page, studio):
     key, slot = next(iter(studio.attached.host.bound.slots.items()))
     before = slot.parameter.data.clone()
     slot.parameter.data.view(-1)[0] += 1
-    page.get_by_role("button", name="Compare the loaded model with its file").click()
+    page.get_by_role("button", name="Check the loaded model against its file").click()
     told.get_by_text(f"{total - 1} of {total} weights").wait_for()
     assert key in told.inner_text()
     told.get_by_role("button", name="Repair").click()

@@ -45,7 +45,7 @@ def test_the_loaded_model_is_compared_with_its_file_and_put_right(webui, page):
     untouched = webui.draw("a cat")
     with_tag = webui.draw(f"a cat {TAGS}")  # whose adapters stay in the weights
     page.locator("#tabs > .tab-nav button", has_text="LoRA").click()
-    button = page.get_by_role("button", name="Compare the loaded model with its file")
+    button = page.get_by_role("button", name="Check the loaded model against its file")
     button.click()
     told = page.locator("#tab_lib_lora .lora-checked")
     told.get_by_text(re.compile(r"^([\d,]+) of \1 weights are the bits of tiny-sd1.safetensors$")).wait_for()
