@@ -131,6 +131,7 @@ def test_the_users_own_tags_are_text_in_chips_filters_and_suggestions(listing):
     page = listing
     search(page, "plain", 1)
     page.locator(".lora-card .lora-open").evaluate("button => button.click()")
+    page.wait_for_selector(".lora-details .lora-facts")
     page.locator(".lora-details .lora-tag-field").fill(IMAGE)
     page.locator(".lora-details .lora-tag-field").press("Enter")
     page.locator(".lora-card .lora-tag", has_text=IMAGE).wait_for()
