@@ -167,7 +167,7 @@ def test_a_picture_is_dropped_on_the_panel_or_pasted(page, studio):
         });
     })"""
     for selector, kind in ((".lora-details .lora-thumb", "drop"), (".lora-details", "paste")):
-        page.evaluate("document.querySelector('.lora-status').textContent = ''")
+        page.evaluate("document.querySelector('.lora-details .lora-status').textContent = ''")
         page.evaluate(give, [selector, kind])
         panel.locator(".lora-status", has_text="This is the preview now").wait_for()
         saved = studio.attached.library.folders[0] / "bend.png"
