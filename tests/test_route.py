@@ -15,8 +15,8 @@ from lib_lora.algorithms.lora import Lora
 from lib_lora.engine import hooks, patch, records
 from lib_lora.engine.plan import Term
 from lib_lora.engine.route import COSTS, REASONS, Case, Circumstances, reason_for, route, seconds_beside, seconds_merged
-from lib_lora.engine.schedule import USUAL_STEPS
 from lib_lora.errors import PatchError
+from lib_lora.grammar.moment import USUAL_STEPS
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.grammar.who import Area, Row, Who
 from lib_lora.model.slots import Slot, slots_of

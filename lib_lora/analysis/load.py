@@ -22,7 +22,6 @@ from lib_lora.analysis.conflicts import Conflicts, Matrix, norm
 from lib_lora.keys.blocks import block_of
 from lib_lora.model.targets import Target, TargetIndex
 
-LIMIT = 1.5  # times, from which on a mixture is worth a warning
 WORDS = "embedding"  # matrices of words and positions are no layers
 Scale = Mapping[str, float]  # block -> the norm of its weights
 

@@ -195,11 +195,11 @@ def detail(entry: Entry) -> dict[str, Any]:
         "training": [[fact, value] for fact, value in entry.training_facts],
         "stated_hashes": list(entry.stated_hashes),
         "warnings": list(entry.warnings),
-        "recipe": recipe_of(entry.metadata),
+        "recipe": recipe_told(entry.metadata),
     }
 
 
-def recipe_of(metadata: Mapping[str, str]) -> dict[str, Any] | None:
+def recipe_told(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     """What a file that was made of others says of how: the tags, and its parents with their licences."""
     recipe = read_recipe(metadata)
     if recipe is None:

@@ -47,7 +47,7 @@ from lib_lora.browser.saving import saving
 from lib_lora.browser.search import FACETS, MAX_PAGE, Query, Scene, ids, search
 from lib_lora.browser.strength import strength_of
 from lib_lora.browser.thumbnail import original, thumbnail, video
-from lib_lora.browser.together import Together
+from lib_lora.browser.together import LIMIT, Together
 from lib_lora.browser.writing import RefusedError, save_fields, save_preview, texts_of
 from lib_lora.errors import NotFoundError
 from lib_lora.grammar.presets import BUILT_IN, Presets
@@ -57,7 +57,6 @@ from lib_lora.library.gently import Gently
 from lib_lora.library.hashing import hasher
 
 PREFIX = "/lora/v1"
-USUAL_LIMIT = 1.5  # times what one adapter does, from which on a mixture is warned of
 PICTURE_HEADERS = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
 
 
@@ -68,7 +67,7 @@ def add_routes(
     checkpoint: Checkpoint = lambda: None,
     presets: Callable[[], Presets] = lambda: BUILT_IN,
     model: LoadedModel | None = None,
-    limit: Callable[[], float] = lambda: USUAL_LIMIT,
+    limit: Callable[[], float] = lambda: LIMIT,
     dependencies: Sequence[Any] = (),
 ) -> Shelf:
     """Add the routes to `app`; call it before anything is mounted at `/`.

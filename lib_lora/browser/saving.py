@@ -12,9 +12,8 @@ from lib_lora.browser.jobs import Progress, Work
 from lib_lora.browser.listing import Shelf, tag_name
 from lib_lora.browser.loaded import LoadedModel
 from lib_lora.browser.writing import RefusedError
-from lib_lora.errors import TagError
-from lib_lora.grammar.curve import ALWAYS
 from lib_lora.grammar.editing import edited
+from lib_lora.grammar.moment import USUAL_STEPS
 from lib_lora.grammar.named import Named, named_moment
 from lib_lora.grammar.positions import CurveError
 from lib_lora.grammar.tag import is_typable
@@ -22,7 +21,6 @@ from lib_lora.grammar.tag import is_typable
 ENDING = ".safetensors"
 MOST_LETTERS = 100  # of a name
 MOST_RANK, MOST_STEPS = 4096, 10_000
-USUAL_STEPS = 20  # of a picture, where nobody counts them
 FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')  # in names of files, on one system or another
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # which Windows takes for devices
 DTYPES = {"fp32": "float32", "fp16": "float16"}
@@ -83,19 +81,13 @@ def _save(
     from lib_lora.tools.keep import save
 
     read = edited(prompt, USUAL_STEPS if at is None or at.steps is None else at.steps)
-    typed = prompt if any(tag.shown != ALWAYS for tag in read.tags) else ""
-    errors, tags = list(read.errors), []
-    for tag in read.tags:
-        try:
-            tags.append(tag.settled(shelf.presets()))
-        except TagError as problem:
-            errors.append(problem)
-    if not (tags or errors):
+    if not (read.tags or read.errors):
         raise RefusedError("there is no tag in the prompt")
     limit = None if rank is None and error is None else Limit(rank=rank, error=error)
     with model.weights() as base:
-        saved = save(out, tags, shelf.library, errors=errors, base=base, limit=limit, dtype=getattr(torch, dtype),
-                     at=at, typed=typed, progress=progress)  # fmt: skip
+        saved = save(out, read.tags, shelf.library, errors=read.errors, base=base, limit=limit,
+                     dtype=getattr(torch, dtype), at=at, typed=prompt, presets=shelf.presets(),
+                     progress=progress)  # fmt: skip
     shelf.library.refresh()
     entry = next(entry for entry in shelf.library.entries() if entry.path == out)
     ranks = saved.built.ranks

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lib_lora.model.targets import TargetIndex
 
 MOST = 12  # adapters that are compared
+LIMIT = 1.5  # times what one does: from there on a mixture is worth a warning; analysis/load.py says why
 GROUPS = ("BASE", "IN", "M", "OUT")  # text encoders, and the blocks of the UNet on its way down, in the middle, up
 AGAINST, ALIKE = -0.1, 0.5  # cosines from which on it is worth a word
 WORTH = 0.01  # of all that is done: a pull that is less is not worth a word

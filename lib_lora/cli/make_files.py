@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Command = Callable[..., argparse.ArgumentParser]
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-STEPS = 20  # of a picture, where nothing that is typed counts them
 NOT_WRITTEN = "If OUT exists, nothing is written; --force writes over it. Errors are ||made - meant|| / ||meant||."
 
 
@@ -95,16 +94,15 @@ def _save(options: argparse.Namespace) -> int:
     import torch
 
     from lib_lora.algorithms.parallel import side_by_side
-    from lib_lora.grammar.curve import ALWAYS
     from lib_lora.grammar.editing import edited
+    from lib_lora.grammar.moment import USUAL_STEPS
     from lib_lora.tools.keep import save
 
-    prompt, at = edited(options.prompt, options.steps or STEPS), _moment(options)
-    typed = options.prompt if any(tag.shown != ALWAYS for tag in prompt.tags) else ""
+    prompt, at = edited(options.prompt, options.steps or USUAL_STEPS), _moment(options)
     library, presets = library_in(options.lora_dir), presets_in(options.presets)
     with side_by_side(), base_weights(options.model) as base, Bar("Saving", " layers") as bar:
         saved = save(options.out, prompt.tags, library, errors=prompt.errors, base=base, limit=_limit(options),
-                     dtype=getattr(torch, DTYPES[options.dtype]), at=at, typed=typed, presets=presets,
+                     dtype=getattr(torch, DTYPES[options.dtype]), at=at, typed=options.prompt, presets=presets,
                      overwrite=options.force, progress=bar)  # fmt: skip
     complain("\n".join(saved.report.sentences()))
     print(f"{saved.out}: {_told(saved.built)}")

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lib_lora.browser.jobs import FAULT
 from lib_lora.compare.effect import effects, mean_effects
 from lib_lora.compare.grid import Cell, Grid, checkpoint_names, is_untouched, weight_value
 from lib_lora.compare.report import write_report
@@ -158,7 +159,7 @@ class Job:
             self._end("failed", f"{self.folder} cannot be written ({error.strerror or error})")
         except Exception as error:  # the rim: nobody else would hear of it
             traceback.print_exc()
-            self._end("failed", f"an error in lib_lora: {type(error).__name__}: {error}")
+            self._end("failed", FAULT.format(f"{type(error).__name__}: {error}"))
 
     def _draw(self) -> None:
         subjects = [_subject(name, self._entries) for name in self.wanted.adapters]

@@ -19,7 +19,7 @@ from lib_lora.engine.report import AdapterReport, summary
 from lib_lora.errors import WrongBaseError
 from lib_lora.grammar.blocks import Place
 from lib_lora.grammar.curve import Strength
-from lib_lora.grammar.moment import ONE_A_STEP, START, Calls, Moment
+from lib_lora.grammar.moment import ONE_A_STEP, START, USUAL_STEPS, Calls, Moment
 from lib_lora.grammar.tag import LoraTag
 from lib_lora.grammar.who import EVERYONE, FIRST_PASS, Area, Row, Stage, Who
 from lib_lora.keys.blocks import block_of
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 
 Words = Mapping[str, Mapping[str, "Tensor"]]  # as in Plan.embeddings
-USUAL_STEPS = 20  # of a pass, before anybody has told how many it makes
 
 
 @dataclass(frozen=True)

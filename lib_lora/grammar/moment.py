@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Unit = Literal["share", "step", "sigma"]
+USUAL_STEPS = 20  # of a pass, where nobody has told how many it makes
 
 
 @dataclass(frozen=True)

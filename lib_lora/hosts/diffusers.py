@@ -12,8 +12,8 @@ from torch import nn
 from lib_lora.engine.keeping import Keep
 from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.plan import Plan
-from lib_lora.engine.schedule import USUAL_STEPS
 from lib_lora.errors import PatchError
+from lib_lora.grammar.moment import USUAL_STEPS
 from lib_lora.grammar.presets import BUILT_IN, Presets
 from lib_lora.grammar.who import FIRST_PASS
 from lib_lora.hosts.embeddings import PromptWords

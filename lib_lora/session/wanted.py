@@ -55,20 +55,23 @@ class Wanted:
 
     def _of(self, image: int) -> Iterator[tuple[LoraTag, Side | None]]:
         negative = self.negative[image] if image < len(self.negative) else ()
+        seed = self.seeds[image] if image < len(self.seeds) else 0
         for where, tags in (("prompt", self.prompts[image]), ("negative", negative)):
             for tag in tags:
                 side = tag.on or DEFAULT[where]
-                yield self._settled(tag, image), None if side == "both" else side
-
-    def _settled(self, tag: LoraTag, image: int) -> LoraTag:
-        try:
-            return tag.settled(self.presets, self.seeds[image] if image < len(self.seeds) else 0)
-        except TagError:  # the session says so, where its other problems are
-            return tag
+                yield settled(tag, self.presets, seed), None if side == "both" else side
 
     def rows(self) -> list[Row]:
         """One for each text that is encoded."""
         return [Row(image, side) for side in ("cond", "uncond") for image in range(self.images)]
+
+
+def settled(tag: LoraTag, presets: Presets, seed: int = 0) -> LoraTag:
+    """See `LoraTag.settled`; as it is where that fails: the session says so, where its other problems are."""
+    try:
+        return tag.settled(presets, seed)
+    except TagError:
+        return tag
 
 
 def repeated(wanted: Wanted, pictures: int) -> Wanted:

@@ -21,7 +21,7 @@ from lib_lora.describe import families
 from lib_lora.engine.fold import fold
 from lib_lora.engine.plan import Plan, Term
 from lib_lora.engine.report import AdapterReport
-from lib_lora.errors import AdapterFileError, CheckpointError, LoraError, PatchError, TagError, first_line
+from lib_lora.errors import AdapterFileError, CheckpointError, LoraError, PatchError, first_line
 from lib_lora.formats.header import Header, TensorInfo, read_header
 from lib_lora.formats.opening import open_file
 from lib_lora.formats.write import writing
@@ -30,7 +30,7 @@ from lib_lora.grammar.tag import LoraTag
 from lib_lora.model.targets import TargetIndex, index_checkpoint
 from lib_lora.session.finder import Finder
 from lib_lora.session.session import Report, Session
-from lib_lora.session.wanted import Wanted
+from lib_lora.session.wanted import Wanted, settled
 from lib_lora.tools.out import SUFFIX, adapters_of, check_out, require_others
 
 BLOCK = 1 << 22  # bytes copied at a time
@@ -117,16 +117,9 @@ def merge(
 
 def _require_constants(tags: Sequence[LoraTag], errors: Sequence[LoraError], presets: Presets) -> None:
     told = [f"{tag}: a merge has no steps, passes, sides and places, so that {' and '.join(found)} cannot be baked in; "
-            "write one number instead" for tag in tags if (found := _settled(tag, presets).only_for_pictures)]
+            "write one number instead" for tag in tags if (found := settled(tag, presets).only_for_pictures)]
     if told:
         raise MergeRefused(Report(problems=(*map(str, errors), *told)))
-
-
-def _settled(tag: LoraTag, presets: Presets) -> LoraTag:
-    try:
-        return tag.settled(presets)
-    except TagError:  # the session says so
-        return tag
 
 
 def _read_base(base: Path) -> Header:

@@ -29,7 +29,7 @@ from lib_lora.model.targets import Target, TargetIndex
 from lib_lora.model.usual import usual_index
 from lib_lora.session.finder import Finder
 from lib_lora.session.session import Report, Session
-from lib_lora.session.wanted import Wanted
+from lib_lora.session.wanted import Wanted, settled
 from lib_lora.tools.adapter_file import WHAT, made, parent_of, write_adapter
 from lib_lora.tools.bake import CheckpointHost, MergeRefused
 from lib_lora.tools.factors import Limit
@@ -57,17 +57,18 @@ def save(
     """Write what `tags` do to a model to `out`, in kohya's spelling.
 
     Products are joined, exactly; with a `limit` everything is cut to products. `base`: the checkpoint, needed by
-    adapters that depend on its weights. `at`: the moment that is kept of what changes over time; `typed`: the tags as
-    they stand in the prompt, if that edits them; `presets`: names of block weights. Raises MergeRefused if any tag
-    cannot be applied, LoraError for all else.
+    adapters that depend on its weights. `at`: the moment that is kept of what changes over time; `typed`: the prompt
+    that they stand in, which the recipe tells where it edits them; `presets`: names of block weights. Raises
+    MergeRefused if any tag cannot be applied, LoraError for all else.
     """
     check_out(out, WHAT, {}, overwrite=overwrite)
+    tags = tuple(settled(tag, presets) for tag in tags)
     _require_a_moment(tags, errors, at)
     cache = AdapterCache(limit=max(1, len(tags)))
     index = base.index if base is not None else _usual(tags, finder, cache)
     host = CheckpointHost(index)
     session = Session(host, finder, cache=cache)
-    report = session.activate(Wanted((tuple(tags),), presets=presets), errors)
+    report = session.activate(Wanted((tags,), presets=presets), errors)
     if errors or not report.adapters or len(report.applied) < len(report.adapters):
         raise MergeRefused(report)
     require_others(out, adapters_of(report))
@@ -79,7 +80,9 @@ def save(
     built.tensors.update(_words(plan))
     if not built.tensors:
         raise LoraError(f"{out.name}: these tags change nothing; nothing was written")
-    recipe = {"prompt": typed or "".join(map(str, tags)), **_told(tags, at), "error": built.error}
+    is_edited = any(tag.shown != ALWAYS for tag in tags)
+    recipe = {"prompt": typed if typed and is_edited else "".join(map(str, tags)), **_told(tags, at),
+              "error": built.error}  # fmt: skip
     found = write_adapter(out, built.tensors, _metadata(report, recipe, built), overwrite=overwrite)
     return Saved(out, report, built, found)
 

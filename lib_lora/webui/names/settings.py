@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 from modules import shared
 
+from lib_lora.browser.together import LIMIT
 from lib_lora.webui.names.protocols import Option
 
 SECTION = ("extra_networks", "Extra Networks")
@@ -27,7 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "lora_functional": False,
     "lora_originals": "auto",
     "lora_memory_budget": 0,
-    "lora_together_limit": 1.5,
+    "lora_together_limit": LIMIT,
     "lora_block_presets": "",
     "lora_element_presets": "",
 }
@@ -109,7 +110,7 @@ class Options:
                 "those of earlier prompts stay in memory as long as all together fit into it, so that a change back "
                 "reads no file"),
             "lora_together_limit": info(
-                1.5, "Warn where adapters together do so many times what one does", gr.Number).info(
+                LIMIT, "Warn where adapters together do so many times what one does", gr.Number).info(
                 "in the line below the tags of a prompt, before a picture is made; 0: never"),
             "lora_block_presets": info(
                 "", "Presets of block weights", gr.Textbox,
