@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,15 +11,14 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from PIL.PngImagePlugin import PngInfo
 
 from lib_lora import __version__
 from lib_lora.compare.runner import Drawn, Ground, Task
 from lib_lora.compare.subject import Needed
-from lib_lora.drawing.draw import SAMPLERS, Picture, defaults, draw
+from lib_lora.drawing.draw import SAMPLERS, defaults, draw
 from lib_lora.drawing.pipelines import load_pipeline, model_name
 from lib_lora.errors import LoraError, RunnerError, first_line
-from lib_lora.formats.text import encodable
+from lib_lora.formats.png import png_of
 from lib_lora.hosts.diffusers import Attached
 from lib_lora.library import Library
 
@@ -74,10 +72,10 @@ class Local:
             return Drawn(None, f"it could not be drawn ({type(error).__name__}: {first_line(error)[:200]})")
         finally:
             self.attached.pipe.scheduler = self._own
-        report = drawing.report
+        report, picture = drawing.report, drawing.pictures[0]
         problem = "\n".join(report.sentences())
         is_whole = not report.problems and len(report.applied) == len(report.adapters)
-        return Drawn(png_of(drawing.pictures[0]) if is_whole else None, problem)
+        return Drawn(png_of(picture.image, picture.parameters) if is_whole else None, problem)
 
     def close(self) -> None:
         """See Runner: the model is as it was."""
@@ -91,14 +89,6 @@ class Local:
             raise RunnerError(f"{name}: no such sampler; known are {', '.join(kinds)}")
         made = getattr(diffusers, f"{kinds[name]}Scheduler").from_config(self._own.config)
         self.attached.pipe.scheduler = made
-
-
-def png_of(picture: Picture) -> bytes:
-    """The file, with the picture's text."""
-    info, file = PngInfo(), io.BytesIO()
-    info.add_text("parameters", encodable(picture.parameters))
-    picture.image.save(file, "PNG", pnginfo=info)
-    return file.getvalue()
 
 
 def checkpoint_digest(pipe: Any) -> str:

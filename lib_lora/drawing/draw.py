@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from lib_lora import __version__
 from lib_lora.drawing.demo_files import MODEL
 from lib_lora.drawing.pipelines import model_name
 from lib_lora.errors import LoraError
+from lib_lora.formats.png import png_of
 from lib_lora.formats.text import encodable
-from lib_lora.formats.write import writing
+from lib_lora.formats.write import write_file
 from lib_lora.hosts.diffusers import Attached
 from lib_lora.library import Entry
 from lib_lora.session.session import Report
@@ -171,10 +171,7 @@ def lora_hashes(attached: Attached) -> dict[str, str]:
 
 def save_png(picture: Picture, path: Path) -> None:
     """Write the PNG with its text; the file appears whole or not at all. Raises OSError."""
-    info = PngInfo()
-    info.add_text("parameters", encodable(picture.parameters))
-    with writing(path) as file:
-        picture.image.save(file, format="PNG", pnginfo=info)
+    write_file(path, png_of(picture.image, picture.parameters))
 
 
 def _checked_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:

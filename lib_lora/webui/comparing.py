@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from modules import call_queue, images, processing, sd_models, shared
-from PIL.PngImagePlugin import PngInfo
+from modules import images, processing, sd_models, shared
 
 from lib_lora import __version__
 from lib_lora.compare.job import Host, Usual
@@ -17,8 +15,8 @@ from lib_lora.compare.runner import Drawn, Ground, Task
 from lib_lora.compare.runners.webui import GUIDANCE, PROBLEMS, SAMPLER, STEPS, is_missing, side_of, value_of
 from lib_lora.compare.subject import Needed
 from lib_lora.errors import RunnerError, first_line
-from lib_lora.formats.text import encodable
-from lib_lora.webui.a1111.checkpoints import loaded_family
+from lib_lora.formats.png import png_of
+from lib_lora.webui.a1111.checkpoints import alone, loaded_family
 from lib_lora.webui.names.catalogue import Catalogue
 from lib_lora.webui.names.protocols import CheckpointInfo
 
@@ -47,7 +45,7 @@ class Inside:
         info = sd_models.checkpoint_aliases.get(self._checkpoint) if self._checkpoint else None
         if self._checkpoint and info is None:
             raise RunnerError(f"{self._checkpoint}: the WebUI has no such checkpoint any more")
-        with call_queue.queue_lock:
+        with alone():
             try:
                 model = sd_models.reload_model_weights(info=info)
             except Exception as error:  # a broken file, no memory: anything
@@ -66,7 +64,7 @@ class Inside:
 
     def draw(self, task: Task) -> Drawn:
         """See Runner. Interrupting the picture in the WebUI ends the comparison."""
-        with call_queue.queue_lock:
+        with alone():
             if self._over.is_set():
                 return Drawn(None, "cancelled")
             shared.state.begin(job="lora comparison")
@@ -101,12 +99,11 @@ class Inside:
             self._over.set()
             return Drawn(None, "cancelled")
         text = drawn.infotexts[0]
-        info, file = PngInfo(), io.BytesIO()
-        info.add_text("parameters", encodable(text))
-        drawn.images[0].convert("RGB").save(file, "PNG", pnginfo=info)
         problem = value_of(PROBLEMS, text)
         names = {each.name: each.name for each in task.files}
-        return Drawn(None if problem and is_missing(text, names) else file.getvalue(), problem)
+        if problem and is_missing(text, names):
+            return Drawn(None, problem)
+        return Drawn(png_of(drawn.images[0].convert("RGB"), text), problem)
 
 
 def _engine() -> str:

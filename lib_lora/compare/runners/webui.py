@@ -20,11 +20,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from lib_lora.compare.runner import Drawn, Ground, Task
 from lib_lora.compare.subject import Needed
 from lib_lora.errors import LoraError, RunnerError
+from lib_lora.formats.png import png_of
 from lib_lora.grammar.scan import renamed
 
 QUICK, PATIENT = 30, 3600  # seconds
@@ -199,11 +199,8 @@ def side_of(family: str) -> int:
 
 def _png(content: bytes, text: str) -> bytes:
     """Whatever format it sends, with the text where ours have it."""
-    info, file = PngInfo(), io.BytesIO()
-    info.add_text("parameters", text)
     with Image.open(io.BytesIO(content)) as image:
-        image.convert("RGB").save(file, "PNG", pnginfo=info)
-    return file.getvalue()
+        return png_of(image.convert("RGB"), text)
 
 
 def value_of(pattern: re.Pattern[str], text: str) -> str:
