@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import gc
+import itertools
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lib_lora.engine import originals
+from lib_lora.engine import exact, originals
 from lib_lora.engine.active import Active
 from lib_lora.engine.exact import IS_NEW
 from lib_lora.engine.originals import CheckpointFile
@@ -455,6 +458,33 @@ def test_the_older_setting_is_neither_used_nor_lost(model, folder):
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.skipif(not IS_NEW, reason="torch before 2.9 has no such setting")
+def test_an_interrupt_on_the_way_out_does_not_keep_the_setting(monkeypatch):
+    alone, times, products = exact._alone, itertools.count(1), torch.backends.mkldnn.matmul
+
+    @contextlib.contextmanager
+    def interrupted():
+        if next(times) == 2:
+            raise KeyboardInterrupt
+        with alone():
+            yield
+
+    before = products.fp32_precision
+    products.fp32_precision = "tf32"
+    try:
+        with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+            patched.setattr(exact, "_alone", interrupted)
+            with exact.exact_arithmetic():
+                pass
+        assert products.fp32_precision == "ieee"
+        gc.collect()
+        with exact.exact_arithmetic():
+            assert products.fp32_precision == "ieee"
+        assert products.fp32_precision == "tf32"
+    finally:
+        products.fp32_precision = before
 
 
 def test_adapters_that_come_in_inference_mode_are_weights_like_others(model, folder):

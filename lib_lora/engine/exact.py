@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,8 +14,14 @@ import torch
 IS_NEW = hasattr(torch.backends, "fp32_precision")
 FULL, INHERITED = "ieee", "none"
 PATIENCE = 2.0  # seconds
+
+
+class _Computing:
+    """One `with` that computes now, in any thread. It is gone with that, even if an interrupt cut its end short."""
+
+
 _lock = threading.RLock()
-_inside: set[object] = set()  # one for each `with` that computes now, in any thread
+_inside: weakref.WeakSet[_Computing] = weakref.WeakSet()
 _before: list[Callable[[], None]] = []  # what gives back the settings that the first of them found
 
 
@@ -37,7 +44,7 @@ def exact_arithmetic() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _full_products() -> Iterator[None]:
-    mine = object()
+    mine = _Computing()
     try:
         with _alone():
             _inside.add(mine)
