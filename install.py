@@ -235,9 +235,12 @@ def test(options: list[str]) -> int:
 
 
 def side_by_side() -> list[str]:
-    """Options of pytest: a process for every core, and one for while the others wait for a browser; 1 GB each."""
+    """Options of pytest: a process for every core, and one for while the others wait for a browser; 1 GB each.
+
+    Each takes whole files, since their tests share what is made once, in the order of tests/processes.py.
+    """
     cores = os.cpu_count() or 1
-    return [f"-n{min(cores + 1, 4)}", "--dist=worksteal"] if cores > 1 else []
+    return [f"-n{min(cores + 1, 4)}", "--dist=loadfile", "--no-loadscope-reorder"] if cores > 1 else []
 
 
 def run(command: list[str], **env: str) -> int:

@@ -310,8 +310,11 @@ def test_every_check_runs_and_each_that_fails_is_named_and_fails_the_run(
     assert capsys.readouterr().out == told
 
 
+FILES = ["--dist=loadfile", "--no-loadscope-reorder"]
+
+
 @pytest.mark.parametrize(("cores", "expected"), [
-    (1, []), (2, ["-n3", "--dist=worksteal"]), (64, ["-n4", "--dist=worksteal"]), (None, []),
+    (1, []), (2, ["-n3", *FILES]), (64, ["-n4", *FILES]), (None, []),
 ])
 def test_the_whole_suite_runs_on_the_cores_that_there_are(install, monkeypatch, cores, expected):
     monkeypatch.chdir(install.ROOT)
