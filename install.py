@@ -14,6 +14,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  (an older Python must get this fa
     sys.exit("lib_lora needs Python 3.10 or newer; this is %d.%d." % sys.version_info[:2])  # noqa: UP031
 
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import operator
@@ -33,6 +34,8 @@ USED_IN_WEBUI = ("torch", "safetensors", "numpy", "gradio")
 INCLUDES = {"demo": ("demo",), "test": ("test", "demo")}  # who has the packages of the one has those of the others
 COMPARE = {">=": operator.ge, "<": operator.lt, "==": operator.eq}
 CPU_TORCH = "torch==2.13.0"
+NEWER_PIP = "pip"
+QUICK_PIP = (25,)  # the first pip that finds in seconds what fits; those that Pythons bring take half a minute more
 HAS_TORCH = "import importlib.metadata as m; m.version('torch')"  # pip writes that last: no half torch
 ENSUREPIP = "This Python cannot make environments. On Debian and Ubuntu: apt install python3-venv"
 ADVICE = {  # what the log of a failed step says -> what to do
@@ -124,6 +127,8 @@ def build(extra: str) -> None:
             sys.exit(ENSUREPIP)
         options = ["--system-site-packages"] if shares_torch else []
         steps["environment"] = [sys.executable, "-m", "venv", *options, str(VENV)]
+        if numbers(importlib.import_module("ensurepip").version()) < QUICK_PIP:
+            steps[NEWER_PIP] = [*pip, "--upgrade", "pip"]
     if not shares_torch and not answers(PYTHON, "-c", HAS_TORCH):
         steps[wanted_torch()] = [*pip, wanted_torch()]
     steps[", ".join(map(distribution, requirements(extra)[1:]))] = [*pip, "-e", f"{ROOT}[{extra}]"]
@@ -131,7 +136,7 @@ def build(extra: str) -> None:
     if CPU_TORCH in steps:
         print("No NVIDIA card here. If pip fetches gigabytes of CUDA: Ctrl-C, put a CPU torch into .venv, start again.")
     for number, (title, command) in enumerate(steps.items(), 1):
-        step(f"[{number}/{len(steps)}] {title}", *command)
+        step(f"[{number}/{len(steps)}] {title}", *command, is_needed=title != NEWER_PIP)
     for included in INCLUDES[extra]:
         stamp(included).write_text(fingerprint(included))
 
@@ -141,8 +146,9 @@ def wanted_torch() -> str:
     return CPU_TORCH if sys.platform == "linux" and not has_nvidia else requirements("demo")[0]
 
 
-def step(title: str, *command: str) -> None:
-    """Run a command, its output in the log and its progress on one line. If it fails, so does the program."""
+def step(title: str, *command: str, is_needed: bool = True) -> None:
+    """Run a command, its output in the log and its progress on one line. If it fails, so does a program that needs it.
+    """
     VENV.mkdir(exist_ok=True)
     start = time.monotonic()
     on_screen = sys.stdout.isatty()
@@ -160,7 +166,7 @@ def step(title: str, *command: str) -> None:
     if on_screen:
         show(title)
     print(f"  {time.monotonic() - start:.0f} s", flush=True)
-    if process.returncode:
+    if process.returncode and is_needed:
         advice = [words for signs, words in ADVICE.items() if re.search(signs, last_lines(1000))][:1]
         sys.exit("\n".join([last_lines(15), "", f"Failed: {title}", *advice, f"The whole log: {LOG}"]))
 
@@ -235,9 +241,12 @@ def test(options: list[str]) -> int:
 
 
 def side_by_side() -> list[str]:
-    """Options of pytest: a process for every core, and one for while the others wait for a browser; 1 GB each."""
+    """Options of pytest: a process for every core, and one for while the others wait for a browser; 1 GB each.
+
+    Each takes whole files, since their tests share what is made once, in the order of tests/processes.py.
+    """
     cores = os.cpu_count() or 1
-    return [f"-n{min(cores + 1, 4)}", "--dist=worksteal"] if cores > 1 else []
+    return [f"-n{min(cores + 1, 4)}", "--dist=loadfile", "--no-loadscope-reorder"] if cores > 1 else []
 
 
 def run(command: list[str], **env: str) -> int:

@@ -7,6 +7,12 @@ import os
 
 import pytest
 
+from tests.processes import (  # noqa: F401
+    pytest_collection,
+    pytest_collection_modifyitems,
+    pytest_configure_node,
+    pytest_sessionfinish,
+)
 from tests.webui.environment import ENVIRONMENT
 
 # Before torch is imported, and for the programs that tests start: on tensors as small as these more threads only wait.

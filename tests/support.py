@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,23 +68,29 @@ def three_layer_host(model: ThreeLayers) -> TorchHost:
     return TorchHost(find, index_checkpoint)
 
 
-def tiny_unet(family: str) -> nn.Module:
-    """A diffusers UNet of SD1's, SD2's or SDXL's structure, a few thousand times smaller."""
+def tiny_unet(family: str, *, short: bool = False) -> nn.Module:
+    """A diffusers UNet of SD1's, SD2's or SDXL's structure, a few thousand times smaller.
+
+    `short`: of two levels with one layer each, which are a third or less of the modules. For tests of what happens to
+    a model; those of how modules are called want all of them.
+    """
     from diffusers import UNet2DConditionModel
 
-    common: dict[str, Any] = dict(sample_size=8, norm_num_groups=4, layers_per_block=2)
+    common: dict[str, Any] = dict(sample_size=8, norm_num_groups=4, layers_per_block=1 if short else 2)
+    down, cross_down, up, cross_up = "DownBlock2D", "CrossAttnDownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"
     if family == "sdxl":
         return UNet2DConditionModel(
-            block_out_channels=(8, 16, 32), cross_attention_dim=24, attention_head_dim=(2, 4, 4),
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            transformer_layers_per_block=(1, 2, 3), use_linear_projection=True,
+            block_out_channels=(8, 16) if short else (8, 16, 32), cross_attention_dim=24,
+            attention_head_dim=(2, 4) if short else (2, 4, 4),
+            down_block_types=(down, cross_down) if short else (down, cross_down, cross_down),
+            up_block_types=(cross_up, up) if short else (cross_up, cross_up, up),
+            transformer_layers_per_block=(1, 2) if short else (1, 2, 3), use_linear_projection=True,
             addition_embed_type="text_time", addition_time_embed_dim=4,
             projection_class_embeddings_input_dim=36, **common)
+    levels = 2 if short else 4
     return UNet2DConditionModel(
-        block_out_channels=(8, 16, 16, 16), cross_attention_dim=12, attention_head_dim=4,
-        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        block_out_channels=(8,) + (16,) * (levels - 1), cross_attention_dim=12, attention_head_dim=4,
+        down_block_types=(cross_down,) * (levels - 1) + (down,), up_block_types=(up,) + (cross_up,) * (levels - 1),
         use_linear_projection=family == "sd2", **common)
 
 
@@ -98,18 +104,18 @@ def tiny_encoder(width: int, layers: int = 2, *, projection: bool = False) -> nn
     return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config)
 
 
-def tiny_pipe(family: str, *, seed: int = 0) -> SimpleNamespace:
+def tiny_pipe(family: str, *, seed: int = 0, short: bool = False) -> SimpleNamespace:
     """The components of a pipeline that carry adapters."""
-    parts, random_state = _tiny_parts(family, seed)
+    parts, random_state = _tiny_parts(family, seed, short)
     torch.set_rng_state(random_state)
     return SimpleNamespace(**{name: twin(part) for name, part in parts.items()})
 
 
 @functools.cache
-def _tiny_parts(family: str, seed: int) -> tuple[dict[str, nn.Module], Tensor]:
+def _tiny_parts(family: str, seed: int, short: bool) -> tuple[dict[str, nn.Module], Tensor]:
     """Made once, and not to be changed; and what chance is after they are made."""
     torch.manual_seed(seed)
-    parts: dict[str, nn.Module] = {"unet": tiny_unet(family), "text_encoder": tiny_encoder(12)}
+    parts: dict[str, nn.Module] = {"unet": tiny_unet(family, short=short), "text_encoder": tiny_encoder(12)}
     if family == "sdxl":
         parts["text_encoder_2"] = tiny_encoder(12, projection=True)
     return {name: part.eval() for name, part in parts.items()}, torch.get_rng_state()
@@ -117,6 +123,7 @@ def _tiny_parts(family: str, seed: int) -> tuple[dict[str, nn.Module], Tensor]:
 
 PLAIN = (bool, int, float, str, type(None), torch.dtype)
 MEMBERS = ("_parameters", "_buffers", "_modules")
+KNOWN_TO_NUMPY = frozenset((torch.float64, torch.float32, torch.float16))
 
 
 def twin(model: nn.Module) -> nn.Module:
@@ -166,15 +173,25 @@ def kohya_shapes(index: TargetIndex, *, limit: int | None = None) -> dict[str, t
 
 def fingerprint(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
     """name -> hash of the exact bits."""
-    return {name: hash(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-            for name, tensor in parameters}
+    return {name: hash(_bytes(tensor.detach())) for name, tensor in parameters}
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    if tensor.dtype in KNOWN_TO_NUMPY:
+        return tensor.numpy().tobytes()
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def bits(roots: Iterable[nn.Module]) -> dict[str, int]:
     """All parameters of `roots` as they are now, those that came meanwhile among them."""
-    return fingerprint((f"{number}.{path}{name}", parameter) for number, root in enumerate(roots)
-                       for path, module in (("", root), *_below(root))
-                       for name, parameter in module._parameters.items() if parameter is not None)  # fmt: skip
+    return fingerprint(parameters(roots))
+
+
+def parameters(roots: Iterable[nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
+    """Theirs as they are now, each as often as modules have it: `named_parameters` walks through them much longer."""
+    return ((f"{number}.{path}{name}", parameter) for number, root in enumerate(roots)
+            for path, module in (("", root), *_below(root))
+            for name, parameter in module._parameters.items() if parameter is not None)  # fmt: skip
 
 
 _walked: weakref.WeakKeyDictionary[nn.Module, list[tuple[str, nn.Module]]] = weakref.WeakKeyDictionary()

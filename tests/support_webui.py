@@ -14,20 +14,20 @@ from tests.support import tiny_encoder, tiny_unet, twin
 TEXT_WIDTH = 12
 
 
-def tiny_sd_model(family: str, *, seed: int = 0) -> nn.Module:
+def tiny_sd_model(family: str, *, seed: int = 0, short: bool = False) -> nn.Module:
     """What `shared.sd_model` is for SD1, SD2 or SDXL, as far as weights go."""
-    model, random_state = _tiny_sd_model(family, seed)
+    model, random_state = _tiny_sd_model(family, seed, short)
     torch.set_rng_state(random_state)
     return twin(model)
 
 
 @functools.cache
-def _tiny_sd_model(family: str, seed: int) -> tuple[nn.Module, Tensor]:
+def _tiny_sd_model(family: str, seed: int, short: bool) -> tuple[nn.Module, Tensor]:
     """Made once, and not to be changed; and what chance is after it is made."""
     torch.manual_seed(seed)
     root = nn.Module()
     root.model = nn.Module()
-    root.model.diffusion_model = _compvis(tiny_unet(family))
+    root.model.diffusion_model = _compvis(tiny_unet(family, short=short))
     if family == "sdxl":
         root.conditioner = nn.Module()
         root.conditioner.embedders = nn.ModuleList([_wrapped(transformer=_clip()), _wrapped(model=_OpenClip())])

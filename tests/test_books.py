@@ -74,7 +74,7 @@ def model() -> ThreeLayers:
 
 
 def test_attaching_twice_to_one_pipeline_gives_the_same_pictures_weights(tmp_path):
-    pipe = tiny_pipe("sd1")
+    pipe = tiny_pipe("sd1", short=True)
     parts = list(vars(pipe).values())
     write_lora(tmp_path / "a.safetensors", kohya_shapes(DiffusersHost(pipe).targets()), seed=1)
     before = bits(*parts)
@@ -89,7 +89,7 @@ def test_attaching_twice_to_one_pipeline_gives_the_same_pictures_weights(tmp_pat
 
 
 def test_two_pipelines_that_share_a_text_encoder_do_not_leave_anything_in_it(tmp_path):
-    one, other = tiny_pipe("sd1"), tiny_pipe("sd1", seed=1)
+    one, other = tiny_pipe("sd1", short=True), tiny_pipe("sd1", seed=1, short=True)
     other.text_encoder = one.text_encoder
     write_lora(tmp_path / "a.safetensors", kohya_shapes(DiffusersHost(one).targets()), seed=1)
     parts = [one.unet, other.unet, one.text_encoder]
@@ -98,13 +98,14 @@ def test_two_pipelines_that_share_a_text_encoder_do_not_leave_anything_in_it(tmp
     say(first, "<lora:a:1>")
     say(second, "<lora:a:0.5>")
     first.clear()
-    assert bits(one.unet, one.text_encoder) == bits(tiny_pipe("sd1").unet, tiny_pipe("sd1").text_encoder)
+    fresh = tiny_pipe("sd1", short=True)
+    assert bits(one.unet, one.text_encoder) == bits(fresh.unet, fresh.text_encoder)
     second.clear()
     assert bits(*parts) == before
 
 
 def test_a_model_that_is_exchanged_for_another_gets_its_weights_back(tmp_path):
-    pipe, spare = tiny_pipe("sd1"), tiny_pipe("sd1", seed=1)
+    pipe, spare = tiny_pipe("sd1", short=True), tiny_pipe("sd1", seed=1, short=True)
     first = pipe.unet
     before = bits(first)
     write_lora(tmp_path / "a.safetensors", kohya_shapes(DiffusersHost(pipe).targets()), seed=1)
@@ -120,7 +121,7 @@ def test_a_model_that_is_exchanged_for_another_gets_its_weights_back(tmp_path):
 
 
 def test_a_model_that_one_pipeline_exchanges_keeps_what_another_has_said_of_it_since(tmp_path):
-    one, other, spare = (tiny_pipe("sd1", seed=seed) for seed in range(3))
+    one, other, spare = (tiny_pipe("sd1", seed=seed, short=True) for seed in range(3))
     shared = other.unet = one.unet
     before = bits(shared)
     write_lora(tmp_path / "a.safetensors", kohya_shapes(DiffusersHost(one).targets()), seed=1)
@@ -214,7 +215,7 @@ def test_threads_that_want_different_adapters_leave_none(model, folder):
 
 def test_a_picture_is_made_before_another_thread_changes_the_adapters(tmp_path):
     """The pipeline says which weights it sees at its beginning and at its end."""
-    pipe = tiny_pipe("sd1")
+    pipe = tiny_pipe("sd1", short=True)
     write_lora(tmp_path / "a.safetensors", kohya_shapes(DiffusersHost(pipe).targets(), limit=1), seed=1)
     unet, seen = pipe.unet, []
 
@@ -412,7 +413,7 @@ def test_a_compiled_model_sees_adapters_come_change_and_go(model, folder, prompt
 
 
 def test_a_compiled_unet_is_looked_through(tmp_path):
-    pipe = tiny_pipe("sd1")
+    pipe = tiny_pipe("sd1", short=True)
     shapes = kohya_shapes(DiffusersHost(pipe).targets(), limit=20)
     write_lora(tmp_path / "a.safetensors", shapes, seed=1)
     before = bits(pipe.unet)

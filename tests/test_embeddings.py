@@ -42,7 +42,7 @@ def pipeline(folder: Path, family: str = "sd1"):
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
     torch.manual_seed(0)
-    parts = dict(unet=tiny_unet(family), scheduler=DDIMScheduler(), vae=AutoencoderKL(
+    parts = dict(unet=tiny_unet(family, short=True), scheduler=DDIMScheduler(), vae=AutoencoderKL(
         block_out_channels=(4,), norm_num_groups=2, layers_per_block=1, down_block_types=("DownEncoderBlock2D",),
         up_block_types=("UpDecoderBlock2D",)))  # fmt: skip
     encoder = tiny_encoder(12)

@@ -59,14 +59,14 @@ def three_layers() -> Case:
 
 def diffusers(family: str) -> Callable[[], Case]:
     def make() -> Case:
-        pipe = tiny_pipe(family)
+        pipe = tiny_pipe(family, short=True)
         return Case(DiffusersHost(pipe), list(vars(pipe).values()), lambda: DiffusersHost(pipe))
     return make
 
 
 def webui(family: str) -> Callable[[], Case]:
     def make() -> Case:
-        model = tiny_sd_model(family)
+        model = tiny_sd_model(family, short=True)
         return Case(webui_host(model), [model], lambda: webui_host(model))
     return make
 

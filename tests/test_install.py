@@ -1,6 +1,7 @@
 """install.py, as a copy in a folder of its own, where nothing is downloaded."""
 
 import ast
+import ensurepip
 import importlib.util
 import os
 import shutil
@@ -231,19 +232,32 @@ def test_a_python_without_ensurepip_is_told_which_package_brings_it(install, mon
         install.build("demo")
 
 
-def test_building_makes_the_environment_then_torch_then_the_rest_and_is_ready(install, house, monkeypatch):
-    titles = []
+def test_a_step_that_is_not_needed_may_fail(install):
+    install.VENV.mkdir()
+    install.step("pip", sys.executable, "-c", "exit(1)", is_needed=False)
 
-    def step(title: str, *command: str) -> None:
-        titles.append(title)
+
+@pytest.mark.parametrize(("brought", "titles"), [
+    ("23.2.1", ["[1/4] environment", "[2/4] pip", "[3/4] torch==2.13.0", "[4/4] iniconfig, pluggy"]),
+    ("26.3", ["[1/3] environment", "[2/3] torch==2.13.0", "[3/3] iniconfig, pluggy"]),
+])
+def test_building_makes_the_environment_then_torch_then_the_rest_and_is_ready(
+    install, house, monkeypatch, brought, titles
+):
+    told = []
+
+    def step(title: str, *command: str, is_needed: bool = True) -> None:
+        told.append(title)
+        assert is_needed is (not title.endswith(" pip"))
         if "venv" in command:
             bare_python(house / ".venv")
 
     monkeypatch.setattr(install, "step", step)
+    monkeypatch.setattr(ensurepip, "version", lambda: brought)
     monkeypatch.setattr(sys, "base_prefix", "/usr")  # as in an environment
     monkeypatch.setattr(install, "wanted_torch", lambda: "torch==2.13.0")
     install.build("test")
-    assert titles == ["[1/3] environment", "[2/3] torch==2.13.0", "[3/3] iniconfig, pluggy"]
+    assert told == titles
     assert install.is_ready("test")
     assert install.is_ready("demo")  # the tests' packages include the page's
 
@@ -253,7 +267,7 @@ def test_your_own_torch_in_the_environment_stays(install, monkeypatch):
     (install.VENV / "pyvenv.cfg").touch()
     titles = []
     monkeypatch.setattr(install, "answers", lambda *command: True)
-    monkeypatch.setattr(install, "step", lambda title, *command: titles.append(title))
+    monkeypatch.setattr(install, "step", lambda title, *command, is_needed: titles.append(title))
     install.build("demo")
     assert titles == ["[1/1] pluggy"]
 
@@ -262,11 +276,12 @@ def test_your_own_torch_in_the_environment_stays(install, monkeypatch):
 def test_torch_of_a_python_outside_of_environments_is_shared(install, monkeypatch, in_environment, steps):
     install.VENV.mkdir()
     (install.VENV / "pyvenv.cfg").touch()
+    monkeypatch.setattr(ensurepip, "version", lambda: "26.3")
     monkeypatch.setattr(sys, "base_prefix", "/usr" if in_environment else sys.prefix)
     monkeypatch.setattr(install, "satisfied", lambda requirement: True)
     monkeypatch.setattr(install, "answers", lambda program, *options: "version_info" in options[1])
     commands = []
-    monkeypatch.setattr(install, "step", lambda title, *command: commands.append(command))
+    monkeypatch.setattr(install, "step", lambda title, *command, is_needed: commands.append(command))
     install.build("demo")
     assert len(commands) == steps
     assert ("--system-site-packages" in commands[0]) is not in_environment
@@ -310,8 +325,11 @@ def test_every_check_runs_and_each_that_fails_is_named_and_fails_the_run(
     assert capsys.readouterr().out == told
 
 
+FILES = ["--dist=loadfile", "--no-loadscope-reorder"]
+
+
 @pytest.mark.parametrize(("cores", "expected"), [
-    (1, []), (2, ["-n3", "--dist=worksteal"]), (64, ["-n4", "--dist=worksteal"]), (None, []),
+    (1, []), (2, ["-n3", *FILES]), (64, ["-n4", *FILES]), (None, []),
 ])
 def test_the_whole_suite_runs_on_the_cores_that_there_are(install, monkeypatch, cores, expected):
     monkeypatch.chdir(install.ROOT)

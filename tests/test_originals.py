@@ -23,7 +23,7 @@ PROMPTS = ("<lora:a:0.7>", "<lora:a:-0.2><lora:b:1>", "<lora:b:1>", "")
 
 @pytest.fixture
 def model() -> nn.Module:
-    return tiny_sd_model("sd1").half()
+    return tiny_sd_model("sd1", short=True).half()
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def addresses(model: nn.Module) -> dict[str, int]:
 
 @pytest.mark.parametrize("keep", ["device", "cpu", "checkpoint"])
 def test_every_policy_gives_the_same_weights_and_the_same_way_back(model, checkpoint, folder, keep):
-    other = tiny_sd_model("sd1").half()
+    other = tiny_sd_model("sd1", short=True).half()
     others = session(other, folder, "device")
     mine = session(model, folder, keep)
     for prompt in PROMPTS:
@@ -166,7 +166,7 @@ def test_an_error_in_the_middle_puts_every_bit_back(model, checkpoint, folder, k
 
 
 def test_a_model_that_is_cast_and_cast_back_has_the_weights_that_the_cast_leaves(checkpoint, folder, model):
-    plain = tiny_sd_model("sd1").half()
+    plain = tiny_sd_model("sd1", short=True).half()
     mine = session(model, folder, "checkpoint")
     say(mine, "<lora:a:1>")
     for each in (model, plain):
@@ -200,7 +200,7 @@ def test_where_there_is_room_the_originals_stay_where_they_are(model, checkpoint
 def test_a_pipeline_knows_the_folders_that_it_was_loaded_from(tmp_path):
     from diffusers import UNet2DConditionModel
 
-    saved = tiny_pipe("sd1")
+    saved = tiny_pipe("sd1", short=True)
     saved.unet.save_pretrained(tmp_path / "unet")
     saved.text_encoder.save_pretrained(tmp_path / "text_encoder")
     pipe = SimpleNamespace(

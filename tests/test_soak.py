@@ -26,7 +26,17 @@ from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import DiffusersHost
 from lib_lora.session.session import Session
 from lib_lora.session.torch_host import TorchHost
-from tests.support import Folder, ThreeLayers, bits, fingerprint, kohya_shapes, three_layer_host, tiny_pipe, write_lora
+from tests.support import (
+    Folder,
+    ThreeLayers,
+    bits,
+    fingerprint,
+    kohya_shapes,
+    parameters,
+    three_layer_host,
+    tiny_pipe,
+    write_lora,
+)  # fmt: skip
 from tests.support_webui import tiny_sd_model, webui_host
 
 STEPS, SEED = int(os.environ.get("LORA_SOAK", 500)), int(os.environ.get("LORA_SEED", 1))
@@ -163,7 +173,8 @@ class Life:
         """The bits of the pristine model with these tags, from scratch."""
         key = (self.epoch, prompt, self.bypass)
         if key not in self._expected:
-            for mine, other in zip(parameters(self.spare), parameters(self.pristine), strict=True):
+            pairs = zip(parameters(roots(self.spare)), parameters(roots(self.pristine)), strict=True)
+            for (_, mine), (_, other) in pairs:
                 mine.data = other.data.clone()
             session = self.new_session(self.spare)
             self.say(session, prompt)
@@ -176,12 +187,8 @@ def roots(model: Any) -> list[nn.Module]:
     return [model] if isinstance(model, nn.Module) else list(vars(model).values())
 
 
-def parameters(model: Any) -> list[nn.Parameter]:
-    return [parameter for root in roots(model) for parameter in root.parameters()]
-
-
 def webui_model(folder: Path) -> nn.Module:
-    model = tiny_sd_model("sd1").half()
+    model = tiny_sd_model("sd1", short=True).half()
     state = {key.replace(".wrapped", ""): tensor.contiguous() for key, tensor in model.state_dict().items()}
     save_file(state, folder / "model.safetensors")
     model.sd_checkpoint_info = SimpleNamespace(filename=str(folder / "model.safetensors"))
@@ -189,7 +196,7 @@ def webui_model(folder: Path) -> nn.Module:
 
 
 def pipeline(folder: Path) -> SimpleNamespace:
-    pipe = tiny_pipe("sd1")
+    pipe = tiny_pipe("sd1", short=True)
     for name, part in vars(pipe).items():
         part.half().save_pretrained(folder / name)
         setattr(pipe, name, type(part).from_pretrained(folder / name).half())

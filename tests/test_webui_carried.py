@@ -20,7 +20,7 @@ from tests.support_webui import tiny_sd_model
 
 @pytest.fixture(params=("sd1", "sdxl"))
 def model(request: pytest.FixtureRequest) -> nn.Module:
-    return tiny_sd_model(request.param)
+    return tiny_sd_model(request.param, short=True)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from functools import cache
 from pathlib import Path
 
 MERGES = Path(__file__).with_name("clip") / "merges.txt.gz"
@@ -18,13 +19,20 @@ VISIBLE = (
 
 def write_tokenizer(folder: Path, *, padding: str = END) -> None:
     """The files of a `transformers.CLIPTokenizer`. `padding`: SD2 and the second encoder of SDXL pad with "!"."""
-    merges = gzip.decompress(MERGES.read_bytes()).decode("utf-8")
+    merges, numbers = _files()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "merges.txt").write_text(merges, encoding="utf-8", newline="\n")
-    (folder / "vocab.json").write_text(json.dumps(vocabulary(merges), ensure_ascii=False), encoding="utf-8")
+    (folder / "merges.txt").write_bytes(merges)
+    (folder / "vocab.json").write_bytes(numbers)
     special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": padding}
     config = {**special, "tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True}
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+@cache
+def _files() -> tuple[bytes, bytes]:
+    """The merges and the vocabulary as files have them, made once: SDXL wants them twice for each checkpoint."""
+    merges = gzip.decompress(MERGES.read_bytes())
+    return merges, json.dumps(vocabulary(merges.decode("utf-8")), ensure_ascii=False).encode("utf-8")
 
 
 def vocabulary(merges: str) -> dict[str, int]:

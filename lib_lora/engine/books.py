@@ -150,7 +150,9 @@ class Watch:
 
 def books_of(root: nn.Module) -> Books:
     """The books of this root module; empty ones at the first call."""
-    books: Books = root.__dict__.setdefault(ATTRIBUTE, Books())
+    books: Books | None = root.__dict__.get(ATTRIBUTE)
+    if books is None:
+        books = root.__dict__.setdefault(ATTRIBUTE, Books())  # whoever comes first, of several threads
     if books._is_copy:
         books.adopt()
     return books

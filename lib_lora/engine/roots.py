@@ -32,7 +32,8 @@ class Roots:
         Not those for which another host has spoken since. What cannot be undone is logged and tried again: it is no
         reason to leave the others without adapters.
         """
-        now = {id(slot.root_module): weakref.ref(slot.root_module) for slot in slots}
+        roots = {id(slot.root_module): slot.root_module for slot in slots}
+        now = {number: weakref.ref(root) for number, root in roots.items()}
         self._gone = {number: ref for number, ref in {**self._gone, **self._now}.items() if number not in now}
         self._now = now
         for number, ref in list(self._gone.items()):

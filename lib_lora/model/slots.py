@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,7 +107,7 @@ def slots_of(root: nn.Module, prefix: str = "", *, finer: str | None = None) -> 
     Names are those of the model itself where all of it, or some layers, are compiled or wrapped.
     """
     root = unwrapped(root)
-    modules = dict(_named_modules(root))
+    modules = _named_modules(root)
     copies = _group_copies(modules.values())
     return {
         f"{prefix}{path}.{name}" if path else f"{prefix}{name}": Slot(
@@ -128,10 +128,21 @@ def unwrapped(root: nn.Module) -> nn.Module:
     return root
 
 
-def _named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for path, module in root.named_modules():
-        is_wrapped = any(wrapper in path for wrapper in WRAPPED)
-        yield ".".join(step for step in path.split(".") if step not in WRAPPED) if is_wrapped else path, module
+def _named_modules(root: nn.Module) -> dict[str, nn.Module]:
+    """Every module once, in the order of `named_modules`, which hands each name up through all levels of the model."""
+    found: dict[str, nn.Module] = {}
+    seen: set[nn.Module] = set()
+
+    def walk(path: str, module: nn.Module) -> None:
+        seen.add(module)
+        found[path] = module
+        before = f"{path}." if path else ""
+        for name, below in module._modules.items():
+            if below is not None and below not in seen:
+                walk(path if name in WRAPPED else before + name, below)
+
+    walk("", root)
+    return found
 
 
 def _group_copies(modules: Iterable[nn.Module]) -> dict[int, Tensor]:

@@ -83,6 +83,7 @@ class TargetIndex:
     # Modules of text encoders as a file names them that does not say for which encoder it is: those of each encoder.
     either: Mapping[str, tuple[Mapping[str, Target], ...]] = field(default_factory=dict, repr=False)
     names: Mapping[Place, ModuleName] = field(default_factory=dict, repr=False)  # of the module at each place
+    _completed: tuple[frozenset[str], TargetIndex] | None = field(default=None, init=False, repr=False, compare=False)
 
     def name_of(self, target: Target) -> ModuleName | None:
         """The module that `target` is a weight or bias of."""
@@ -119,18 +120,29 @@ class TargetIndex:
 
     def with_new_biases(self, weights: Collection[str]) -> TargetIndex:
         """The same, with a bias as target for each of `weights` (their keys) that has none; its host can make one."""
+        known = frozenset(weights)
+        if self._completed is None or self._completed[0] != known:
+            # Kept, since models of one kind share this index; the fields of a frozen dataclass are set so.
+            object.__setattr__(self, "_completed", (known, self._with_new_biases(known)))
+        assert self._completed is not None
+        return replace(self._completed[1])  # each model has an index of its own: by it a host knows its model
+
+    def _with_new_biases(self, weights: frozenset[str]) -> TargetIndex:
         completed: dict[int, Mapping[str, Target]] = {}
 
         def complete(targets: Mapping[str, Target]) -> Mapping[str, Target]:
+            if id(targets) in completed:
+                return completed[id(targets)]
             weight = targets.get("weight")
             if weight is None or "bias" in targets or not weight.is_whole or weight.key not in weights:
-                return targets
-            if id(targets) not in completed:
+                made = targets
+            else:
                 key = f"{weight.key.removesuffix('weight')}bias"
                 bias = Target(key, weight.component, weight.shape[:1], piece=weight.piece, new_bias_of=weight.key,
                               path=weight.path)
-                completed[id(targets)] = {**targets, "bias": bias}
-            return completed[id(targets)]
+                made = {**targets, "bias": bias}
+            completed[id(targets)] = made
+            return made
 
         return replace(
             self,

@@ -1,0 +1,74 @@
+"""Hooks for a run in several processes: the longest files come first, and one process compiles for all of them."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+FIRST = "gw0"
+PATIENCE = 300  # seconds; after that each process compiles for itself
+# By the time they take: a process that begins one of them at the end would work on when all others have ended.
+LONGEST = (
+    "test_faults test_strength page/test_strip_editor test_models test_host_contract test_lifecycle test_soak "
+    "test_beside page/test_drawing test_library_faults test_benchmarks test_cli test_cli_faults page/test_marking "
+    "page/test_strip page/test_looks page/test_listing page/test_hostile_page test_compare_ray "
+    "test_against_diffusers test_roundtrip page/test_compare test_pickles test_hostile page/test_editing test_books "
+    "test_architecture test_golden page/test_report test_merge"
+).split()
+PLACES = {HERE / f"{name}.py": place for place, name in enumerate(LONGEST)}
+assert all(path.is_file() for path in PLACES), "where the longest are now"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: PLACES.get(item.path, len(PLACES)))
+
+
+@functools.cache
+def nothing_is_compiled() -> bool:
+    """A fresh clone: nothing of what the tests import, nor they themselves, has been read by this Python yet."""
+    return not sys.dont_write_bytecode and not any((HERE / "__pycache__").glob("test_*.pyc"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Of pytest-xdist, for each process, before the first of them begins."""
+    node.workerinput["waits"] = nothing_is_compiled() and node.gateway.id != FIRST
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """On a fresh clone the first process collects before the others, who find everything compiled then.
+
+    All at once would each compile the same: torch, diffusers, Gradio, and the tests with pytest's own eyes in them.
+    """
+    given = getattr(session.config, "workerinput", None)
+    if given is None:
+        return (yield)
+    end = time.monotonic() + PATIENCE
+    while given["waits"] and not collected(given).exists() and time.monotonic() < end:
+        time.sleep(0.2)
+    try:
+        return (yield)
+    finally:
+        if given["workerid"] == FIRST:
+            collected(given).touch()
+
+
+def collected(given: dict[str, Any]) -> Path:
+    """The file that says so to the other processes."""
+    return Path(tempfile.gettempdir()) / f"lib_lora-collected-{given['testrunuid']}"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    given = getattr(session.config, "workerinput", None)
+    if given is not None and given["workerid"] == FIRST:
+        collected(given).unlink(missing_ok=True)
