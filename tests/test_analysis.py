@@ -14,7 +14,7 @@ from lib_lora.adapters.adapter import read_adapter
 from lib_lora.algorithms.parallel import each, side_by_side
 from lib_lora.analysis import picture as pictures
 from lib_lora.analysis.conflicts import Conflicts, alone, conflicts
-from lib_lora.analysis.measure import Spectrum, measure
+from lib_lora.analysis.measure import AT_ONCE, Spectrum, measure
 from lib_lora.analysis.picture import AGAINST, CELL, HEAD, MARGIN, STRONG, cells, draw_conflicts, draw_map
 from lib_lora.cli import main
 from lib_lora.engine.active import Active
@@ -91,6 +91,32 @@ def test_what_a_spectrum_says_in_numbers_that_one_can_do_in_the_head():
     assert (even.rank, even.effective_rank, even.energy) == (4, pytest.approx(4), (0.25, 0.5, 0.75, 1.0))
     assert Spectrum.of(torch.tensor([9.0, 0.0], dtype=torch.float64)) == Spectrum(1, 1.0, (1.0,))
     assert Spectrum.of(torch.zeros(3, dtype=torch.float64)) == Spectrum(0, 0.0, ())
+
+
+def test_many_layers_at_once_are_each_what_they_are_alone(tmp_path):
+    """Some of full rank, some that repeat their ranks, some of zeros; more than go into one batch."""
+    generator = torch.Generator().manual_seed(5)
+    tensors, expected = {}, {}
+    for number in range(AT_ONCE + 40):
+        up, down = torch.randn(24, 4, generator=generator), torch.randn(4, 20, generator=generator)
+        if number % 3 == 1:
+            up, down = torch.cat([up[:, :2]] * 2, 1), torch.cat([down[:2]] * 2)
+        up = up * 0 if number % 50 == 2 else up
+        name = f"lora_unet_down_blocks_0_attentions_0_transformer_blocks_{number}_attn1_to_q"
+        tensors |= {f"{name}.lora_up.weight": up.half(), f"{name}.lora_down.weight": down.half()}
+        expected[name] = torch.linalg.svdvals(up.half().double() @ down.half().double()).square()[:4]
+    save_file(tensors, tmp_path / "many.safetensors")
+    with side_by_side():
+        found = measure(read_adapter(tmp_path / "many.safetensors"), None)
+    assert len(found.layers) == len(expected) == AT_ONCE + 40
+    for layer in found.layers:
+        squares = expected[layer.name]
+        rank = int((squares > squares[:1] * 1e-13).sum())
+        assert layer.spectrum.rank == rank
+        assert rank in (0, 2, 4)
+        assert layer.delta == pytest.approx(float(squares.sum().sqrt()), rel=1e-12)
+        kept = (squares.cumsum(0) / squares.sum())[:rank].tolist()
+        assert list(layer.spectrum.energy) == pytest.approx(kept, abs=1e-12)
 
 
 @pytest.mark.parametrize("names", [("lora", "loha"), ("lora", "lora_scalar", "full"), ("lokr", "locon_tucker")])

@@ -138,8 +138,7 @@ def form_of(delta: Delta, shape: tuple[int, ...] | None, base: Tensor | None = N
 
 def squared_values(left: Tensor, right: Tensor) -> Tensor:
     """Of products, by the Gram matrices of their factors: one pair, or many of one rank, (n, r, r) each, at once."""
-    lengths, directions = torch.linalg.eigh(left)
-    root = directions * lengths.clamp(min=0).sqrt().unsqueeze(-2)
+    root = _roots(left)
     return torch.linalg.eigvalsh(root.mT @ right @ root).clamp(min=0).flip(-1)
 
 
@@ -153,6 +152,16 @@ def inner(one: Form, other: Form) -> float:
 def wide(tensor: Tensor) -> Tensor:
     """float64; from float16 by way of float32, which is six times faster."""
     return tensor.float().double() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.double()
+
+
+def _roots(squares: Tensor) -> Tensor:
+    """Matrices whose products with their own transposes these are: by Cholesky, a fifth of the work, where it goes."""
+    found, faults = torch.linalg.cholesky_ex(squares)
+    odd = faults > 0  # a factor that is not of its full rank, perhaps
+    if bool(odd.any()):
+        lengths, directions = torch.linalg.eigh(squares[odd])
+        found[odd] = directions * lengths.clamp(min=0).sqrt().unsqueeze(-2)
+    return found
 
 
 def _squared_values(tensor: Tensor) -> Tensor:
