@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lib_lora.adapters.adapter import Adapter
 from lib_lora.algorithms.base import Delta
-from lib_lora.algorithms.forms import Factors, Form, Grams, form_of, squared_values
+from lib_lora.algorithms.forms import Factors, Form, Grams, form_of, square, squared_values, wide
 from lib_lora.algorithms.parallel import each
 from lib_lora.engine.plan import Term
 from lib_lora.keys.blocks import block_of
@@ -194,7 +194,7 @@ def _draft(
             is_told = False
             continue
         squared += form.squared_norm()
-        base_squared += 0.0 if weight is None else float(weight.double().square().sum())
+        base_squared += 0.0 if weight is None else square(wide(weight))
         if part == "weight" and spectrum is None and grams is None:
             if isinstance(form, Factors):
                 grams = form.grams
