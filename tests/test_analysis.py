@@ -227,6 +227,20 @@ def test_one_file_alone_is_what_several_with_one_among_them_are(name):
         {block: rows[0][0] for block, rows in expected.products.items()})
 
 
+@pytest.mark.parametrize("has_letters", [True, False])
+@pytest.mark.parametrize("name", ["墨 и лён", "broken \udcff name", "two\nlines", ""])
+def test_any_name_of_a_file_is_drawn_also_where_the_font_has_latin_letters_only(monkeypatch, name, has_letters):
+    """As with Pillow 9.5, which the WebUI has; its font fails at all others."""
+    from PIL import ImageFont
+
+    if not has_letters:
+        old = ImageFont.load_default_imagefont() if hasattr(ImageFont, "load_default_imagefont") else None
+        monkeypatch.setattr(pictures, "_font", lambda size: old or ImageFont.load_default())
+    measured = measure(read_adapter(own_file("lora")), index_of(load_file(BASE)))
+    assert draw_map(measured, name).size == draw_map(measured, "x").size
+    assert draw_conflicts(Conflicts({"": ((1.0,),)}), [name * 9]).height > 0
+
+
 def test_several_files_are_drawn_each_with_each():
     adapters = [read_adapter(own_file(name)) for name in ("lora", "lokr", "locon_tucker")]
     together = conflicts([(adapter, 1.0) for adapter in adapters], index_of(load_file(BASE)))

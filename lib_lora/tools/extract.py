@@ -50,7 +50,8 @@ def extract(
             if _differs(target, before, after):
                 (layers if len(target.shape) > 1 and WORDS not in target.key else vectors).append(target)
         if not layers:
-            raise LoraError(f"{base.name} and {tuned.name} have the same weights; nothing was written")
+            how = "differ in biases and norms only, which no product holds" if vectors else "have the same weights"
+            raise LoraError(f"{base.name} and {tuned.name} {how}; nothing was written")
         wanted = [Layer(_name(before.index, target), target.shape, partial(_form, target, before, after))
                   for target in layers]  # fmt: skip
         is_xl = before.index.family.is_xl
