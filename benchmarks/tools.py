@@ -165,7 +165,7 @@ def beside_peers(folder: Path, kohya: Path | None, is_quick: bool) -> dict[str, 
     layers = {name: shape for name, shape in models.attention_layers(index).items()
               if any(each in name for each in TRANSFORMERS)}  # fmt: skip
     if is_quick:
-        of_shape = {shape: name for name, shape in reversed(layers.items()) if math.prod(shape) <= QUICK}
+        of_shape = {shape[:2]: name for name, shape in reversed(layers.items()) if math.prod(shape) <= QUICK}
         layers = {name: layers[name] for name in of_shape.values()}
     files = folder / "part"
     write_files(files, index, layers, checkpoints=True)
