@@ -233,7 +233,7 @@ def _megabytes(told: Mapping[str, float]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one layer of each shape up to 1280 x 1280, and SD1.5 only")
+    parser.add_argument("--quick", action="store_true", help="one layer of each shape up to 1280 x 1280; SD1.5 only")
     parser.add_argument("--kohya", type=Path, metavar="DIR", help="a checkout of kohya's scripts")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import threading
@@ -253,7 +254,7 @@ def test_several_files_are_drawn_each_with_each():
 
 
 def test_layers_side_by_side_stand_in_order_and_leave_torch_as_it_was():
-    before = torch.get_num_threads()
+    before, patience = torch.get_num_threads(), gc.get_threshold()
     threads = set()
 
     def work(number):
@@ -266,5 +267,5 @@ def test_layers_side_by_side_stand_in_order_and_leave_torch_as_it_was():
         assert list(each(work, [])) == []
         with pytest.raises(ZeroDivisionError):
             list(each(lambda number: 1 / number, [1, 0, 2]))
-    assert torch.get_num_threads() == before
+    assert (torch.get_num_threads(), gc.get_threshold()) == (before, patience)
     assert len(threads) <= 8

@@ -115,3 +115,19 @@ def test_the_benchmark_of_tools_measures_everything(tmp_path, monkeypatch, capsy
     assert figures["whole"]["sd1"]["inspect"]["seconds"] > 0
     assert "not there" in told
     assert "--kohya DIR" in told
+
+
+def test_the_benchmark_of_mixtures_sees_what_too_much_does(tmp_path, monkeypatch, capsys):
+    """Of one mixture and one adapter: at what one does the shape is there, at twelve times that it is spoilt."""
+    from benchmarks import together
+
+    monkeypatch.setattr(together, "TIMES", (1.0, 12.0))
+    monkeypatch.setattr(together, "MIXTURES", [("warm", "bigger")])
+    monkeypatch.setattr(together, "ALONE", [("warm",)])
+    monkeypatch.setattr(together, "STEPS", 6)
+    out = tmp_path / "figures.json"
+    assert together.main(["--prompts", "1", "--json", str(out)]) == 0
+    usual, much = json.loads(out.read_text())["together"]
+    assert (usual["pictures"], usual["recognised"]) == (1, 1)
+    assert much["overlap"] < usual["overlap"]
+    assert "1 of 1" in capsys.readouterr().out
