@@ -5,7 +5,7 @@
 Every mixture of `night`, `warm` and `bigger` is drawn at weights that make it the given number of `times` what the
 strongest of them does alone at weight 1 (`lib_lora.analysis.load`), with the rough measure of the demo's training: a
 shape is recognised if that which was asked for covers the figure best; the overlap is how well. None of these adapters
-changes the shape, so that what is lost is lost to excess.
+changes the shape, so that what is lost is lost to excess. Some five minutes.
 """
 
 from __future__ import annotations
