@@ -10,13 +10,15 @@ from the file that was written, so that it holds whatever the contestant says of
 
 Peers take the singular values of each whole matrix, hours for a file of real size. So they are compared on a part:
 three transformers of SD1.5, one of each width. What ours take for whole files stands below; `inspect` is the whole
-command with Python's start. `--quick`: two of the transformers, and no file of SDXL's size.
+command with Python's start. `--quick`: of the transformers one layer of each shape of no more than 1280 x 1280 numbers,
+no file of SDXL's size, and two starts of `inspect`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
@@ -44,9 +46,10 @@ ROOT = Path(__file__).parents[1]
 RANK = 16  # of what is made
 WEIGHTS = {"a": 0.7, "b": 0.3}  # of the two that become one
 TRANSFORMERS = ("down_blocks_0_attentions_0_", "down_blocks_1_attentions_0_", "mid_block_attentions_0_")
+QUICK = 1280 * 1280  # numbers of a layer, at most: of larger ones peers take a minute each
 LEARNED = 128  # ranks of what the tuned checkpoint has learned, each weaker than the one before
 NOISE = 2e-5  # beside it
-STARTS = 4  # of `inspect`: the first finds nothing in memory
+STARTS, QUICK_STARTS = 4, 2  # of `inspect`: the first finds nothing in memory
 Meant = Mapping[str, Callable[[], Tensor]]  # module -> its delta, float64 (o, i*kh*kw)
 
 
@@ -155,12 +158,15 @@ def error(file: Path, meant: Meant) -> float:
     return float((missed / whole) ** 0.5)
 
 
-def beside_peers(folder: Path, kohya: Path | None, transformers: Sequence[str]) -> dict[str, Any]:
+def beside_peers(folder: Path, kohya: Path | None, is_quick: bool) -> dict[str, Any]:
     """{job: {who: {"seconds", "memory", "error"} or None}} on a part of SD1.5."""
     index = usual_index("sd1")
     assert index is not None
     layers = {name: shape for name, shape in models.attention_layers(index).items()
-              if any(each in name for each in transformers)}  # fmt: skip
+              if any(each in name for each in TRANSFORMERS)}  # fmt: skip
+    if is_quick:
+        of_shape = {shape[:2]: name for name, shape in reversed(layers.items()) if math.prod(shape) <= QUICK}
+        layers = {name: layers[name] for name in of_shape.values()}
     files = folder / "part"
     write_files(files, index, layers, checkpoints=True)
     meant = {
@@ -174,13 +180,14 @@ def beside_peers(folder: Path, kohya: Path | None, transformers: Sequence[str]) 
         of_job: dict[str, Any] = {}
         for contestant in (name, *job.peers):
             out = folder / f"{contestant}.safetensors"
+            print(f"{job.what}: {contestant} ...", file=sys.stderr, flush=True)
             told = run(contestant, files, out, kohya)
             of_job[contestant] = None if told is None else {**told, "error": error(out, whole)}
         found[name] = of_job
     return found
 
 
-def whole_files(folder: Path, families: Sequence[str]) -> dict[str, Any]:
+def whole_files(folder: Path, families: Sequence[str], starts: int = STARTS) -> dict[str, Any]:
     """{family: {job: {"seconds", "memory"}}} of ours."""
     found: dict[str, Any] = {}
     for family in families:
@@ -191,7 +198,8 @@ def whole_files(folder: Path, families: Sequence[str]) -> dict[str, Any]:
         write_files(files, index, layers, checkpoints=False)
         size = (files / "a.safetensors").stat().st_size
         found[family] = {"layers": len(layers), "bytes": size}
-        runs = [inspect(files / "a.safetensors") for _ in range(STARTS)][1:]
+        print(f"whole files of {family} ...", file=sys.stderr, flush=True)
+        runs = [inspect(files / "a.safetensors") for _ in range(starts)][1:]
         found[family]["inspect"] = min(runs, key=lambda each: each["seconds"])
         for job in ("resize", "save", "join"):
             found[family][job] = run(job, files, folder / "out.safetensors")
@@ -225,7 +233,7 @@ def _megabytes(told: Mapping[str, float]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two transformers of the three, and SD1.5 only")
+    parser.add_argument("--quick", action="store_true", help="one layer of each shape up to 1280 x 1280; SD1.5 only")
     parser.add_argument("--kohya", type=Path, metavar="DIR", help="a checkout of kohya's scripts")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
@@ -233,8 +241,8 @@ def main(argv: list[str] | None = None) -> int:
     if kohya is not None and not (kohya / "networks" / "resize_lora.py").is_file():
         parser.error(f"{kohya}: no checkout of kohya's scripts; git clone https://github.com/kohya-ss/sd-scripts")
     with tempfile.TemporaryDirectory() as folder:
-        part = beside_peers(Path(folder), kohya, TRANSFORMERS[:2] if options.quick else TRANSFORMERS)
-        whole = whole_files(Path(folder), ("sd1",) if options.quick else ("sd1", "sdxl"))
+        part = beside_peers(Path(folder), kohya, options.quick)
+        whole = whole_files(Path(folder), *((("sd1",), QUICK_STARTS) if options.quick else (("sd1", "sdxl"), STARTS)))
     about = {"machine": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__,
              "date": date.today().isoformat()}  # fmt: skip
     print(f"a part of SD1.5, {part['layers']} layers; {about['threads']} threads, torch {about['torch']}\n")

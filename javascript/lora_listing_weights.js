@@ -47,9 +47,10 @@
         }
     }
 
-    function sentence({same, total, file, unknown, repaired, differing}) {
+    function sentence({same, total, file, unknown, repaired, differing, carrying}) {
         const count = lib.t("{same} of {total} weights are the bits of {file}", {same: same.toLocaleString(), total: total.toLocaleString(), file});
         return [count,
+            ...(carrying && !repaired && !differing.length ? [lib.t("{n} carry adapters, and are what these make of them", {n: carrying.toLocaleString()})] : []),
             ...(repaired ? [lib.t("{n} were put right", {n: repaired.toLocaleString()})] : []),
             ...(differing.length ? [lib.t("others are {names}", {names: differing.join(", ")})] : []),
             ...(unknown ? [lib.t("{n} are not in that", {n: unknown.toLocaleString()})] : []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import threading
@@ -14,7 +15,7 @@ from lib_lora.adapters.adapter import read_adapter
 from lib_lora.algorithms.parallel import each, side_by_side
 from lib_lora.analysis import picture as pictures
 from lib_lora.analysis.conflicts import Conflicts, alone, conflicts
-from lib_lora.analysis.measure import Spectrum, measure
+from lib_lora.analysis.measure import AT_ONCE, Spectrum, measure
 from lib_lora.analysis.picture import AGAINST, CELL, HEAD, MARGIN, STRONG, cells, draw_conflicts, draw_map
 from lib_lora.cli import main
 from lib_lora.engine.active import Active
@@ -91,6 +92,32 @@ def test_what_a_spectrum_says_in_numbers_that_one_can_do_in_the_head():
     assert (even.rank, even.effective_rank, even.energy) == (4, pytest.approx(4), (0.25, 0.5, 0.75, 1.0))
     assert Spectrum.of(torch.tensor([9.0, 0.0], dtype=torch.float64)) == Spectrum(1, 1.0, (1.0,))
     assert Spectrum.of(torch.zeros(3, dtype=torch.float64)) == Spectrum(0, 0.0, ())
+
+
+def test_many_layers_at_once_are_each_what_they_are_alone(tmp_path):
+    """Some of full rank, some that repeat their ranks, some of zeros; more than go into one batch."""
+    generator = torch.Generator().manual_seed(5)
+    tensors, expected = {}, {}
+    for number in range(AT_ONCE + 40):
+        up, down = torch.randn(24, 4, generator=generator), torch.randn(4, 20, generator=generator)
+        if number % 3 == 1:
+            up, down = torch.cat([up[:, :2]] * 2, 1), torch.cat([down[:2]] * 2)
+        up = up * 0 if number % 50 == 2 else up
+        name = f"lora_unet_down_blocks_0_attentions_0_transformer_blocks_{number}_attn1_to_q"
+        tensors |= {f"{name}.lora_up.weight": up.half(), f"{name}.lora_down.weight": down.half()}
+        expected[name] = torch.linalg.svdvals(up.half().double() @ down.half().double()).square()[:4]
+    save_file(tensors, tmp_path / "many.safetensors")
+    with side_by_side():
+        found = measure(read_adapter(tmp_path / "many.safetensors"), None)
+    assert len(found.layers) == len(expected) == AT_ONCE + 40
+    for layer in found.layers:
+        squares = expected[layer.name]
+        rank = int((squares > squares[:1] * 1e-13).sum())
+        assert layer.spectrum.rank == rank
+        assert rank in (0, 2, 4)
+        assert layer.delta == pytest.approx(float(squares.sum().sqrt()), rel=1e-12)
+        kept = (squares.cumsum(0) / squares.sum())[:rank].tolist()
+        assert list(layer.spectrum.energy) == pytest.approx(kept, abs=1e-12)
 
 
 @pytest.mark.parametrize("names", [("lora", "loha"), ("lora", "lora_scalar", "full"), ("lokr", "locon_tucker")])
@@ -201,6 +228,20 @@ def test_one_file_alone_is_what_several_with_one_among_them_are(name):
         {block: rows[0][0] for block, rows in expected.products.items()})
 
 
+@pytest.mark.parametrize("has_letters", [True, False])
+@pytest.mark.parametrize("name", ["墨 и лён", "broken \udcff name", "two\nlines", ""])
+def test_any_name_of_a_file_is_drawn_also_where_the_font_has_latin_letters_only(monkeypatch, name, has_letters):
+    """As with Pillow 9.5, which the WebUI has; its font fails at all others."""
+    from PIL import ImageFont
+
+    if not has_letters:
+        old = ImageFont.load_default_imagefont() if hasattr(ImageFont, "load_default_imagefont") else None
+        monkeypatch.setattr(pictures, "_font", lambda size: old or ImageFont.load_default())
+    measured = measure(read_adapter(own_file("lora")), index_of(load_file(BASE)))
+    assert draw_map(measured, name).size == draw_map(measured, "x").size
+    assert draw_conflicts(Conflicts({"": ((1.0,),)}), [name * 9]).height > 0
+
+
 def test_several_files_are_drawn_each_with_each():
     adapters = [read_adapter(own_file(name)) for name in ("lora", "lokr", "locon_tucker")]
     together = conflicts([(adapter, 1.0) for adapter in adapters], index_of(load_file(BASE)))
@@ -213,7 +254,7 @@ def test_several_files_are_drawn_each_with_each():
 
 
 def test_layers_side_by_side_stand_in_order_and_leave_torch_as_it_was():
-    before = torch.get_num_threads()
+    before, patience = torch.get_num_threads(), gc.get_threshold()
     threads = set()
 
     def work(number):
@@ -226,5 +267,5 @@ def test_layers_side_by_side_stand_in_order_and_leave_torch_as_it_was():
         assert list(each(work, [])) == []
         with pytest.raises(ZeroDivisionError):
             list(each(lambda number: 1 / number, [1, 0, 2]))
-    assert torch.get_num_threads() == before
+    assert (torch.get_num_threads(), gc.get_threshold()) == (before, patience)
     assert len(threads) <= 8

@@ -92,7 +92,6 @@ def test_the_benchmark_of_tools_measures_everything(tmp_path, monkeypatch, capsy
     every, some = models.attention_layers, "down_blocks_0_attentions_0_transformer_blocks_0_attn"
     monkeypatch.setattr(models, "attention_layers", lambda index: {
         name: shape for name, shape in every(index).items() if some in name})
-    monkeypatch.setattr(tools, "STARTS", 2)
 
     def here(job, folder, out, kohya=None):
         if job.startswith("kohya"):
@@ -104,7 +103,7 @@ def test_the_benchmark_of_tools_measures_everything(tmp_path, monkeypatch, capsy
     out = tmp_path / "figures.json"
     assert tools.main(["--quick", "--json", str(out)]) == 0
     told, figures = capsys.readouterr().out, json.loads(out.read_text())
-    assert figures["part"]["layers"] == 8
+    assert figures["part"]["layers"] == 2  # one of each shape
     for job, of_job in tools.JOBS.items():
         ours = figures["part"][job][job]
         assert 0 < ours["error"] < 1
@@ -116,3 +115,19 @@ def test_the_benchmark_of_tools_measures_everything(tmp_path, monkeypatch, capsy
     assert figures["whole"]["sd1"]["inspect"]["seconds"] > 0
     assert "not there" in told
     assert "--kohya DIR" in told
+
+
+def test_the_benchmark_of_mixtures_sees_what_too_much_does(tmp_path, monkeypatch, capsys):
+    """Of one mixture and one adapter: at what one does the shape is there, at twelve times that it is spoilt."""
+    from benchmarks import together
+
+    monkeypatch.setattr(together, "TIMES", (1.0, 12.0))
+    monkeypatch.setattr(together, "MIXTURES", [("warm", "bigger")])
+    monkeypatch.setattr(together, "ALONE", [("warm",)])
+    monkeypatch.setattr(together, "STEPS", 6)
+    out = tmp_path / "figures.json"
+    assert together.main(["--prompts", "1", "--json", str(out)]) == 0
+    usual, much = json.loads(out.read_text())["together"]
+    assert (usual["pictures"], usual["recognised"]) == (1, 1)
+    assert much["overlap"] < usual["overlap"]
+    assert "1 of 1" in capsys.readouterr().out

@@ -203,7 +203,7 @@ def test_the_loaded_weights_are_compared_with_the_file_also_while_adapters_are_a
     assert stage.post("weights", {}).json()["problem"] is None
     told = stage.done("weights")
     assert told["result"] == {"file": "model.safetensors", "same": total, "total": total, "repaired": 0,
-                              "differing": [], "unknown": 0}  # fmt: skip
+                              "differing": [], "unknown": 0, "carrying": len(stage.host.patcher.patched)}  # fmt: skip
     assert stage.host.patcher.patched
     slots, patched = stage.host.bound.slots, stage.host.patcher.patched
     key, slot = next((key, slot) for key, slot in slots.items() if key not in patched)

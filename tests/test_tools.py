@@ -272,6 +272,11 @@ def test_extracted_it_makes_the_one_checkpoint_of_the_other(tmp_path):
     assert sum(rough.built.ranks) < sum(made.built.ranks)
     with pytest.raises(LoraError, match="have the same weights"):
         extract(BASE, BASE, tmp_path / "none.safetensors", Limit(rank=4))
+    vectors = {key: tensor + (tensor.dim() == 1) for key, tensor in base.items()}
+    save_file(vectors, tuned)
+    with pytest.raises(LoraError, match="differ in biases and norms only"):
+        extract(BASE, tuned, tmp_path / "none.safetensors", Limit(rank=4))
+    assert not (tmp_path / "none.safetensors").exists()
 
 
 def test_an_edit_changes_no_byte_of_the_tensors(tmp_path):

@@ -6,6 +6,7 @@ times, and on a busy machine for ever. A core for each layer waits for nobody.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import TypeVar
 import torch
 
 MOST = 8  # layers at a time: each may be built whole
+SELDOM = 100_000  # objects made between two looks
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
@@ -31,13 +33,18 @@ def each(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:
 
 @contextmanager
 def side_by_side() -> Iterator[None]:
-    """Let every operation take one core. For a process that does nothing else: torch's threads are everybody's."""
-    before = torch.get_num_threads()
+    """Let every operation take one core. For a process that does nothing else: torch's threads are everybody's.
+
+    Nor does Python look all that torch has imported through for garbage meanwhile, which no layer leaves.
+    """
+    before, patience = torch.get_num_threads(), gc.get_threshold()
     torch.set_num_threads(1)
+    gc.set_threshold(max(patience[0], SELDOM), *patience[1:])
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        gc.set_threshold(*patience)
 
 
 def _cores() -> int:

@@ -4,7 +4,8 @@
 
 so that a large block counts no more than a small one. What an adapter does alone at weight 1 is what it was trained to
 do; `times` is the load of a mixture in loads of the strongest of its adapters. Two that have nothing in common reach
-1.4 at full weight, three 1.7, and two that do the same 2.0: from there on pictures tend to be overdrawn.
+1.4 at full weight, three 1.7, and two that do the same 2.0. With the demo model the first shapes are lost at 1.5, and
+half of them at 2.5, however many adapters it is (benchmarks/together.py).
 
 Where the model's weights are not known, each output of a layer counts as if it were of length 1, which is what layers
 start from; only the proportions between blocks come from there.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lib_lora.adapters.adapter import Adapter
 from lib_lora.algorithms.base import Delta
-from lib_lora.algorithms.forms import Factors, Form, Grams, form_of, squared_values
+from lib_lora.algorithms.forms import Factors, Form, Grams, form_of, square, squared_values, wide
 from lib_lora.algorithms.parallel import each
 from lib_lora.engine.plan import Term
 from lib_lora.keys.blocks import block_of
@@ -23,6 +23,7 @@ from lib_lora.model.targets import Target, TargetIndex
 
 KINDS = ("attn1", "attn2", "ff", "conv", "text_encoder", "text_encoder_2", "other")
 FINEST = 1e-14  # of the largest squared singular value: less is none
+AT_ONCE = 128  # layers of one rank
 SPIKE = 0.9  # share of one singular value in all the energy, from rank 4 on: worth a look
 Base = Callable[[Target], "Tensor | None"]  # the base weight of a target, or None
 Progress = Callable[[int, int], object]  # (modules done, of how many)
@@ -164,17 +165,20 @@ def kind_of_layer(target: Target | None, name: str) -> str:
 
 
 def _spectra(grams: Sequence[Grams | None]) -> dict[int, Spectrum]:
-    """By place: all of one rank at once, as most of a file's layers are, in a tenth of the time."""
+    """By place: many of one rank at once, as most of a file's layers are, in a tenth of the time."""
     by_rank: dict[int, list[int]] = {}
     for place, pair in enumerate(grams):
         if pair is not None:
             by_rank.setdefault(len(pair[0]), []).append(place)
-    found: dict[int, Spectrum] = {}
-    for places in by_rank.values():
+    some = [places[at : at + AT_ONCE] for places in by_rank.values() for at in range(0, len(places), AT_ONCE)]
+
+    def spectra(places: Sequence[int]) -> list[Spectrum]:
         pairs = [pair for place in places if (pair := grams[place]) is not None]
-        values = squared_values(torch.stack([left for left, _ in pairs]), torch.stack([right for _, right in pairs]))
-        found.update(zip(places, Spectrum.of_all(values), strict=True))
-    return found
+        left, right = (torch.stack(of_all) for of_all in zip(*pairs, strict=True))
+        return list(Spectrum.of_all(squared_values(left, right)))
+
+    found = zip(some, each(spectra, some), strict=True)
+    return {place: spectrum for places, made in found for place, spectrum in zip(places, made, strict=True)}
 
 
 def _draft(
@@ -190,7 +194,7 @@ def _draft(
             is_told = False
             continue
         squared += form.squared_norm()
-        base_squared += 0.0 if weight is None else float(weight.double().square().sum())
+        base_squared += 0.0 if weight is None else square(wide(weight))
         if part == "weight" and spectrum is None and grams is None:
             if isinstance(form, Factors):
                 grams = form.grams

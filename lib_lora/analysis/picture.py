@@ -64,7 +64,7 @@ def draw_map(measured: Measured, title: str) -> Image.Image:
     picture = Image.new("RGB", (width, HEAD + rows * (HIGH + GAP) + MARGIN), PAPER)
     pen = ImageDraw.Draw(picture)
     has_base = all(base is not None for kinds in blocks.values() for _, base in kinds.values())
-    pen.text((MARGIN, 14), title, INK, _font(TITLE_SIZE))
+    pen.text((MARGIN, 14), _shown(title), INK, _font(TITLE_SIZE))
     what = "change relative to the checkpoint" if has_base and blocks else "change of each block, |delta|"
     pen.text((MARGIN, 40), f"{what}; in all {measured.delta:.4g}", FAINT, _font(SMALL_SIZE))
     for cell in placed:
@@ -139,7 +139,15 @@ def draw_conflicts(found: Conflicts, names: Sequence[str]) -> Image.Image:
 
 def _short(name: str) -> str:
     shown = printable(name)
-    return shown if len(shown) <= LETTERS else f"{shown[: LETTERS - 1]}…"
+    return _shown(shown if len(shown) <= LETTERS else f"{shown[: LETTERS - 1]}…")
+
+
+def _shown(name: str) -> str:
+    """What the font can draw of a file's name: the one that Pillow had before 10.1 fails at all but Latin letters."""
+    shown = printable(name)
+    if isinstance(_font(SIZE), ImageFont.FreeTypeFont):
+        return shown
+    return shown.replace("…", "...").encode("latin-1", errors="replace").decode("latin-1")
 
 
 def _mixed(share: float, low: Colour = WEAK, high: Colour = STRONG) -> Colour:

@@ -89,7 +89,8 @@ class LoadedModel:
         if not found.total:
             raise LoraError(f"{found.file or 'its file'} has none of the weights that are loaded")
         return {"file": found.file, "same": found.same, "total": found.total, "repaired": found.repaired,
-                "differing": list(found.differing[:MOST_NAMED]), "unknown": len(found.unknown)}  # fmt: skip
+                "differing": list(found.differing[:MOST_NAMED]), "unknown": len(found.unknown),
+                "carrying": found.carrying}  # fmt: skip
 
     def _measure(self, host: TorchHost, asked: object) -> None:
         from lib_lora.analysis.load import scale_of

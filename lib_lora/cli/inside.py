@@ -25,8 +25,8 @@ WIDEST = 48  # places of the longest bar
 
 def measured(files: Sequence[Path], model: Path | None) -> tuple[list[tuple[Adapter, Measured]], Conflicts]:
     """Of every file, and of all of them together at weight 1. Raises AdapterFileError, CheckpointError."""
-    adapters = [read_adapter(path) for path in files]
     with side_by_side(), base_weights(model) as base, Bar("Measuring", " layers") as bar:
+        adapters = [read_adapter(path) for path in files]
         found = [(adapter, measure(adapter, _index(adapter, base), base, progress=bar)) for adapter in adapters]
         if len(found) == 1:
             return found, alone(found[0][1])

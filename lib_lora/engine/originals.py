@@ -183,7 +183,7 @@ class CheckpointFile:
                 with contextlib.suppress(OSError):
                     file.check()
                     stored = file.tensor(name)
-                    if stored.shape == current.shape and stored.is_floating_point() and _becomes(stored, current):
+                    if stored.shape == current.shape and stored.is_floating_point() and becomes(stored, current):
                         return Reread(stored, current.dtype, file)
         return None
 
@@ -221,7 +221,7 @@ def _pinned_like(original: Tensor) -> Tensor | None:
     return None
 
 
-def _becomes(stored: Tensor, current: Tensor) -> bool:
+def becomes(stored: Tensor, current: Tensor) -> bool:
     """True if the host's cast of `stored` is `current`, bit for bit.
 
     On a CPU in pieces: temporaries of many sizes would stay with the process as holes in its memory.

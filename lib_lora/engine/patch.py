@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +41,23 @@ class Applied:
     plan: Plan
     slots: Mapping[str, Slot]
     bypass_all: bool
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A parameter that adapters are in."""
+
+    key: str
+    found: Tensor  # what it is
+    base: Tensor  # what the terms are added to
+    terms: tuple[Term, ...]
+    is_where_written: bool  # else somebody moved or cast it meanwhile
+
+    def made_anew(self) -> Tensor:
+        """What it should be, but for rounding."""
+        out = torch.empty_like(self.found, memory_format=torch.contiguous_format)
+        fold(self.base, self.terms, out)
+        return out
 
 
 class Patcher:
@@ -91,10 +108,26 @@ class Patcher:
     def base(self, key: str, slot: Slot) -> Tensor | None:
         """The base weight of a parameter, whatever it carries now; not to be written to. None: nobody has it."""
         current = slot.elsewhere if slot.is_away else slot.parameter.data
+        known = None if current is None else self._carried(key, slot, current)
+        return current if known is None or current is None else known.original.base(current)
+
+    def carried(self, slots: Mapping[str, Slot]) -> Iterator[Carried]:
+        """Every parameter that adapters are in, one after the other."""
+        for key, slot in slots.items():
+            known = None if slot.is_away else self._carried(key, slot, slot.parameter.data)
+            if known is not None and known.terms is not None:
+                current = slot.parameter.data
+                base = slot.base(known.original.base(current))
+                yield Carried(key, current, base, known.terms, known.is_same_memory(current))
+        for key, record in self._new_biases.items():
+            bias = record.slot.module._parameters.get("bias")
+            if bias is not None and record.terms is not None and not bias.is_meta:
+                yield Carried(key, bias.data, torch.zeros_like(bias.data), record.terms, bias is record.bias)
+
+    def _carried(self, key: str, slot: Slot, current: Tensor) -> Patched | None:
+        """The record of what is `current` in `slot`."""
         known = self._patched.get(key)
-        if current is None or known is None or known.slot != slot or not known.is_here(current):
-            return current
-        return known.original.base(current)
+        return known if known is not None and known.slot == slot and known.is_here(current) else None
 
     def held(self) -> contextlib.AbstractContextManager[None]:
         """Nobody else changes what these root modules carry meanwhile; needed for more than one call in a row."""

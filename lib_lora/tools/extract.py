@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.forms import Form, Whole
+from lib_lora.algorithms.forms import Form, Whole, square, wide
 from lib_lora.errors import LoraError
 from lib_lora.formats.header import read_header
 from lib_lora.keys import ModuleName
@@ -50,13 +50,14 @@ def extract(
             if _differs(target, before, after):
                 (layers if len(target.shape) > 1 and WORDS not in target.key else vectors).append(target)
         if not layers:
-            raise LoraError(f"{base.name} and {tuned.name} have the same weights; nothing was written")
+            how = "differ in biases and norms only, which no product holds" if vectors else "have the same weights"
+            raise LoraError(f"{base.name} and {tuned.name} {how}; nothing was written")
         wanted = [Layer(_name(before.index, target), target.shape, partial(_form, target, before, after))
                   for target in layers]  # fmt: skip
         is_xl = before.index.family.is_xl
         built = build(wanted, limit, STYLES["kohya"], is_xl=is_xl, dtype=dtype, progress=progress)
         for target in vectors:
-            missed = float(_difference(target, before, after).square().sum())
+            missed = square(_difference(target, before, after))
             built.meant += missed
             built.missed += missed
     parents = {"base": _parent(base), "tuned": _parent(tuned)}
@@ -98,7 +99,7 @@ def _differs(target: Target, before: BaseWeights, after: BaseWeights) -> bool:
 def _difference(target: Target, before: BaseWeights, after: BaseWeights) -> Tensor:
     one, other = before(target), after(target)
     assert one is not None and other is not None
-    return other.double() - one.double()
+    return wide(other) - wide(one)
 
 
 def _form(target: Target, before: BaseWeights, after: BaseWeights) -> Form:

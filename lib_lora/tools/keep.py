@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.adapters.cache import AdapterCache
-from lib_lora.algorithms.forms import Form, Whole, form_of
+from lib_lora.algorithms.forms import Form, Whole, form_of, wide
 from lib_lora.engine.plan import Plan, Term
 from lib_lora.engine.schedule import Encoding
 from lib_lora.errors import LoraError
@@ -166,7 +166,7 @@ def _form(target: Target, terms: Sequence[Term], base: BaseWeights | None) -> Fo
         needs = next(term for term in terms if not term.delta.additive)
         what = f"{needs.source}: {needs.delta.algorithm} depends on the base weights"
         raise LoraError(f"{what}; name the checkpoint with --model")
-    return Whole(_difference(weight.double(), terms).reshape(target.shape[0], -1))
+    return Whole(_difference(wide(weight), terms).reshape(target.shape[0], -1))
 
 
 def _difference(weight: Tensor, terms: Sequence[Term]) -> Tensor:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lib_lora.algorithms.forms import Factors, Form, Whole
+from lib_lora.algorithms.forms import Factors, Form, Whole, square, wide
 from lib_lora.algorithms.parallel import each
 from lib_lora.keys import ModuleName
 from lib_lora.tools.factors import Limit, Singular, completed
 from lib_lora.tools.spell_out import Style
 
+ROWS = 256  # of a matrix, at a time
 Progress = Callable[[int, int], object]  # (layers done, of how many)
 
 
@@ -91,12 +92,12 @@ def _made(layer: Layer, rank: int | None, limit: Limit | None, style: Style, is_
         part = "diff_b" if layer.is_bias else "diff"
         whole = form.dense().reshape(layer.shape)
         stored = built.tensors[f"{name}.{part}"] = whole.to(dtype)
-        built.meant += float(whole.square().sum())
-        built.missed += float((stored.double() - whole).square().sum())
+        built.meant += square(whole)
+        built.missed += square(wide(stored) - whole)
         return built
     if limit is None:
         assert isinstance(form, Factors)
-        up, down = form.up.double() * form.scale, form.down.double()
+        up, down = wide(form.up) * form.scale, wide(form.down)
     else:
         found = Singular.of(form, rank)
         up, down = found.cut(limit.ranks([found.values])[0] if rank is None else rank).factors()
@@ -107,7 +108,7 @@ def _made(layer: Layer, rank: int | None, limit: Limit | None, style: Style, is_
         return built
     kernel = layer.shape[2:]
     stored_up = up.to(dtype)
-    stored_down = (completed(form, stored_up.double(), down) if limit is not None else down).to(dtype)
+    stored_down = (completed(form, wide(stored_up), down) if limit is not None else down).to(dtype)
     built.tensors[f"{name}.{style.up}"] = stored_up.reshape(*up.shape, *[1] * len(kernel))
     built.tensors[f"{name}.{style.down}"] = stored_down.reshape(-1, *layer.shape[1:])
     if style.has_alpha:
@@ -120,10 +121,12 @@ def _made(layer: Layer, rank: int | None, limit: Limit | None, style: Style, is_
 def _distance(form: Form, up: Tensor, down: Tensor) -> float:
     """Squared, between what was meant and the factors as they are stored."""
     if isinstance(form, Factors):
-        both = Factors(torch.cat([form.up.double() * form.scale, -up.double()], 1),
-                       torch.cat([form.down.double(), down.double()]), 1.0)  # fmt: skip
+        both = Factors(torch.cat([wide(form.up) * form.scale, -wide(up)], 1),
+                       torch.cat([wide(form.down), wide(down)]), 1.0)  # fmt: skip
         return both.squared_norm()
-    return float((form.dense() - up.double() @ down.double()).square().sum())
+    factor = wide(down)
+    pieces = zip(form.dense().split(ROWS), wide(up).split(ROWS), strict=True)  # a product of all would fill memory
+    return sum(square(torch.addmm(meant, some, factor, alpha=-1)) for meant, some in pieces)
 
 
 def joined(forms: Iterable[tuple[Form, float]]) -> Form:
@@ -131,8 +134,8 @@ def joined(forms: Iterable[tuple[Form, float]]) -> Form:
     pairs = list(forms)
     factors = [(form, times) for form, times in pairs if isinstance(form, Factors)]
     if len(factors) == len(pairs):
-        up = torch.cat([form.up.double() * (form.scale * times) for form, times in factors], 1)
-        return Factors(up, torch.cat([form.down.double() for form, _ in factors]), 1.0)
+        up = torch.cat([wide(form.up) * (form.scale * times) for form, times in factors], 1)
+        return Factors(up, torch.cat([wide(form.down) for form, _ in factors]), 1.0)
     total = pairs[0][0].dense() * pairs[0][1]
     for form, times in pairs[1:]:
         total = total + form.dense() * times
