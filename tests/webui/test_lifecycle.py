@@ -357,6 +357,16 @@ def test_in_mid_schedule(pair, event):
         assert [difference(*each) for each in zip(draw(), pair.varying, strict=True)] == [0, 0]
 
 
+@pytest.mark.parametrize("which", PASSES)
+def test_weights_that_vary_go_on_in_another_checkpoint(pair, which):
+    first, again = (pair.ours.draw(VARYING, batch_size=2, **{**TWO, **PASSES[which]}) for _ in range(2))
+    assert "problems" not in "".join(first.texts)
+    assert [difference(*each) for each in zip(first.pictures, again.pictures, strict=True)] == [0, 0, 0]
+    assert difference(*first.pictures[-2:]) > 8
+    assert pair.is_clean()
+    assert pair.is_as_fresh()
+
+
 FAILURES = {
     "out of memory": "not enough memory",
     "no memory for the CPU": "not enough memory",
