@@ -5,7 +5,10 @@
 
 A UNet of SD1.5's size with random weights, adapters of rank 32 on its 192 attention and feed-forward layers, two rows a
 picture (with and without the prompt). A pass is timed step by step: what is told to the model before, and the call of
-the UNet. Passes of all contestants take turns, and every ratio is the median of those within one turn.
+the UNet. Each call is followed, or preceded, by one of a twin that carries the same adapter at a constant weight: a
+machine that is slower for a while is so for both. A ratio is what a pass of 20 steps takes against one of the twin: the
+median ratio of the calls beside each other, and what was told besides. The first contestant is the twin's equal: what
+its ratio differs from 1, and the lower and upper quartiles, are the noise of the machine.
 
 `--quick`: 4 steps of 128x128 in two turns. What is done besides weighs far more there, since the call of the UNet is
 mostly reading its weights, a thirtieth of the arithmetic of 512x512: look at it for what changed, not at the goals. A
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import platform
 import statistics
@@ -24,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,24 +55,27 @@ PASS = 20  # steps that the goals are for
 
 @dataclass(frozen=True)
 class Contestant:
-    """What is typed for each picture, and against whom its time is held."""
+    """What is typed for each picture."""
 
     what: str
     prompts: Sequence[str]
-    against: str = "constant"
     goal: str = ""
+    is_told_once: bool = False  # so many changes in a pass, however many steps that has
+
+    @property
+    def pictures(self) -> int:
+        return len(self.prompts)
 
 
+CONSTANT = "<lora:a:0.8>"  # what the twin carries
 CONTESTANTS: Mapping[str, Contestant] = {
-    "constant": Contestant("one adapter, constant", ["<lora:a:0.8>"]),
+    "constant": Contestant("one adapter, constant", [CONSTANT], "1.00"),
     "blocks": Contestant("weights by block", ["<lora:a:0.8:lbw=1,1,1,1,0.5,0.5,0.5,1,1,1,1,0.2,0.2,0.2,1,1,1>"],
-                         goal="1.00"),
-    "window": Contestant("a window: it comes and goes", ["<lora:a:0.8:start=0.3:stop=0.7>"], goal="<= 1.02"),
-    "curve": Contestant("a curve: another weight in each step", ["<lora:a:0:0.2@0,1@1>"], goal="<= 1.10"),
-    "side": Contestant("on one side of the guidance", ["<lora:a:0.8:on=cond>"], goal="<= 1.10"),
-    "four shared": Contestant("four pictures, one adapter", ["<lora:a:0.8>"] * 4),
-    "four own": Contestant("four pictures, each its own", [f"<lora:{name}:0.8>" for name in "abcd"], "four shared",
-                           "<= 1.25"),
+                         "1.00"),
+    "window": Contestant("a window: it comes and goes", ["<lora:a:0.8:start=0.3:stop=0.7>"], "<= 1.02", True),
+    "curve": Contestant("a curve: another weight in each step", ["<lora:a:0:0.2@0,1@1>"], "<= 1.10"),
+    "side": Contestant("on one side of the guidance", ["<lora:a:0.8:on=cond>"], "<= 1.10"),
+    "four own": Contestant("four pictures, each its own", [f"<lora:{name}:0.8>" for name in "abcd"], "<= 1.25"),
 }  # fmt: skip
 PEER = "diffusers: set_adapters in each step"
 
@@ -91,28 +98,40 @@ class _Entry:
     path: Path
 
 
+class Model:
+    """A UNet and its session."""
+
+    def __init__(self, device: str, dtype: torch.dtype, folder: Path) -> None:
+        self.unet = models.random_unet("sd15", dtype=dtype, device=device)
+        self.host = TorchHost(lambda: slots_of(self.unet, "unet."), _index)
+        self.session = Session(self.host, Folder(folder))
+
+    def activate(self, prompts: Sequence[str]) -> None:
+        report = self.session.activate(Wanted(tuple(read_prompt(text).tags for text in prompts)))
+        assert not report.sentences(), report.sentences()
+
+
 class Bench:
-    """One UNet, its session, and a stopwatch."""
+    """One model, its twin, and a stopwatch."""
 
     def __init__(self, device: str, dtype: torch.dtype, folder: Path, *, size: int, steps: int) -> None:
         self.device, self.dtype, self.steps = device, dtype, steps
         self.latent: Size = (size // 8, size // 8)
-        self.unet = models.random_unet("sd15", dtype=dtype, device=device)
-        self.host = TorchHost(lambda: slots_of(self.unet, "unet."), _index)
-        self.session = Session(self.host, Folder(folder))
-        layers = models.attention_layers(self.host.targets())
+        self.model, self.twin = (Model(device, dtype, folder) for _ in range(2))
+        layers = models.attention_layers(self.model.host.targets())
         self.layers = len(layers)
         for seed, name in enumerate("abcd"):
             models.write_adapter(folder / f"{name}.safetensors", layers, seed=seed)
         self.folder = folder
+        self.twin.activate([CONSTANT])
 
-    def call(self, pictures: int) -> Tensor:
+    def call(self, unet: nn.Module, pictures: int) -> Tensor:
         """The UNet's for so many pictures, each with and without its prompt."""
         rows = 2 * pictures
         like = dict(dtype=self.dtype, device=self.device)
         with torch.no_grad():
-            return self.unet(torch.zeros(rows, 4, *self.latent, **like), 500,
-                             encoder_hidden_states=torch.zeros(rows, 77, 768, **like)).sample  # fmt: skip
+            return unet(torch.zeros(rows, 4, *self.latent, **like), 500,
+                        encoder_hidden_states=torch.zeros(rows, 77, 768, **like)).sample  # fmt: skip
 
     def seconds(self, work: Callable[[], Any]) -> float:
         self._wait()
@@ -125,71 +144,79 @@ class Bench:
         if self.device.startswith("cuda"):
             torch.cuda.synchronize()
 
-    def measure(self, contestant: Contestant) -> dict[str, float]:
-        """One pass: {"told": all that is said before the calls, "call": a call, "pass": of PASS steps}."""
-        report = self.session.activate(Wanted(tuple(read_prompt(text).tags for text in contestant.prompts)))
-        assert not report.sentences(), report.sentences()
-        pictures = len(contestant.prompts)
+    def steps_of(self, tell: Callable[[int], Any], pictures: int) -> dict[str, list[float]]:
+        """Of one pass, step by step: {"told": ..., "call": ..., "twin": ...}, in seconds."""
+        found: dict[str, list[float]] = {"told": [], "call": [], "twin": []}
+        for step in range(self.steps):
+            found["told"].append(self.seconds(lambda step=step: tell(step)))
+            one, other = ("call", self.model.unet), ("twin", self.twin.unet)
+            for name, unet in (one, other) if step % 2 else (other, one):
+                found[name].append(self.seconds(lambda unet=unet: self.call(unet, pictures)))
+        return found
+
+    def measure(self, contestant: Contestant) -> dict[str, Any]:
+        """One pass, and how many weights were merged or had something beside them at its end."""
+        session, patcher, pictures = self.model.session, self.model.host.patcher, contestant.pictures
+        self.model.activate(contestant.prompts)
         rows = [Row(image, side) for side in ("cond", "uncond") for image in range(pictures)]  # type: ignore[arg-type]
 
         def tell(step: int) -> None:
-            self.session.advance(Moment(step, self.steps))
-            self.session.rows(rows, self.latent)
+            session.advance(Moment(step, self.steps))
+            session.rows(rows, self.latent)
 
-        told, calls = [], []
-        for step in range(self.steps):
-            told.append(self.seconds(lambda step=step: tell(step)))
-            calls.append(self.seconds(lambda: self.call(pictures)))
-        patcher = self.host.patcher
-        ways = {"merged": float(len(patcher.patched)), "beside": float(len(patcher.bypassed))}
-        self.session.clear()
-        changes = sum(told) if contestant.what.startswith("a window") else sum(told) * PASS / self.steps
-        call = statistics.median(calls)
-        return {"told": sum(told), "call": call, "pass": PASS * call + changes, **ways}
+        found = self.steps_of(tell, pictures)
+        ways = {"merged": len(patcher.patched), "beside": len(patcher.bypassed)}
+        session.clear()
+        return {**found, **ways}
 
     @contextlib.contextmanager
-    def peer(self) -> Iterator[Callable[[], dict[str, float]]]:
+    def peer(self) -> Iterator[Callable[[], dict[str, Any]]]:
         """diffusers with PEFT: the same adapter beside the weights, told another weight in each step."""
         from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 
         pipe = StableDiffusionPipeline(
-            vae=AutoencoderKL(), text_encoder=None, tokenizer=None, unet=self.unet, scheduler=DDIMScheduler(),
+            vae=AutoencoderKL(), text_encoder=None, tokenizer=None, unet=self.model.unet, scheduler=DDIMScheduler(),
             safety_checker=None, feature_extractor=None, requires_safety_checker=False)  # type: ignore[arg-type]
         pipe.load_lora_weights(load_file(self.folder / "a.safetensors"), adapter_name="a")
-
-        def one_pass() -> dict[str, float]:
-            told, calls = [], []
-            for step in range(self.steps):
-                told.append(self.seconds(lambda step=step: pipe.set_adapters(["a"], [0.2 + 0.8 * step / self.steps])))
-                calls.append(self.seconds(lambda: self.call(1)))
-            call = statistics.median(calls)
-            return {"told": sum(told), "call": call, "pass": PASS * (call + statistics.median(told))}
-
         try:
-            yield one_pass
+            yield lambda: self.steps_of(lambda step: pipe.set_adapters(["a"], [0.2 + 0.8 * step / self.steps]), 1)
         finally:
             pipe.unload_lora_weights()
 
 
-def measure(bench: Bench, turns: int) -> dict[str, list[dict[str, float]]]:
+def measure(bench: Bench, turns: int) -> dict[str, list[dict[str, Any]]]:
     """{contestant: its passes, one a turn}."""
-    for pictures in (1, 4):
-        bench.call(pictures)  # nobody pays for the first
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in (*CONTESTANTS, PEER)}
-    for _ in range(turns):
+    for model, pictures in itertools.product((bench.model, bench.twin), (1, 4)):
+        bench.call(model.unet, pictures)  # nobody pays for the first
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in (*CONTESTANTS, PEER)}
+    for turn in range(turns):
         for name, contestant in CONTESTANTS.items():
+            print(f"\rturn {turn + 1} of {turns}: {contestant.what:40}", end="", file=sys.stderr, flush=True)
             found[name].append(bench.measure(contestant))
         with bench.peer() as one_pass:
             found[PEER].append(one_pass())
+    print(file=sys.stderr)
     return found
 
 
-def ratios(found: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, float]:
-    """Each pass against that of the same turn which it is held against."""
-    compared = {name: contestant.against for name, contestant in CONTESTANTS.items() if contestant.goal}
-    return {name: statistics.median(one["pass"] / other["pass"]
-                                    for one, other in zip(found[name], found[against], strict=True))
-            for name, against in {**compared, PEER: "constant"}.items()}  # fmt: skip
+@dataclass(frozen=True)
+class Against:
+    """A contestant against the twin, both in passes of PASS steps."""
+
+    call: float  # seconds, the median
+    told: float  # seconds in such a pass
+    lower: float  # quartiles of the ratio of calls beside each other, with what was told
+    ratio: float
+    upper: float
+
+
+def against(passes: Sequence[Mapping[str, Any]], *, is_told_once: bool) -> Against:
+    call, twin, told = ([value for each in passes for value in each[name]] for name in ("call", "twin", "told"))
+    in_pass = sum(told) / (len(passes) if is_told_once else len(told) / PASS)
+    beside = [one / other for one, other in zip(call, twin, strict=True)]
+    lower, ratio, upper = statistics.quantiles(beside, n=4, method="inclusive")
+    besides = in_pass / (PASS * statistics.median(twin))
+    return Against(statistics.median(call), in_pass, lower + besides, ratio + besides, upper + besides)
 
 
 def constants(device: str, dtype: torch.dtype) -> dict[str, float]:
@@ -235,15 +262,13 @@ def _index(shapes: Mapping[str, tuple[int, ...]]) -> TargetIndex:
     return index_diffusers({"unet": {key.removeprefix("unet."): shape for key, shape in shapes.items()}})
 
 
-def table(found: Mapping[str, Sequence[Mapping[str, float]]], compared: Mapping[str, float]) -> str:
-    lines = Table(["what", "s a call", "s told in a pass", "merged", "beside", "ratio", "goal"])
-    for name, passes in found.items():
-        middle = {key: statistics.median(each[key] for each in passes) for key in passes[0]}
-        contestant = CONTESTANTS.get(name)
-        lines.add(contestant.what if contestant else name, f"{middle['call']:.3f}", f"{middle['told']:.3f}",
-                  *(f"{middle[way]:.0f}" if way in middle else "" for way in ("merged", "beside")),
-                  f"{compared[name]:.3f}" if name in compared else "",
-                  contestant.goal if contestant else "")  # fmt: skip
+def table(found: Mapping[str, Sequence[Mapping[str, Any]]], compared: Mapping[str, Against]) -> str:
+    lines = Table(["what", "s a call", f"s told in {PASS}", "merged", "beside", "ratio", "quartiles", "goal"])
+    for name, one in compared.items():
+        contestant, ways = CONTESTANTS.get(name), found[name][0]
+        lines.add(contestant.what if contestant else name, f"{one.call:.3f}", f"{one.told:.3f}",
+                  *(str(ways.get(way, "")) for way in ("merged", "beside")), f"{one.ratio:.3f}",
+                  f"{one.lower:.3f} to {one.upper:.3f}", contestant.goal if contestant else "")  # fmt: skip
     return str(lines)
 
 
@@ -271,13 +296,15 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.device, dtype, Path(folder), size=size, steps=steps)
         found = measure(bench, turns)
-    compared = ratios(found)
+    compared = {name: against(passes, is_told_once=name in CONTESTANTS and CONTESTANTS[name].is_told_once)
+                for name, passes in found.items()}  # fmt: skip
     print(f"{bench.layers} layers, {steps} steps of {size}x{size}, {turns} turns, {options.dtype}, {options.device}\n")
     print(table(found, compared))
     if options.json:
         about = {"machine": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__,
                  "device": options.device, "dtype": options.dtype, "steps": steps, "size": size, "turns": turns}
-        options.json.write_text(json.dumps({"ratios": compared, "passes": found, **about}, indent=2))
+        ratios = {name: asdict(one) for name, one in compared.items()}
+        options.json.write_text(json.dumps({"ratios": ratios, "passes": found, **about}, indent=2))
     return 0
 
 

@@ -18,12 +18,13 @@ from lib_lora.browser.jobs import FAULT
 from lib_lora.compare.effect import effects, mean_effects
 from lib_lora.compare.grid import Cell, Grid, checkpoint_names, is_untouched, weight_value
 from lib_lora.compare.report import write_report
-from lib_lora.compare.run import Comparison, Progress, compare_each
+from lib_lora.compare.run import Comparison, compare_each
 from lib_lora.compare.runner import Runner
 from lib_lora.compare.sheet import write_sheet
 from lib_lora.compare.store import LIST, Result
 from lib_lora.compare.subject import Subject, sketch_of, subject_of
 from lib_lora.compare.wanted import Wanted, read_wanted
+from lib_lora.compare.work import Progress
 from lib_lora.errors import LoraError
 from lib_lora.formats.write import write_file
 from lib_lora.library import Entry, Library

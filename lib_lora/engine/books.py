@@ -18,8 +18,8 @@ import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from lib_lora.engine.additions import Room
 from lib_lora.engine.call import Call
+from lib_lora.engine.differences import Room
 from lib_lora.engine.memory import Memory
 from lib_lora.engine.records import Patched, Record, Words
 from lib_lora.errors import PatchError, first_line

@@ -14,9 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_lora.engine.additions import Addition, Factored, Mask, Part, Room, Vector, addition
+from lib_lora.engine.activations import Factored
+from lib_lora.engine.additions import addition
 from lib_lora.engine.call import Call
+from lib_lora.engine.differences import Room, Vector
 from lib_lora.engine.layers import channels_first
+from lib_lora.engine.parts import Addition, Mask, Part
 from lib_lora.engine.plan import Term
 from lib_lora.engine.regions import mask_of, take_hook
 from lib_lora.errors import PatchError

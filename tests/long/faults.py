@@ -44,13 +44,14 @@ from tests.support import NAMES, Folder, ThreeLayers, bits, kohya_shapes, three_
 from tests.test_embeddings import pipeline
 
 ROOT = Path(lib_lora.__file__).parent
-ENGINE = frozenset(
-    str(ROOT / f"{name}.py")
-    for name in ("engine/books", "engine/records", "engine/roots", "engine/patch", "engine/bypass", "engine/hooks",
-                 "engine/additions", "engine/regions", "engine/route", "engine/schedule", "engine/originals",
-                 "engine/keeping", "engine/fold", "engine/memory", "engine/exact", "model/slots", "session/torch_host",
-                 "session/session", "hosts/embeddings", "hosts/diffusers")
-)  # fmt: skip
+FILES = {
+    "engine": "activations additions books bypass differences exact fold hooks keeping memory originals parts patch "
+              "records regions roots route schedule",
+    "hosts": "diffusers embeddings",
+    "model": "slots",
+    "session": "session torch_host",
+}  # fmt: skip
+ENGINE = frozenset(str(ROOT / room / f"{name}.py") for room, names in FILES.items() for name in names.split())
 ERRORS: tuple[Callable[[], BaseException], ...] = (
     KeyboardInterrupt,
     lambda: MemoryError("no memory"),
