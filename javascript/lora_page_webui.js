@@ -18,7 +18,10 @@
                 });
             }
         }
-        lib.served(() => globalThis.onOptionsChanged?.(watchCheckpoint));
+        lib.served(() => {
+            watchCheckpoint();  // the page has read its options before
+            globalThis.onOptionsChanged?.(watchCheckpoint);
+        });
     }
 
     let checkpoint = null;

@@ -166,6 +166,24 @@ def test_a_window_and_edited_words_in_instruct_pix2pix(parts, deltas):
     attached.clear()
 
 
+@pytest.mark.parametrize("guess", [False, True])
+def test_a_controlnet_sees_the_words_that_are_due(parts, deltas, guess):
+    """As they come to a layer of it: those of all rows, or of the rows for which it guesses."""
+    pipe, options = controlnet(parts, guess=guess)
+    attached = attach(pipe, deltas[0])
+    seen: list[Tensor] = []
+    layer = pipe.controlnet.mid_block.attentions[0].transformer_blocks[0].attn2.to_k
+    layer.register_forward_pre_hook(lambda _layer, args: seen.append(args[0].clone()))
+    for words in ("a cat", "a dog", "a [cat:dog:1]"):
+        draw(attached, [words, words], **options)
+    cat, dog, edited = (seen[begin : begin + STEPS] for begin in range(0, len(seen), STEPS))
+    assert len(cat[0]) == (2 if guess else 4)
+    assert not torch.equal(cat[0], dog[0])
+    assert all(map(torch.equal, edited, [*cat[:2], dog[2]]))
+    assert not pipe.controlnet._forward_pre_hooks
+    attached.clear()
+
+
 def test_in_a_layer_that_pag_perturbs_an_adapter_acts_on_all_rows_or_is_refused(parts, deltas):
     pipe, options = pag(parts)
     attached = attach(pipe, deltas[0])

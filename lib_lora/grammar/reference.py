@@ -128,8 +128,8 @@ def sections() -> tuple[Section, ...]:
             "whole prompt.",
             "Where a picture has more than two rows, each has its side: in InstructPix2Pix the row with the prompt is "
             "`cond` and both without it are `uncond`; the perturbed row of PAG is `cond`, and in the layers that it "
-            "perturbs an adapter acts on all rows or is refused. A ControlNet carries no adapters and sees the prompt "
-            "as it is at the beginning.",
+            "perturbs an adapter acts on all rows or is refused. A ControlNet carries no adapters and sees the words "
+            "that are due, encoded with what the text encoders carry then.",
         ), "grammar-places.png"),
         Section("In a prompt", (
             "A tag counts in exactly those steps in which the WebUI would show a word in its place:",

@@ -1,7 +1,8 @@
 """Sampling: tells a session where a diffusers pipeline is, before each call of its UNet.
 
 Which step of how many, with how much noise, which rows it has and how large its latent is; and hands the UNet the texts
-that are due then. One hook on the UNet does it, there for one call of the pipeline and only if something needs it.
+that are due then. One hook on the UNet does it, there for one call of the pipeline and only if something needs it. Each
+ControlNet, which is called before it, has another one that hands it the same texts.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ MIDPOINTS = ("sigmas_interpol", "mid_point_sigma")  # schedulers that have one c
 CALL = ("sample", "timestep", "encoder_hidden_states")  # of a UNet: what may stand without its name
 NEAR = 1e-3  # timesteps: 1000 is the beginning
 
-Texts = Callable[[Sequence[Row], Moment], tuple[Tensor, Tensor | None] | None]
+Encoded = tuple[Tensor, Tensor | None]
+Hook = Callable[[nn.Module, Sequence[Any], Mapping[str, Any]], tuple[Any, Any]]
+Texts = Callable[[Sequence[Row], Moment], Encoded | None]
 """(rows, moment) -> what they are told: the states (rows, tokens, width), and pooled ones (rows, width).
 
 None: what the pipeline has handed over.
@@ -48,19 +51,37 @@ class Sampling:
         if not self.is_needed:
             yield
             return
-        unet, hook = self.pipe.unet, self._before
+        hooks = [(self.pipe.unet, self._before), *((net, self._before_net()) for net in self._nets())]
         try:
             try:
-                unet.register_forward_pre_hook(hook, with_kwargs=True)
+                for module, hook in hooks:
+                    module.register_forward_pre_hook(hook, with_kwargs=True)
                 yield
             finally:
-                _remove(unet, hook)
+                for module, hook in hooks:
+                    _remove(module, hook)
         except BaseException:
             self.session.abandon()
             raise
         self.session.rows(())
 
-    def _before(self, unet: nn.Module, args: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, Any]:
+    def _nets(self) -> list[nn.Module]:
+        """The ControlNets, where the texts change. They carry no adapters."""
+        net = getattr(self.pipe, "controlnet", None) if self.texts is not None else None
+        return list(getattr(net, "nets", None) or ([net] if isinstance(net, nn.Module) else []))
+
+    def _before_net(self) -> Hook:
+        progress = Progress(self.pipe)  # it is called as often as the UNet
+
+        def before(_net: nn.Module, args: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, Any]:
+            call = dict(zip(CALL, args, strict=False)) | dict(named)
+            moment, count = progress.at(call["timestep"]), len(call["encoder_hidden_states"])
+            rows = self._rows(count) or [Row(image) for image in range(self.images)]  # "guess mode": one side alone
+            return _with_texts(call, args, self.texts(rows, moment) if self.texts and len(rows) == count else None)
+
+        return before
+
+    def _before(self, _unet: nn.Module, args: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, Any]:
         call = dict(zip(CALL, args, strict=False)) | dict(named)
         sample = call["sample"]
         moment = self.progress.at(call["timestep"])
@@ -69,11 +90,7 @@ class Sampling:
             raise PatchError(f"a batch of {len(sample)} cannot be told apart into {self.images} pictures")
         self.session.advance(moment)
         self.session.rows(rows, (sample.shape[-2], sample.shape[-1]))
-        texts = self.texts(rows, moment) if self.texts is not None else None
-        if texts is not None:
-            call |= _exchanged(call, *texts)
-        there = CALL[: len(args)]  # without their names
-        return (*(call.pop(name) for name in there), *args[len(CALL) :]), call
+        return _with_texts(call, args, self.texts(rows, moment) if self.texts is not None else None)
 
     def _rows(self, count: int) -> list[Row]:
         """Of a call with so many; none if nobody knows."""
@@ -168,6 +185,14 @@ def _sigma(scheduler: Any, place: int, time: float, call: int) -> float:
 
 def _noise(alpha: Any) -> float:
     return math.sqrt((1 - float(alpha)) / float(alpha)) if float(alpha) > 0 else math.inf
+
+
+def _with_texts(call: dict[str, Any], args: Sequence[Any], texts: Encoded | None) -> tuple[tuple[Any, ...], Any]:
+    """What a hook returns: the call as it came, or with these texts in the place of its own."""
+    if texts is not None:
+        call = call | _exchanged(call, *texts)
+    there = CALL[: len(args)]  # without their names
+    return (*(call.pop(name) for name in there), *args[len(CALL) :]), call
 
 
 def _exchanged(call: Mapping[str, Any], states: Tensor, pooled: Tensor | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ cast          what is computed is computed in float32 by the WebUI's own way for
 
 import functools
 import os
+import threading
 import zlib
 
 import torch
@@ -35,6 +36,8 @@ noise = []  # what the sampler says of it at each call of the UNet in the last p
 by_call = []  # weights for the UNet, one for each call of it: what the built-in extension's adapter has then
 encodings = []  # one item for each prompt that a text encoder has seen
 folds = []  # one item for each weight that was made while something was to fail
+happening = []  # (step, event) that is still to come; see EVENTS
+waiting = []  # threads in which something waits until the picture is made
 
 
 def encode(*args, _original=prompt_parser.get_learned_conditioning, **options):
@@ -228,6 +231,8 @@ def before_call(params) -> None:
     if params.denoiser.step == 0:
         noise.clear()
     noise.append(float(params.sigma[0]))
+    if happening and happening[0][0] == params.denoiser.step:
+        EVENTS[happening.pop()[1]]()
     if own_calls:
         own_calls.pop()
         context = torch.cat([params.text_cond, params.text_uncond])
@@ -236,6 +241,54 @@ def before_call(params) -> None:
         import networks
 
         networks.loaded_networks[0].unet_multiplier = by_call[min(params.denoiser.step, len(by_call) - 1)]
+
+
+def break_off(error: str) -> None:
+    """The sampler ends in this error when it calls the model next."""
+    def fail_once(*_args) -> None:
+        hook.remove()
+        raise ERRORS[error]()
+
+    hook = shared.sd_model.model.diffusion_model.register_forward_pre_hook(fail_once)
+
+
+def move() -> None:
+    sd_models.send_model_to_cpu(shared.sd_model)
+    sd_models.send_model_to_device(shared.sd_model)
+
+
+def ask_for(**options) -> None:
+    """What the page's settings do meanwhile, one after another; they wait in the WebUI's queue."""
+    def ask() -> None:
+        for name, values in options.items():
+            for value in values:
+                shared.opts.set(name, value, is_api=True)
+
+    waiting.append(threading.Thread(target=ask))
+    waiting[-1].start()
+
+
+EVENTS = {  # that come between two steps of a picture
+    "interrupted": shared.state.interrupt,
+    "skipped": shared.state.skip,
+    "an accident": lambda: break_off("an accident"),
+    "out of memory": lambda: break_off("out of memory"),
+    "moved": move,
+    "loaded again": lambda: ask_for(cache_fp16_weight=[not (now := shared.opts.cache_fp16_weight), now]),
+    "another checkpoint": lambda: ask_for(sd_model_checkpoint=["other-sd1", "tiny-sd1"]),
+    "another attention": lambda: ask_for(cross_attention_optimization=["Doggettx", "Automatic"]),
+}
+
+
+def happen(step: int = Body(), event: str = Body()) -> None:
+    happening[:] = [(step, event)]
+
+
+def what_is_to_come() -> list:
+    """After everything that waits for the picture's end."""
+    while waiting:
+        waiting.pop().join()
+    return happening
 
 
 def damage() -> None:
@@ -265,6 +318,8 @@ def app_started(_demo, app) -> None:
     app.add_api_route("/probe/damage", damage, methods=["POST"])
     app.add_api_route("/probe/noise", lambda: list(noise), methods=["GET"])
     app.add_api_route("/probe/by-call", weigh_by_call, methods=["POST"])
+    app.add_api_route("/probe/happen", happen, methods=["POST"])
+    app.add_api_route("/probe/happen", what_is_to_come, methods=["GET"])
     app.add_api_route("/probe/cached", cached, methods=["GET"])
     app.add_api_route("/probe/forget-models", forget_models, methods=["POST"])
     app.add_api_route("/probe/fail", fail, methods=["POST"])

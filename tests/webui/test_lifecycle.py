@@ -6,6 +6,7 @@ draw the same picture from the same bits; with tags the picture is the one that 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
@@ -59,6 +60,7 @@ class Pair:
     ours: WebUI
     plain: WebUI
     fresh: dict[str, Look] = field(default_factory=dict)
+    varying: list[np.ndarray] = field(default_factory=list)  # what ours draws undisturbed of VARYING
     checkpoint: str = FIRST
 
     def both(self, path: str, payload: Any) -> None:
@@ -317,6 +319,50 @@ def test_skipped(pair):
     drawn, step = draw_and(pair.ours, "skip", pair.tags(), steps=30, n_iter=2)
     assert 2 <= step < 30
     assert difference(drawn.pictures[-1], whole.picture) == 0
+    assert pair.is_clean()
+    assert pair.is_as_fresh()
+
+
+VARYING = f"{PROMPT} <lora:sd1:0.5:0@0,1@1> <lora:text:0.9:stop=0.5>|<lora:second:0.6:on=cond:start=0.2:stop=0.8>"
+TWO = {"steps": 5, "script_name": "prompt matrix", "script_args": [False, False, "positive", "space", 0]}
+ENDS_IT = ("interrupted", "skipped", "an accident", "out of memory")
+IS_NOT_SEEN = ("moved", "loaded again", "another checkpoint", "another attention")  # what exchanges weights waits
+
+
+@pytest.mark.parametrize("event", ENDS_IT + IS_NOT_SEEN)
+def test_in_mid_schedule(pair, event):
+    """Of two pictures, each with its own tags: made at once, or one after the other where one is skipped."""
+    def draw(batch: int = 2) -> list[np.ndarray]:
+        drawn = pair.ours.draw(VARYING, batch_size=batch, **TWO)
+        assert "problems" not in "".join(drawn.texts)
+        return drawn.pictures[-2:]
+
+    if not pair.varying:
+        pair.varying = draw()
+    pair.ours.request("/probe/happen", {"step": 2, "event": event})
+    breaks = pytest.raises(AssertionError, match="500") if event in FAILURES else contextlib.nullcontext()
+    with breaks:
+        pictures = draw(batch=1 if event == "skipped" else 2)
+    assert pair.ours.request("/probe/happen") == []  # it was in the middle
+    if event == "interrupted":
+        assert difference(pictures[1], pair.varying[1]) > 0
+    if event == "skipped":
+        assert difference(pictures[0], pair.varying[0]) > 1
+        assert difference(pictures[1], pair.varying[1]) <= 1  # alone, and in a batch
+    if event in IS_NOT_SEEN:
+        assert [difference(*each) for each in zip(pictures, pair.varying, strict=True)] == [0, 0]
+    assert pair.is_clean()
+    assert pair.is_as_fresh()
+    if event in ENDS_IT:
+        assert [difference(*each) for each in zip(draw(), pair.varying, strict=True)] == [0, 0]
+
+
+@pytest.mark.parametrize("which", PASSES)
+def test_weights_that_vary_go_on_in_another_checkpoint(pair, which):
+    first, again = (pair.ours.draw(VARYING, batch_size=2, **{**TWO, **PASSES[which]}) for _ in range(2))
+    assert "problems" not in "".join(first.texts)
+    assert [difference(*each) for each in zip(first.pictures, again.pictures, strict=True)] == [0, 0, 0]
+    assert difference(*first.pictures[-2:]) > 8
     assert pair.is_clean()
     assert pair.is_as_fresh()
 

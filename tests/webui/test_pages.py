@@ -156,6 +156,38 @@ def test_the_editors_of_the_strip_write_curve_blocks_and_area_and_escape_interru
     assert page.locator(NEGATIVE).input_value() == "blurry <lora:second:0.25>"
 
 
+def test_the_bars_are_the_blocks_of_the_checkpoint_that_is_chosen_in_the_page(webui, page):
+    """The first choice after the page was opened is noticed like any later one."""
+    page.locator(PROMPT).fill("a red circle <lora:sdxl:0.8> <lora:sd1:0.5>")
+    rows = page.locator("#txt2img_prompt_container .lora-strip .lora-row")
+    row, misfit = rows.first, "made for {}, the checkpoint is {}; it will not be applied".format
+    row.locator(".lora-opener").click()
+
+    def names() -> list[str | None]:
+        row.locator(".lora-bar-block[aria-label=IN00]").wait_for()  # of adapters with convolutions
+        return [each.get_attribute("aria-label") for each in row.locator("[data-lora-bar]").all()]
+
+    try:
+        assert len(names()) == 26
+        row.get_by_text(misfit("SDXL", "SD 1.5")).wait_for()
+        page.locator("#setting_sd_model_checkpoint input").click()
+        page.locator("ul.options li", has_text="tiny-sdxl").click()
+        rows.nth(1).get_by_text(misfit("SD 1.5", "SDXL")).wait_for()
+        row.get_by_text(misfit("SDXL", "SD 1.5")).wait_for(state="detached")
+        row.locator(".lora-bar-block[aria-label=OUT11]").wait_for(state="detached")
+        blocks = names()
+        assert blocks == ["BASE", *(f"IN0{n}" for n in range(9)), "M00", *(f"OUT0{n}" for n in range(9))]
+        row.locator(".lora-bar-block[aria-label=IN08]").click()
+        numbers = ",".join("0" if name == "IN08" else "1" for name in blocks)
+        assert f"<lora:sdxl:0.8:lbw={numbers}>" in prompt(page)
+        row.get_by_label("Preset of block weights").select_option("OUTALL")
+        assert "<lora:sdxl:0.8:lbw=OUTALL>" in prompt(page)
+        levels = [each.get_attribute("aria-valuenow") for each in row.locator("[data-lora-bar]").all()]
+        assert levels == ["1", *"00000", *"111111"]  # 12 numbers: of the blocks with attention
+    finally:
+        webui.checkpoint("tiny-sd1")
+
+
 def test_reload_ui_leaves_one_of_everything(webui, page):
     before = webui.draw("a red circle <lora:sd1:0.8>")
     starts = webui.log.read_text().count("Startup time:")

@@ -1,0 +1,208 @@
+"""What a weight that changes within a picture adds to it in the real WebUI, in one run: with loractl and with
+lora-block-weight beside the built-in Lora extension, and with ours.
+
+    python -m benchmarks.webui_schedule --webui-root PATH --webui-python PATH --neighbours FOLDER --checkpoint FILE
+                                        [--steps 6] [--size 256] [--repeat 3] [--turns 1] [--threads N] [--json OUT]
+
+`--neighbours`: a folder with checkouts of sd-webui-loractl and sd-webui-lora-block-weight. One WebUI after the other
+is started, draws, and is stopped. Of each tag the first picture is not counted: it loads and encodes. What a tag adds
+is the median of the others, less that of the same adapter at a constant weight, drawn by the same WebUI. Where ours
+adds less than its constant pictures differ from each other, the ratio is against that difference: a lower bound. Where
+theirs adds less than that, there is none.
+
+Needs what `benchmarks.webui` needs. The random checkpoint that `python -m tests.webui.checkpoints sd15 FOLDER` writes
+is of SD1.5's size; the adapter has rank 32 on its 264 attention and feed-forward layers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks import models
+from benchmarks.report import Table
+from benchmarks.webui import PROMPT, allocator, layers_of
+from tests.webui.instance import WebUI, difference
+
+CONSTANT = "<lora:a:1:0.8>"
+CASES = {  # what varies -> the tag, as each of them reads it; for so many steps
+    "a curve": "<lora:a:1:0@0,1@1>",
+    "a window": "<lora:a:1:0.8:start={early}:stop={late}>",
+    "weights by block": "<lora:a:1:0.8:lbw=1,1,1,1,0.5,0.5,0.5,1,1,1,1,0.2,0.2,0.2,1,1,1>",
+}
+GOAL = 5  # times less than theirs
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Who draws which of CASES."""
+
+    cases: Sequence[str]
+    neighbour: str = ""  # its folder; none is ours
+
+
+CONTESTANTS: Mapping[str, Contestant] = {
+    "built-in + loractl": Contestant(["a curve"], "sd-webui-loractl"),
+    "built-in + lora-block-weight": Contestant(["a window", "weights by block"], "sd-webui-lora-block-weight"),
+    "ours": Contestant(list(CASES)),
+}
+OURS = list(CONTESTANTS)[-1]
+Seconds = dict[str, list[float]]  # case (CONSTANT among them) -> those of each picture
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How they are drawn."""
+
+    steps: int
+    size: int
+    repeat: int
+
+    def tag(self, case: str) -> str:
+        """Of one of CASES, or CONSTANT itself."""
+        early = max(self.steps // 3, 1)
+        return CASES.get(case, CONSTANT).format(early=early, late=max(2 * self.steps // 3, early + 1))
+
+    def draw(self, webui: WebUI, case: str, seed: int) -> np.ndarray:
+        drawn = webui.draw(f"{PROMPT} {self.tag(case)}", steps=self.steps, width=self.size, height=self.size, seed=seed)
+        assert "problems" not in drawn.text, drawn.text
+        return drawn.picture
+
+    def measure(self, webui: WebUI, cases: Iterable[str], into: Seconds) -> None:
+        """The same seed twice, which shows that what varies is seen; then others."""
+        seen = {}
+        for case in (CONSTANT, *cases):
+            seen[case] = self.draw(webui, case, 0)
+            for seed in range(self.repeat):
+                begin = time.perf_counter()
+                self.draw(webui, case, seed)
+                into[case].append(time.perf_counter() - begin)
+        alike = [case for case in cases if difference(seen[case], seen[CONSTANT]) == 0]
+        assert not alike, f"{', '.join(alike)}: nothing is seen of it"
+
+
+def measure(start: Callable[..., WebUI], write: Callable[[Path], object], neighbours: Path, pictures: Pictures,
+            turns: int) -> dict[str, Seconds]:
+    """Every contestant, `turns` times in turn."""
+    found: dict[str, Seconds] = {name: defaultdict(list) for name in CONTESTANTS}
+    for turn in range(turns):
+        for name, contestant in CONTESTANTS.items():
+            print(f"turn {turn + 1} of {turns}: {name}", file=sys.stderr)
+            others = [neighbours / contestant.neighbour] if contestant.neighbour else []
+            with tempfile.TemporaryDirectory() as folder:
+                webui = start(Path(folder), extension=not others, neighbours=others)
+                try:
+                    write(webui.loras / "a.safetensors")
+                    pictures.measure(webui, contestant.cases, found[name])
+                finally:
+                    webui.stop()
+    return found
+
+
+@dataclass(frozen=True)
+class Added:
+    """By one case in one WebUI, in seconds."""
+
+    constant: float  # a picture
+    spread: float  # between the longest and the shortest of these
+    added: float
+
+    @classmethod
+    def of(cls, seconds: Seconds, case: str) -> Added:
+        constant = seconds[CONSTANT]
+        return cls(median(constant), max(constant) - min(constant), median(seconds[case]) - median(constant))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One case in both."""
+
+    case: str
+    who: str  # has it beside us
+    theirs: Added
+    ours: Added
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as much theirs adds, at least."""
+        noise = max(self.theirs.spread, self.ours.spread)
+        return self.theirs.added / max(self.ours.added, self.ours.spread) if self.theirs.added > noise else None
+
+    @property
+    def is_bound(self) -> bool:
+        return self.ours.added < self.ours.spread
+
+    def __str__(self) -> str:
+        if self.ratio is None:
+            return "lost in the noise"
+        return f"{'at least ' if self.is_bound else ''}{self.ratio:.1f}"
+
+
+def compare(found: Mapping[str, Seconds]) -> list[Compared]:
+    return [Compared(case, name, Added.of(found[name], case), Added.of(found[OURS], case))
+            for name, contestant in CONTESTANTS.items() if name != OURS for case in contestant.cases]
+
+
+def table(compared: Sequence[Compared]) -> Table:
+    """In Markdown."""
+    lines = Table(["what varies", "whose", "s, constant", "+-", "adds", "ours: s, constant", "+-", "adds",
+                   "theirs / ours", "goal"])
+    for each in compared:
+        seconds = (astuple(of) for of in (each.theirs, each.ours))
+        lines.add(each.case, each.who, *(f"{value:.2f}" for of in seconds for value in of), str(each), f">= {GOAL}")
+    return lines
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--webui-root", type=Path, required=True)
+    parser.add_argument("--webui-python", required=True, help="the Python that runs it")
+    parser.add_argument("--neighbours", type=Path, required=True, help="the folder with the other extensions")
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--size", type=int, default=256, help="of the picture, in pixels")
+    parser.add_argument("--repeat", type=int, default=3, help="pictures of each tag that are counted, in each turn")
+    parser.add_argument("--turns", type=int, default=1, help="how often each is started")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(argv)
+    checkpoint = options.checkpoint.resolve()
+    layers = layers_of(checkpoint)
+
+    def start(folder: Path, *, extension: bool, neighbours: Iterable[Path]) -> WebUI:
+        return WebUI(folder, checkpoint.parent, checkpoint=checkpoint.name, extension=extension, neighbours=neighbours,
+                     root=options.webui_root.resolve(), python=options.webui_python, threads=options.threads).start()
+
+    preloaded = allocator()
+    if preloaded:
+        os.environ["LD_PRELOAD"] = preloaded
+    pictures = Pictures(options.steps, options.size, options.repeat)
+    found = measure(start, lambda path: models.write_adapter(path, layers, seed=0), options.neighbours, pictures,
+                    options.turns)
+    compared = compare(found)
+    print(f"{len(layers)} layers of {checkpoint.stem}, rank {models.RANK}, fp32, {options.steps} steps of "
+          f"{options.size}x{options.size}, {options.repeat * options.turns} pictures of each, {options.threads} threads"
+          f", {preloaded or 'no tcmalloc'}, {platform.platform()}\n\n{table(compared)}")
+    if options.json:
+        options.json.write_text(json.dumps({
+            "ratios": {each.case: each.ratio for each in compared},
+            "at_least": [each.case for each in compared if each.is_bound],
+            "seconds": found, "steps": options.steps, "size": options.size, "threads": options.threads,
+            "malloc": preloaded, "machine": platform.platform()}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
