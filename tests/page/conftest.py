@@ -10,10 +10,11 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 from safetensors.torch import load_file, save_file
 
 from lib_lora.demo.page import build_app, listen
@@ -24,6 +25,8 @@ from tests.support import kohya_shapes, write_lora
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 PATIENCE = 60_000  # milliseconds; other tests run beside these
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+SIZE: ViewportSize = {"width": 1280, "height": 900}
+USUAL: dict[str, Any] = {"media": "screen", "color_scheme": "light", "reduced_motion": "no-preference"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -91,30 +94,44 @@ def failures() -> list[str]:
 @pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A profile for the tests of one file: it has Gradio's scripts read and compiled for the next page."""
-    made = browser.new_context(
-        viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
-    )
+    made = browser.new_context(viewport=SIZE, permissions=["clipboard-read", "clipboard-write"])
     yield made
     made.close()
 
 
 @pytest.fixture
 def page(context: BrowserContext, address: str, failures: list[str]) -> Iterator[Page]:
-    """A fresh page that fails the test for any error in its console, and for any request to another host."""
-    made = context.new_page()
+    """The page, loaded anew; it fails the test for any error in its console, and for any request to another host.
+
+    All tests of one file have the same tab: a new one takes the browser longer than what most of them do in it.
+    """
+    made = context.pages[0] if context.pages else context.new_page()
+    made.set_viewport_size(SIZE)
+    made.emulate_media(**USUAL)
     forget(made, address)
     made.set_default_timeout(PATIENCE)
     here = (address, "data:", "blob:")
-    made.on("pageerror", lambda error: failures.append(str(error)))
-    made.on("console", lambda line: failures.append(line.text) if line.type == "error" else None)
-    made.on("dialog", lambda dialog: failures.append(f"dialog: {dialog.message}"))
-    made.on("request", lambda request: failures.append(request.url) if not request.url.startswith(here) else None)
+    listeners: dict[Any, Any] = {
+        "pageerror": lambda error: failures.append(str(error)),
+        "console": lambda line: failures.append(line.text) if line.type == "error" else None,
+        "dialog": lambda dialog: failures.append(f"dialog: {dialog.message}"),
+        "request": lambda request: failures.append(request.url) if not request.url.startswith(here) else None,
+    }
+    for event, listener in listeners.items():
+        made.on(event, listener)
     made.goto(address)
     made.wait_for_selector("#lora-generate")
     made.wait_for_selector(".lora-strip[data-lora-mounted]", state="attached")
     yield made
-    for each in context.pages:
-        each.close()
+    for other in context.pages:
+        if other is not made:
+            other.close()
+    if not made.is_closed():
+        for event, listener in listeners.items():
+            made.remove_listener(event, listener)
+        made.once("dialog", lambda dialog: dialog.accept())  # notes that are not saved
+        made.unroute_all(behavior="ignoreErrors")
+        made.goto("about:blank")
     assert not failures
 
 

@@ -128,6 +128,7 @@ def test_another_language_shows_through_the_webuis_dictionary(page, address):
     assert "Rang " in page.locator(".lora-card .lora-meta").first.inner_text()
     assert page.get_by_label("Tasten").count() > 0
     assert page.get_by_label("Look for new files").count() == 1  # not in the dictionary: English
+    page.close()  # another would be German, too
 
 
 def answer_with_many(route):
