@@ -1,6 +1,7 @@
 """What a picture costs whose adapters vary: over time, from side to side, from picture to picture.
 
-    python -m benchmarks.schedule [--quick] [--steps 20] [--size 512] [--device cpu] [--dtype float32] [--json OUT]
+    python -m benchmarks.schedule [--quick] [--steps 20] [--size 512] [--turns 3] [--only WHAT ...] [--device cpu]
+                                  [--dtype float32] [--json OUT]
     python -m benchmarks.schedule --constants [--device cpu] [--dtype float32]
 
 A UNet of SD1.5's size with random weights, adapters of rank 32 on its 192 attention and feed-forward layers, two rows a
@@ -8,7 +9,8 @@ picture (with and without the prompt). A pass is timed step by step: what is tol
 the UNet. Each call is followed, or preceded, by one of a twin that carries the same adapter at a constant weight: a
 machine that is slower for a while is so for both. A ratio is what a pass of 20 steps takes against one of the twin: the
 median ratio of the calls beside each other, and what was told besides. The first contestant is the twin's equal: what
-its ratio differs from 1, and the lower and upper quartiles, are the noise of the machine.
+its ratio differs from 1, and the lower and upper quartiles, are the noise of the machine. The table and OUT are written
+after each turn: what ends early has told what it found.
 
 `--quick`: 4 steps of 128x128 in two turns. What is done besides weighs far more there, since the call of the UNet is
 mostly reading its weights, a thirtieth of the arithmetic of 512x512: look at it for what changed, not at the goals. A
@@ -77,7 +79,8 @@ CONTESTANTS: Mapping[str, Contestant] = {
     "side": Contestant("on one side of the guidance", ["<lora:a:0.8:on=cond>"], "<= 1.10"),
     "four own": Contestant("four pictures, each its own", [f"<lora:{name}:0.8>" for name in "abcd"], "<= 1.25"),
 }  # fmt: skip
-PEER = "diffusers: set_adapters in each step"
+PEER = "diffusers"
+TITLES = {**{name: each.what for name, each in CONTESTANTS.items()}, PEER: "diffusers: set_adapters in each step"}
 
 
 class Folder:
@@ -184,19 +187,24 @@ class Bench:
             pipe.unload_lora_weights()
 
 
-def measure(bench: Bench, turns: int) -> dict[str, list[dict[str, Any]]]:
-    """{contestant: its passes, one a turn}."""
+Passes = dict[str, list[dict[str, Any]]]  # of each contestant, one a turn
+
+
+def measure(bench: Bench, turns: int, names: Sequence[str]) -> Iterator[Passes]:
+    """What is known after each turn."""
     for model, pictures in itertools.product((bench.model, bench.twin), (1, 4)):
         bench.call(model.unet, pictures)  # nobody pays for the first
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in (*CONTESTANTS, PEER)}
+    found: Passes = {name: [] for name in names}
     for turn in range(turns):
-        for name, contestant in CONTESTANTS.items():
-            print(f"\rturn {turn + 1} of {turns}: {contestant.what:40}", end="", file=sys.stderr, flush=True)
-            found[name].append(bench.measure(contestant))
-        with bench.peer() as one_pass:
-            found[PEER].append(one_pass())
-    print(file=sys.stderr)
-    return found
+        for name in names:
+            print(f"\rturn {turn + 1} of {turns}: {name:40}", end="", file=sys.stderr, flush=True)
+            if name in CONTESTANTS:
+                found[name].append(bench.measure(CONTESTANTS[name]))
+            else:
+                with bench.peer() as one_pass:
+                    found[name].append(one_pass())
+        print(file=sys.stderr)
+        yield found
 
 
 @dataclass(frozen=True)
@@ -266,10 +274,20 @@ def table(found: Mapping[str, Sequence[Mapping[str, Any]]], compared: Mapping[st
     lines = Table(["what", "s a call", f"s told in {PASS}", "merged", "beside", "ratio", "quartiles", "goal"])
     for name, one in compared.items():
         contestant, ways = CONTESTANTS.get(name), found[name][0]
-        lines.add(contestant.what if contestant else name, f"{one.call:.3f}", f"{one.told:.3f}",
+        lines.add(TITLES[name], f"{one.call:.3f}", f"{one.told:.3f}",
                   *(str(ways.get(way, "")) for way in ("merged", "beside")), f"{one.ratio:.3f}",
                   f"{one.lower:.3f} to {one.upper:.3f}", contestant.goal if contestant else "")  # fmt: skip
     return str(lines)
+
+
+def show(found: Passes, about: Mapping[str, Any], path: Path | None) -> None:
+    """The table, and the file for programs."""
+    compared = {name: against(passes, is_told_once=name in CONTESTANTS and CONTESTANTS[name].is_told_once)
+                for name, passes in found.items()}  # fmt: skip
+    print(f"\n{', '.join(f'{name} {value}' for name, value in about.items())}\n\n{table(found, compared)}", flush=True)
+    if path:
+        ratios = {name: asdict(one) for name, one in compared.items()}
+        path.write_text(json.dumps({"ratios": ratios, "passes": found, **about}, indent=2))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -278,6 +296,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--size", type=int, help="of the picture, in pixels")
     parser.add_argument("--turns", type=int)
+    parser.add_argument("--only", nargs="+", choices=list(TITLES), default=list(TITLES), metavar="WHAT",
+                        help=f"of: {', '.join(TITLES)}")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
     parser.add_argument("--constants", action="store_true", help="what engine/route.py has in its table")
@@ -293,18 +313,12 @@ def main(argv: list[str] | None = None) -> int:
     usual = (4, 128, 2) if options.quick else (PASS, 512, 3)
     steps, size, turns = (given or use for given, use in zip((options.steps, options.size, options.turns), usual,
                                                             strict=True))  # fmt: skip
+    about = {"machine": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__,
+             "device": options.device, "dtype": options.dtype, "steps": steps, "size": size}  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.device, dtype, Path(folder), size=size, steps=steps)
-        found = measure(bench, turns)
-    compared = {name: against(passes, is_told_once=name in CONTESTANTS and CONTESTANTS[name].is_told_once)
-                for name, passes in found.items()}  # fmt: skip
-    print(f"{bench.layers} layers, {steps} steps of {size}x{size}, {turns} turns, {options.dtype}, {options.device}\n")
-    print(table(found, compared))
-    if options.json:
-        about = {"machine": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__,
-                 "device": options.device, "dtype": options.dtype, "steps": steps, "size": size, "turns": turns}
-        ratios = {name: asdict(one) for name, one in compared.items()}
-        options.json.write_text(json.dumps({"ratios": ratios, "passes": found, **about}, indent=2))
+        for found in measure(bench, turns, options.only):
+            show(found, {"layers": bench.layers, **about}, options.json)
     return 0
 
 

@@ -124,7 +124,7 @@ def draw_conflicts(found: Conflicts, names: Sequence[str]) -> Image.Image:
     pen.text((MARGIN, 40), "cosine: 1 the same way, 0 nothing in common, -1 undone", FAINT, _font(SMALL_SIZE))
     for row, (name, cosines) in enumerate(zip(names, found.cosine(), strict=True)):
         top = HEAD + row * CELL
-        pen.text((MARGIN, top + CELL // 2 - 8), f"{row + 1}  {_short(name)}", INK, _font(SIZE))
+        pen.text((MARGIN, top + CELL // 2 - 8), f"{row + 1}  {_shown(name, LETTERS)}", INK, _font(SIZE))
         for column, cosine in enumerate(cosines):
             left, strength = MARGIN + NAMES + column * CELL, min(abs(cosine), 1.0)
             colour = _mixed(strength, WHITE, STRONG if cosine > 0 else AGAINST)
@@ -137,14 +137,14 @@ def draw_conflicts(found: Conflicts, names: Sequence[str]) -> Image.Image:
     return picture
 
 
-def _short(name: str) -> str:
-    shown = printable(name)
-    return _shown(shown if len(shown) <= LETTERS else f"{shown[: LETTERS - 1]}…")
+def _shown(name: str, letters: int | None = None) -> str:
+    """What the font can draw of a file's name: the one that Pillow had before 10.1 fails at all but Latin letters.
 
-
-def _shown(name: str) -> str:
-    """What the font can draw of a file's name: the one that Pillow had before 10.1 fails at all but Latin letters."""
+    Of more than `letters`, if given, the first.
+    """
     shown = printable(name)
+    if letters is not None and len(shown) > letters:
+        shown = f"{shown[: letters - 1]}…"
     if isinstance(_font(SIZE), ImageFont.FreeTypeFont):
         return shown
     return shown.replace("…", "...").encode("latin-1", errors="replace").decode("latin-1")

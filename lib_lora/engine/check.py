@@ -60,7 +60,7 @@ def check(
             patcher.restore()
             repaired = len(spoilt - slots.keys())  # biases that were made for an adapter, and are gone
         else:
-            differing += spoilt - slots.keys()
+            differing += sorted(spoilt - slots.keys())
         for done, (key, slot) in enumerate(slots.items()):
             is_spoilt = key in spoilt
             found = _is_right(patcher, key, slot, file)
