@@ -22,11 +22,11 @@ FIRST = "gw0"
 PATIENCE = 300  # seconds; after that each process compiles for itself
 # By the time they take: a process that begins one of them at the end would work on when all others have ended.
 LONGEST = (
-    "test_faults test_strength page/test_strip_editor test_models test_host_contract test_lifecycle test_soak "
-    "test_beside page/test_drawing test_library_faults test_benchmarks test_cli test_cli_faults page/test_marking "
-    "page/test_strip page/test_looks page/test_listing page/test_hostile_page test_compare_ray "
-    "test_against_diffusers test_roundtrip page/test_compare test_pickles test_hostile page/test_editing test_books "
-    "test_architecture test_golden page/test_report test_merge"
+    "test_strength page/test_strip_editor test_benchmarks test_cli test_soak test_beside test_library_faults "
+    "test_host_contract test_lifecycle test_faults test_models page/test_drawing test_hostile page/test_marking "
+    "page/test_strip page/test_looks page/test_listing page/test_hostile_page test_roundtrip test_cli_faults "
+    "test_compare_ray test_against_diffusers page/test_compare test_pickles test_originals page/test_editing "
+    "test_books test_golden test_architecture test_regions page/test_report test_merge"
 ).split()
 PLACES = {HERE / f"{name}.py": place for place, name in enumerate(LONGEST)}
 assert all(path.is_file() for path in PLACES), "where the longest are now"

@@ -168,8 +168,10 @@ class Tiny:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
         self.modules = {name: module for name, module in self.unet.named_modules()
                         if isinstance(module, nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm)}  # fmt: skip
-        self.base = {name: parameter.detach().clone() for name, parameter in self.unet.named_parameters()}
         self.reference = copy.deepcopy(self.unet).double()
+        self.inside = [(path, module) for path, module in self.reference.named_modules() if module._parameters]
+        self.plain = dict(self.reference.named_parameters())
+        self.last: tuple[Any, dict[str, Tensor]] | None = None  # what was merged last
         self.files: dict[str, dict[str, Tensors]] = {}
         for seed, name in enumerate(dict.fromkeys(("lora", "more", *kinds))):
             self.write(name, "lora" if name == "more" else name, every=every, seed=seed)
@@ -212,7 +214,7 @@ class Tiny:
 
     def merged(self, tags: Sequence[Typed], step: int, steps: int) -> dict[str, Tensor]:
         """The weights with `tags`, in float64."""
-        weights = {name: parameter.double() for name, parameter in self.base.items()}
+        weights: dict[str, Tensor] = dict(self.plain)
         for typed in tags:
             multiplier = typed.value(step, steps)
             for path, parts in self.files[typed.name].items():
@@ -225,8 +227,11 @@ class Tiny:
 
     def alone(self, tags: Sequence[Typed], step: int, steps: int, inputs: Mapping[str, Any], row: int) -> Tensor:
         """What row number `row` of a call is with `tags`, by a UNet that has nothing else and gets nothing else."""
-        unet, weights = self.reference, self.merged(tags, step, steps)
-        for path, module in unet.named_modules():
+        asked = (tuple(tags), step, steps)
+        if self.last is None or self.last[0] != asked:  # the next row often asks the same
+            self.last = asked, self.merged(tags, step, steps)
+        unet, weights = self.reference, self.last[1]
+        for path, module in self.inside:
             put(module, weights, path)
         with torch.no_grad():
             return unet(timestep=500, **{key: one_row(value, row) for key, value in inputs.items()}).sample[0]
@@ -237,7 +242,8 @@ def put(module: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
     for part in ("weight", "bias"):
         if part in module._parameters:
             weight = weights.get(f"{path}.{part}")
-            module._parameters[part] = None if weight is None else nn.Parameter(weight, requires_grad=False)
+            is_made = weight is not None and type(weight) is not nn.Parameter
+            module._parameters[part] = nn.Parameter(weight, requires_grad=False) if is_made else weight
 
 
 def one_row(value: Any, row: int) -> Any:

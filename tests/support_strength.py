@@ -6,6 +6,7 @@ how it is typed, and `Reference` is what it does.
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -185,6 +186,12 @@ class Reference:
         self._graphs: dict[Any, Any] = {}  # by shapes and dtypes
         pipe.unet.requires_grad_(False)
 
+    def drawing_with(self, pipe: Any) -> Reference:
+        """The same models, texts and graphs, in another pipeline of them."""
+        other = copy.copy(self)
+        other.pipe = pipe
+        return other
+
     @torch.no_grad()
     def draw(
         self, pictures: Sequence[Picture], *, stage: str, when: Callable[[int, Tensor], When],
@@ -285,11 +292,11 @@ class Reference:
     def encode(self, picture: Picture, side: str, when: When, stage: str) -> tuple[Tensor, Tensor | None]:
         """One text, by encoders that carry what it asks for at that step."""
         when = When(when.step, when.steps, math.inf)
-        names = [name for name in ("text_encoder", "text_encoder_2") if getattr(self.pipe, name, None) is not None]
-        weights = {name: self.weights(name, picture.of(side), when, stage) for name in names}
         strengths = tuple(tag.strength("te", "BASE", when, stage) for tag in picture.of(side))
         key = picture, side, stage, strengths
         if key not in self._encoded:
+            names = [name for name in ("text_encoder", "text_encoder_2") if getattr(self.pipe, name, None) is not None]
+            weights = {name: self.weights(name, picture.of(side), when, stage) for name in names}
             kept = {name: {part: getattr(self.pipe, name).get_parameter(part).data for part in weights[name]}
                     for name in names}  # fmt: skip
             for name in names:

@@ -82,7 +82,7 @@ def test_the_benchmark_of_schedules_measures_everything(tmp_path, monkeypatch, c
             if name != schedule.PEER}  # fmt: skip
     assert ways["constant"] == ways["blocks"] == (True, False)
     assert ways["side"] == ways["four own"] == (False, True)
-    assert "192 layers" in capsys.readouterr().out
+    assert "layers 192, " in capsys.readouterr().out
 
 
 def test_what_varies_in_the_webui_is_set_against_the_same_webuis_constant_adapter_and_its_noise():

@@ -152,12 +152,22 @@ def test_merge_writes_over_nothing_that_is_no_file_and_over_no_adapter_it_uses(t
         merge(tmp_path / "endless.safetensors", tmp_path / "out.safetensors", [LoraTag("a")], Folder(tmp_path))
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A checkpoint that takes a while to write."""
+    folder = tmp_path_factory.mktemp("large")
+    tensors = load_file(write_base(folder / "base.safetensors"))
+    save_file({**tensors, "pad": torch.zeros(100_000_000)}, folder / "large.safetensors")
+    yield folder / "large.safetensors"
+    (folder / "large.safetensors").unlink()
+
+
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
-def test_a_merge_that_is_ended_leaves_nothing_behind(tmp_path, base, number, code):
-    save_file({**load_file(base), "pad": torch.zeros(100_000_000)}, tmp_path / "large.safetensors")
-    command = [sys.executable, "-m", "lib_lora", "merge", tmp_path / "large.safetensors", tmp_path / "out.safetensors",
+def test_a_merge_that_is_ended_leaves_nothing_behind(tmp_path, large, number, code):
+    write_lora(tmp_path / "a.safetensors")
+    command = [sys.executable, "-m", "lib_lora", "merge", large, tmp_path / "out.safetensors",
                "--prompt", "<lora:a:0>", "--lora-dir", tmp_path]  # fmt: skip
     before = sorted(path.name for path in tmp_path.iterdir())
     program = subprocess.Popen(list(map(str, command)), env={**os.environ, "PYTHONPATH": str(ROOT)},

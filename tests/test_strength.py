@@ -19,7 +19,7 @@ from lib_lora.drawing.pipelines import load_pipeline
 from lib_lora.grammar.who import Stage
 from lib_lora.hosts.diffusers import Attached, attach
 from tests.checkpoints import small_pipeline
-from tests.support import fingerprint
+from tests.support import fingerprint, twin
 from tests.support_rows import Effect, Maker, effect_of
 from tests.support_strength import BLOCKS, ENCODER, VECTORS, Effects, Line, Picture, Reference, Tag, When
 
@@ -37,21 +37,29 @@ SIZE = 8  # pixels; of the demo model, more
 class World:
     """One small model twice: with adapters attached, and as the reference has it."""
 
-    def __init__(self, family: str, folder: Path, dtype: torch.dtype = torch.float64) -> None:
-        pipe, other = (small_pipeline(family, folder).to(kind) for kind in (dtype, torch.float64))
-        self.family, self.dtype = family, dtype
+    def __init__(self, family: str, folder: Path, *, single_beside: World | None = None) -> None:
+        """`single_beside`: in single precision, set against the reference that this one has."""
+        self.family, self.dtype = family, torch.float32 if single_beside else torch.float64
+        pipe = small_pipeline(family, folder).to(self.dtype)
+        other = None if single_beside else twin_of(pipe)
         self.schedulers: dict[Any, Any] = {}  # by who draws, and the sampler
         effects = write_adapters(pipe, family, folder)
         self.draw = attach(pipe, folder)
         self.untouched = self.state()
         kind = type(pipe).__name__.replace("Pipeline", "Img2ImgPipeline")
         options = {} if family == "sdxl" else {"requires_safety_checker": False}
-        of_image, other_of_image = (getattr(diffusers, kind)(**each.components, **options) for each in (pipe, other))
-        self.draws = {False: self.draw, True: Attached(of_image, self.draw.library)}
-        self.references = {False: Reference(other, family, effects),
-                           True: Reference(other_of_image, family, effects)}  # fmt: skip
-        for each in (pipe, other, of_image, other_of_image):
-            each.set_progress_bar_config(disable=True)
+
+        def of_image(each: Any) -> Any:
+            return getattr(diffusers, kind)(**each.components, **options)
+
+        self.draws = {False: self.draw, True: Attached(of_image(pipe), self.draw.library)}
+        if single_beside:
+            self.references = single_beside.references
+        else:
+            reference = Reference(other, family, effects)
+            self.references = {False: reference, True: reference.drawing_with(of_image(other))}
+        for each in (*self.draws.values(), *self.references.values()):
+            each.pipe.set_progress_bar_config(disable=True)
 
     def state(self) -> Any:
         parts = [getattr(self.draw.pipe, name, None) for name in ("unet", "text_encoder", "text_encoder_2")]
@@ -68,6 +76,13 @@ class World:
                 made = getattr(diffusers, SAMPLERS[sampler]).from_config(each.pipe.scheduler.config)
                 self.schedulers[each, sampler] = made
             each.pipe.scheduler = made
+
+
+def twin_of(pipe: Any) -> Any:
+    """A pipeline of its own models, with the same weights."""
+    parts = {name: twin(part) if isinstance(part, torch.nn.Module) else part for name, part in pipe.components.items()}
+    options = {} if "text_encoder_2" in parts else {"requires_safety_checker": False}
+    return type(pipe)(**parts, **options)
 
 
 def write_adapters(pipe: Any, family: str, folder: Path) -> Effects:
@@ -98,9 +113,10 @@ def worlds(tmp_path_factory) -> dict[str, World]:
 
 
 @pytest.fixture(scope="module")
-def singles(tmp_path_factory) -> dict[str, World]:
+def singles(tmp_path_factory, worlds) -> dict[str, World]:
     """In single precision, as models are used where there is no half; the reference stays in double."""
-    return {family: World(family, tmp_path_factory.mktemp(family), torch.float32) for family in ("sd1", "sdxl")}
+    return {family: World(family, tmp_path_factory.mktemp(family), single_beside=world)
+            for family, world in worlds.items()}  # fmt: skip
 
 
 def reference_moments(scheduler: Any, steps: int) -> Any:

@@ -58,6 +58,7 @@ ERRORS: tuple[Callable[[], BaseException], ...] = (
     lambda: RuntimeError("CUDA out of memory"),
     lambda: ValueError("nobody has thought of this"),
 )
+STEPS = 2  # of a picture: all that changes on the way changes between them
 STORY = ("<lora:a:1>", "<lora:a:0.3><lora:b:1>", "<lora:c:1>", "")
 assert all(map(os.path.isfile, ENGINE)), "where the engine is now"
 
@@ -103,15 +104,15 @@ def say_each(session: Session, prompt: str) -> None:
 
 
 def say_slowly(session: Session, prompt: str) -> None:
-    """Weights that change on the way, for one side of the guidance too, as in a picture of three steps."""
+    """Weights that change on the way, for one side of the guidance too, as in a picture of two steps."""
     window = prompt.replace(":1>", ":0@0,1@1:te=1:stop=0.6>")
     session.activate(Wanted((read_prompt(window).tags,), (read_prompt("<lora:b:0.5:start=0.5>" * bool(prompt)).tags,)))
     for side in ("cond", "uncond"):
-        for _, encoding in session.segments(Row(0, side), 3):
+        for _, encoding in session.segments(Row(0, side), STEPS):
             with session.encode(encoding):
                 pass
-    for step in range(3):
-        session.advance(Moment(step, 3, 3.0 - step))
+    for step in range(STEPS):
+        session.advance(Moment(step, STEPS, float(STEPS - step)))
         session.rows([Row(0, "uncond"), Row(0)])
 
 
