@@ -20,12 +20,15 @@ from safetensors.torch import load_file, save_file
 from lib_lora.demo.page import build_app, listen
 from lib_lora.demo.studio import Studio
 from lib_lora.drawing.pipelines import load_pipeline
+from lib_lora.errors import LoraError
 from tests.support import kohya_shapes, write_lora
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 PATIENCE = 60_000  # milliseconds; other tests run beside these
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SIZE: ViewportSize = {"width": 1280, "height": 900}
+REST = Path(__file__).with_name("rest.js")
+THEMES = pytest.mark.parametrize("query", ["?__theme=light", "?__theme=dark"], ids=["light", "dark"])
 USUAL: dict[str, Any] = {"media": "screen", "color_scheme": "light", "reduced_motion": "no-preference"}
 
 
@@ -64,13 +67,24 @@ def folder(studio: Studio) -> Path:
     return studio.attached.library.folders[0]
 
 
+@pytest.fixture(scope="session")
+def ports() -> list[int]:
+    """Where the last studio of this process was served."""
+    return [0]
+
+
 @pytest.fixture(scope="module")
-def address(studio: Studio) -> Iterator[str]:
-    listener = listen("127.0.0.1", 0)
+def address(studio: Studio, ports: list[int]) -> Iterator[str]:
+    """Each studio has the address of the one before: the browser has Gradio's scripts from there already."""
+    try:
+        listener = listen("127.0.0.1", ports[-1])
+    except LoraError:  # somebody else has it by now
+        listener = listen("127.0.0.1", 0)
+    ports.append(listener.getsockname()[1])
     server = uvicorn.Server(uvicorn.Config(build_app(studio), log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    yield f"http://127.0.0.1:{ports[-1]}"
     server.should_exit = True
     thread.join(10)
 
@@ -91,19 +105,26 @@ def failures() -> list[str]:
     return []
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A profile for the tests of one file: it has Gradio's scripts read and compiled for the next page."""
+    """A profile for all tests: it has Gradio's scripts read and compiled for the next page."""
     made = browser.new_context(viewport=SIZE, permissions=["clipboard-read", "clipboard-write"])
+    made.add_init_script(path=REST)
     yield made
     made.close()
 
 
 @pytest.fixture
-def page(context: BrowserContext, address: str, failures: list[str]) -> Iterator[Page]:
+def query() -> str:
+    """What is asked of the page with its address; a test may have something else here."""
+    return ""
+
+
+@pytest.fixture
+def page(context: BrowserContext, address: str, query: str, failures: list[str]) -> Iterator[Page]:
     """The page, loaded anew; it fails the test for any error in its console, and for any request to another host.
 
-    All tests of one file have the same tab: a new one takes the browser longer than what most of them do in it.
+    All tests have the same tab: a new one takes the browser longer than what most of them do in it.
     """
     made = context.pages[0] if context.pages else context.new_page()
     made.set_viewport_size(SIZE)
@@ -119,7 +140,7 @@ def page(context: BrowserContext, address: str, failures: list[str]) -> Iterator
     }
     for event, listener in listeners.items():
         made.on(event, listener)
-    made.goto(address)
+    made.goto(f"{address}/{query}")
     made.wait_for_selector("#lora-generate")
     made.wait_for_selector(".lora-strip[data-lora-mounted]", state="attached")
     yield made
