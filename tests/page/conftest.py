@@ -29,6 +29,20 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 SIZE: ViewportSize = {"width": 1280, "height": 900}
 REST = Path(__file__).with_name("rest.js")
 THEMES = pytest.mark.parametrize("query", ["?__theme=light", "?__theme=dark"], ids=["light", "dark"])
+PASSED = pytest.StashKey[bool]()
+FIELDS = """globalThis.fieldsNow = () => JSON.stringify([...document.querySelectorAll("input, textarea")]
+    .filter((field) => !field.closest("#lora-prompt, #lora-negative, .lora-strip, .lora-listing"))
+    .map((field) => [field.value, field.checked]));
+globalThis.fieldsAtFirst = fieldsNow();"""
+# No row and no picture is left, the first tab is open, and every field has the value of the beginning.
+AS_NEW = """async () => {
+    const isAsNew = () => !document.querySelector(".lora-row, #lora-gallery img")
+        && document.querySelector("[role=tab]").getAttribute("aria-selected") === "true";
+    for (let n = 0; n < 20 && !isAsNew(); n += 1) await new Promise((go) => setTimeout(go, 25));
+    scrollTo(0, 0);
+    document.activeElement.blur();
+    return isAsNew() && Boolean(globalThis.fieldsNow) && fieldsNow() === fieldsAtFirst;
+}"""
 USUAL: dict[str, Any] = {"media": "screen", "color_scheme": "light", "reduced_motion": "no-preference"}
 
 
@@ -121,12 +135,15 @@ def query() -> str:
 
 
 @pytest.fixture
-def page(context: BrowserContext, address: str, query: str, failures: list[str]) -> Iterator[Page]:
+def page(
+    request: pytest.FixtureRequest, context: BrowserContext, address: str, query: str, failures: list[str]
+) -> Iterator[Page]:
     """The page, loaded anew; it fails the test for any error in its console, and for any request to another host.
 
     All tests have the same tab: a new one takes the browser longer than what most of them do in it.
     """
     made = context.pages[0] if context.pages else context.new_page()
+    is_there = made.url == f"{address}/{query}"  # what the test before has used may be used again
     made.set_viewport_size(SIZE)
     made.emulate_media(**USUAL)
     forget(made, address)
@@ -140,9 +157,11 @@ def page(context: BrowserContext, address: str, query: str, failures: list[str])
     }
     for event, listener in listeners.items():
         made.on(event, listener)
-    made.goto(f"{address}/{query}")
-    made.wait_for_selector("#lora-generate")
-    made.wait_for_selector(".lora-strip[data-lora-mounted]", state="attached")
+    if not is_there:
+        made.goto(f"{address}/{query}")
+        made.wait_for_selector("#lora-generate")
+        made.wait_for_selector(".lora-strip[data-lora-mounted]", state="attached")
+        made.evaluate(FIELDS)
     yield made
     for other in context.pages:
         if other is not made:
@@ -152,8 +171,28 @@ def page(context: BrowserContext, address: str, query: str, failures: list[str])
             made.remove_listener(event, listener)
         made.once("dialog", lambda dialog: dialog.accept())  # notes that are not saved
         made.unroute_all(behavior="ignoreErrors")
-        made.goto("about:blank")
+        if failures or not is_reusable(request, made):
+            made.goto("about:blank")
     assert not failures
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
+def is_reusable(request: pytest.FixtureRequest, page: Page) -> bool:
+    """Whether the next test may go on in this page: after one that passed, in a file whose tests only write prompts
+    (`SAME_PAGE = True`), if nothing else is left of it when the prompts are empty.
+    """
+    if not getattr(request.module, "SAME_PAGE", False) or not request.node.stash.get(PASSED, False):
+        return False
+    for field in ("#lora-prompt", "#lora-negative"):
+        page.locator(field).locator("textarea, input").fill("")
+    return page.evaluate(AS_NEW)
 
 
 def forget(page: Page, address: str) -> None:
