@@ -109,8 +109,7 @@ def build_app(studio: Studio, *, hosts: Sequence[str] = ()) -> FastAPI:
 
 
 def rest(page: gr.Blocks) -> None:
-    """Let Gradio's queue sleep longer than it would: it looks a thousand times a second, a twelfth of a core for nothing.
-    """
+    """Let Gradio's queue sleep longer: it looks a thousand times a second, which is a twelfth of a core for nothing."""
     queue = page._queue
     queue.sleep_when_free = queue.progress_update_sleep_when_free = PAUSE
 

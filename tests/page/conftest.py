@@ -27,7 +27,7 @@ from tests.support import kohya_shapes, write_lora
 ELSEWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", ELSEWHERE]
 PATIENCE = 60_000  # milliseconds; other tests run beside these
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 SIZE: ViewportSize = {"width": 1280, "height": 900}
 REST = Path(__file__).with_name("rest.js")
 THEMES = pytest.mark.parametrize("query", ["?__theme=light", "?__theme=dark"], ids=["light", "dark"])
