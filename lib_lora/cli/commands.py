@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import attached, folders_of, library_in, presets_in, print_json, require_place
+from lib_lora.cli.common import attached, folders_of, importing, library_in, presets_in, print_json, require_place
 from lib_lora.cli.terminal import Bar, complain, table, terminal_width
 from lib_lora.formats.text import printable
 
@@ -21,7 +21,8 @@ def generate(options: argparse.Namespace) -> int:
     """Draw, save, and say which adapters were left out."""
     require_place(options.out)
     presets = presets_in(options.presets)
-    from lib_lora.drawing.draw import draw, save_png
+    with importing():
+        from lib_lora.drawing.draw import draw, save_png
 
     with Bar("Drawing", " steps") as bar:
         drawing = draw(
@@ -103,7 +104,8 @@ def info(options: argparse.Namespace) -> int:
 
 def inspect(options: argparse.Namespace) -> int:
     """What adapters change, layer by layer."""
-    from lib_lora.cli import inside
+    with importing():
+        from lib_lora.cli import inside
 
     return inside.run(options)
 
@@ -117,7 +119,8 @@ def merge(options: argparse.Namespace) -> int:
         complain("the prompt has no <lora:name:weight> tag; there is nothing to merge")
         return 2
     library, presets = library_in(options.lora_dir), presets_in(options.presets)
-    from lib_lora.tools.bake import merge as bake
+    with importing():
+        from lib_lora.tools.bake import merge as bake
 
     with Bar("Merging", " MB", scale=1e6) as bar:
         merged = bake(
@@ -150,7 +153,8 @@ def grammar(options: argparse.Namespace) -> int:
 def demo(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
     folders = folders_of(options.lora_dir)
-    from lib_lora.demo.page import launch
+    with importing():
+        from lib_lora.demo.page import launch
 
     launch(options.model, folders, options.host, options.port, not options.no_browser, options.allow_host)
     return 0

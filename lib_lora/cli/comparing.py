@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_lora.cli.common import attached, library_in, require_folder, require_place
+from lib_lora.cli.common import attached, importing, library_in, require_folder, require_place
 from lib_lora.cli.options import add_lora_dir, add_model, add_tokenizer, png, positive, size
 from lib_lora.cli.terminal import Bar, complain
 from lib_lora.errors import LoraError
@@ -67,7 +67,8 @@ def add_to(commands: object, command: Command) -> None:
 
 def _sheet(options: argparse.Namespace) -> int:
     require_place(options.out)
-    from lib_lora.compare.sheet import PROMPT, SEED, WEIGHTS, draw_sheet
+    with importing():
+        from lib_lora.compare.sheet import PROMPT, SEED, WEIGHTS, draw_sheet
 
     with Bar("Drawing", " pictures") as bar:
         image, report = draw_sheet(

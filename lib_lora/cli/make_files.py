@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import base_weights, library_in, presets_in
+from lib_lora.cli.common import base_weights, importing, library_in, presets_in
 from lib_lora.cli.options import add_presets
 from lib_lora.cli.terminal import Bar, complain
 from lib_lora.errors import LoraError
@@ -91,12 +91,13 @@ def _add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def _save(options: argparse.Namespace) -> int:
-    import torch
+    with importing():
+        import torch
 
-    from lib_lora.algorithms.parallel import side_by_side
-    from lib_lora.grammar.editing import edited
-    from lib_lora.grammar.moment import USUAL_STEPS
-    from lib_lora.tools.keep import save
+        from lib_lora.algorithms.parallel import side_by_side
+        from lib_lora.grammar.editing import edited
+        from lib_lora.grammar.moment import USUAL_STEPS
+        from lib_lora.tools.keep import save
 
     prompt, at = edited(options.prompt, options.steps or USUAL_STEPS), _moment(options)
     library, presets = library_in(options.lora_dir), presets_in(options.presets)
@@ -110,8 +111,9 @@ def _save(options: argparse.Namespace) -> int:
 
 
 def _resize(options: argparse.Namespace) -> int:
-    from lib_lora.algorithms.parallel import side_by_side
-    from lib_lora.tools.resize import resize
+    with importing():
+        from lib_lora.algorithms.parallel import side_by_side
+        from lib_lora.tools.resize import resize
 
     with side_by_side(), base_weights(options.model) as base, Bar("Resizing", " layers") as bar:
         resized = resize(options.file, options.out, _limit(options, True), base=base, overwrite=options.force,
@@ -124,7 +126,8 @@ def _resize(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from lib_lora.tools.convert import convert
+    with importing():
+        from lib_lora.tools.convert import convert
 
     with base_weights(options.model) as base:
         converted = convert(options.file, options.out, options.to, base=base, overwrite=options.force)
@@ -133,10 +136,11 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
-    import torch
+    with importing():
+        import torch
 
-    from lib_lora.algorithms.parallel import side_by_side
-    from lib_lora.tools.extract import extract
+        from lib_lora.algorithms.parallel import side_by_side
+        from lib_lora.tools.extract import extract
 
     with side_by_side(), Bar("Extracting", " layers") as bar:
         extracted = extract(options.base, options.tuned, options.out, _limit(options, True),
