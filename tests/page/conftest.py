@@ -130,6 +130,12 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def left() -> list[str]:
+    """The address of the page that a test of this file has left as new; see `is_reusable`."""
+    return []
+
+
 @pytest.fixture
 def query() -> str:
     """What is asked of the page with its address; a test may have something else here."""
@@ -138,14 +144,20 @@ def query() -> str:
 
 @pytest.fixture
 def page(
-    request: pytest.FixtureRequest, context: BrowserContext, address: str, query: str, failures: list[str]
+    request: pytest.FixtureRequest,
+    context: BrowserContext,
+    address: str,
+    query: str,
+    left: list[str],
+    failures: list[str],
 ) -> Iterator[Page]:
-    """The page, loaded anew; it fails the test for any error in its console, and for any request to another host.
+    """The page, loaded anew or as new; it fails the test for any error in its console, and for what asks another host.
 
     All tests have the same tab: a new one takes the browser longer than what most of them do in it.
     """
     made = context.pages[0] if context.pages else context.new_page()
-    is_there = made.url == f"{address}/{query}"  # what the test before has used may be used again
+    is_there = f"{address}/{query}" in left
+    left.clear()
     made.set_viewport_size(SIZE)
     made.emulate_media(**USUAL)
     forget(made, address)
@@ -171,9 +183,11 @@ def page(
     if not made.is_closed():
         for event, listener in listeners.items():
             made.remove_listener(event, listener)
-        made.once("dialog", lambda dialog: dialog.accept())  # notes that are not saved
         made.unroute_all(behavior="ignoreErrors")
-        if failures or not is_reusable(request, made):
+        if not failures and is_reusable(request, made):
+            left.append(made.url)
+        else:
+            made.once("dialog", lambda dialog: dialog.accept())  # notes that are not saved
             made.goto("about:blank")
     assert not failures
 
