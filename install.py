@@ -45,7 +45,9 @@ ADVICE = {  # what the log of a failed step says -> what to do
     r"No matching distribution|ResolutionImpossible": "pip offers no fitting version to this Python; try Python 3.11.",
     r"ensurepip": ENSUREPIP,
 }
+SHELL = "chromium-headless-shell"  # Debian's Chromium without windows: a fifth less work for the same pages
 CHROMIUM = (
+    SHELL,
     "chromium",
     "chromium-browser",
     "google-chrome",
@@ -188,10 +190,15 @@ def answers(program: "str | Path", *arguments: str) -> bool:
 
 
 def chromium(python: str) -> str:
-    """The path of a Chromium; installed if there is none."""
-    is_apt_ours = shutil.which("apt-get") and os.geteuid() == 0
-    apt = (("apt-get", "update"), ("apt-get", "install", "--yes", "chromium"))
-    for attempt in ((), apt if is_apt_ours else (), ((python, "-m", "playwright", "install", "chromium"),)):
+    """The path of a Chromium; installed if there is none. The light one is not fetched where another is there: that
+    would take as long as it saves.
+    """
+    apt = ("apt-get", "install", "--yes")
+    attempts: list[tuple[tuple[str, ...], ...]] = [()]
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        attempts += [(("apt-get", "update"), (*apt, SHELL)), ((*apt, "chromium"),)]  # Ubuntu has none of that name
+    attempts.append(((python, "-m", "playwright", "install", "chromium"),))
+    for attempt in attempts:
         for command in attempt:
             print("Chromium for the browser tests:", *command, flush=True)
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=child_env())

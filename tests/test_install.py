@@ -359,16 +359,35 @@ def test_chromium_is_taken_from_path_if_it_starts(install, tmp_path, monkeypatch
 
 
 @posix
-def test_root_on_debian_gets_chromium_from_apt(install, tmp_path, monkeypatch):
-    programs = tmp_path / "bin"
-    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.defpath}")
-    monkeypatch.setattr(install, "CHROMIUM", ("our-chromium",))
+def test_the_light_chromium_is_taken_before_another(install, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    for name in ("chromium", "chromium-headless-shell"):
+        stand_in(tmp_path / "bin", name, "exit 0")
+    assert install.chromium(sys.executable) == str(tmp_path / "bin" / "chromium-headless-shell")
+
+
+@posix
+@pytest.mark.parametrize(("has_shell", "expected", "tried"), [
+    (True, "our-shell", ["update", "our-shell"]), (False, "chromium", ["update", "our-shell", "chromium"]),
+])
+def test_root_on_debian_gets_the_light_chromium_from_apt_or_else_the_whole(
+    install, tmp_path, monkeypatch, has_shell, expected, tried
+):
+    programs, asked = tmp_path / "bin", tmp_path / "asked"
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}/bin")
+    monkeypatch.setattr(install, "SHELL", "our-shell")
+    monkeypatch.setattr(install, "CHROMIUM", (str(programs / "our-shell"), str(programs / "chromium")))
     monkeypatch.setattr(install, "PLAYWRIGHTS", "print()")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    written = programs / "our-chromium"
-    script = f"[ $1 = update ] || {{ echo '#!/bin/sh' > '{written}'; /bin/chmod +x '{written}'; }}"
+    missing = "no-such-package" if has_shell else "our-shell"
+    script = f"""
+        for name; do :; done
+        echo $name >> '{asked}'
+        [ $name = update ] || [ $name = {missing} ] || {{
+            echo '#!/bin/sh' > '{programs}'/$name; /bin/chmod +x '{programs}'/$name; }}"""
     stand_in(programs, "apt-get", script)
-    assert install.chromium(sys.executable) == str(written)
+    assert install.chromium(sys.executable) == str(programs / expected)
+    assert asked.read_text().split() == tried
 
 
 @posix

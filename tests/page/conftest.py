@@ -20,12 +20,31 @@ from safetensors.torch import load_file, save_file
 from lib_lora.demo.page import build_app, listen
 from lib_lora.demo.studio import Studio
 from lib_lora.drawing.pipelines import load_pipeline
+from lib_lora.errors import LoraError
 from tests.support import kohya_shapes, write_lora
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+# What asks another host finds an error in its console: hearing of every request took as long as loading the page.
+ELSEWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", ELSEWHERE]
 PATIENCE = 60_000  # milliseconds; other tests run beside these
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 SIZE: ViewportSize = {"width": 1280, "height": 900}
+REST = Path(__file__).with_name("rest.js")
+THEMES = pytest.mark.parametrize("query", ["?__theme=light", "?__theme=dark"], ids=["light", "dark"])
+PASSED = pytest.StashKey[bool]()
+FIELDS = """globalThis.fieldsNow = () => JSON.stringify([...document.querySelectorAll("input, textarea")]
+    .filter((field) => !field.closest("#lora-prompt, #lora-negative, .lora-strip, .lora-listing"))
+    .map((field) => [field.value, field.checked]));
+globalThis.fieldsAtFirst = fieldsNow();"""
+# No row and no picture is left, the first tab is open, and every field has the value of the beginning.
+AS_NEW = """async () => {
+    const isAsNew = () => !document.querySelector(".lora-row, #lora-gallery img")
+        && document.querySelector("[role=tab]").getAttribute("aria-selected") === "true";
+    for (let n = 0; n < 20 && !isAsNew(); n += 1) await new Promise((go) => setTimeout(go, 25));
+    scrollTo(0, 0);
+    document.activeElement.blur();
+    return isAsNew() && Boolean(globalThis.fieldsNow) && fieldsNow() === fieldsAtFirst;
+}"""
 USUAL: dict[str, Any] = {"media": "screen", "color_scheme": "light", "reduced_motion": "no-preference"}
 
 
@@ -64,13 +83,24 @@ def folder(studio: Studio) -> Path:
     return studio.attached.library.folders[0]
 
 
+@pytest.fixture(scope="session")
+def ports() -> list[int]:
+    """Where the last studio of this process was served."""
+    return [0]
+
+
 @pytest.fixture(scope="module")
-def address(studio: Studio) -> Iterator[str]:
-    listener = listen("127.0.0.1", 0)
+def address(studio: Studio, ports: list[int]) -> Iterator[str]:
+    """Each studio has the address of the one before: the browser has Gradio's scripts from there already."""
+    try:
+        listener = listen("127.0.0.1", ports[-1])
+    except LoraError:  # somebody else has it by now
+        listener = listen("127.0.0.1", 0)
+    ports.append(listener.getsockname()[1])
     server = uvicorn.Server(uvicorn.Config(build_app(studio), log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    yield f"http://127.0.0.1:{ports[-1]}"
     server.should_exit = True
     thread.join(10)
 
@@ -91,37 +121,61 @@ def failures() -> list[str]:
     return []
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A profile for the tests of one file: it has Gradio's scripts read and compiled for the next page."""
+    """A profile for all tests: it has Gradio's scripts read and compiled for the next page."""
     made = browser.new_context(viewport=SIZE, permissions=["clipboard-read", "clipboard-write"])
+    made.add_init_script(path=REST)
     yield made
     made.close()
 
 
-@pytest.fixture
-def page(context: BrowserContext, address: str, failures: list[str]) -> Iterator[Page]:
-    """The page, loaded anew; it fails the test for any error in its console, and for any request to another host.
+@pytest.fixture(scope="module")
+def left() -> list[str]:
+    """The address of the page that a test of this file has left as new; see `is_reusable`."""
+    return []
 
-    All tests of one file have the same tab: a new one takes the browser longer than what most of them do in it.
+
+@pytest.fixture
+def query() -> str:
+    """What is asked of the page with its address; a test may have something else here."""
+    return ""
+
+
+@pytest.fixture
+def page(
+    request: pytest.FixtureRequest,
+    context: BrowserContext,
+    address: str,
+    query: str,
+    left: list[str],
+    failures: list[str],
+) -> Iterator[Page]:
+    """The page, loaded anew or as new; it fails the test for any error in its console, and for what asks another host.
+
+    All tests have the same tab: a new one takes the browser longer than what most of them do in it.
     """
     made = context.pages[0] if context.pages else context.new_page()
+    is_there = f"{address}/{query}" in left
+    left.clear()
     made.set_viewport_size(SIZE)
     made.emulate_media(**USUAL)
     forget(made, address)
     made.set_default_timeout(PATIENCE)
-    here = (address, "data:", "blob:")
+    here = (address, "about:")
     listeners: dict[Any, Any] = {
         "pageerror": lambda error: failures.append(str(error)),
         "console": lambda line: failures.append(line.text) if line.type == "error" else None,
+        "framenavigated": lambda frame: failures.append(frame.url) if not frame.url.startswith(here) else None,
         "dialog": lambda dialog: failures.append(f"dialog: {dialog.message}"),
-        "request": lambda request: failures.append(request.url) if not request.url.startswith(here) else None,
     }
     for event, listener in listeners.items():
         made.on(event, listener)
-    made.goto(address)
-    made.wait_for_selector("#lora-generate")
-    made.wait_for_selector(".lora-strip[data-lora-mounted]", state="attached")
+    if not is_there:
+        made.goto(f"{address}/{query}")
+        made.wait_for_selector("#lora-generate")
+        made.wait_for_selector(".lora-strip[data-lora-mounted]", state="attached")
+        made.evaluate(FIELDS)
     yield made
     for other in context.pages:
         if other is not made:
@@ -129,10 +183,32 @@ def page(context: BrowserContext, address: str, failures: list[str]) -> Iterator
     if not made.is_closed():
         for event, listener in listeners.items():
             made.remove_listener(event, listener)
-        made.once("dialog", lambda dialog: dialog.accept())  # notes that are not saved
         made.unroute_all(behavior="ignoreErrors")
-        made.goto("about:blank")
+        if not failures and is_reusable(request, made):
+            left.append(made.url)
+        else:
+            made.once("dialog", lambda dialog: dialog.accept())  # notes that are not saved
+            made.goto("about:blank")
     assert not failures
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
+def is_reusable(request: pytest.FixtureRequest, page: Page) -> bool:
+    """Whether the next test may go on in this page: after one that passed, in a file whose tests only write prompts
+    (`SAME_PAGE = True`), if nothing else is left of it when the prompts are empty.
+    """
+    if not getattr(request.module, "SAME_PAGE", False) or not request.node.stash.get(PASSED, False):
+        return False
+    for field in ("#lora-prompt", "#lora-negative"):
+        page.locator(field).locator("textarea, input").fill("")
+    return page.evaluate(AS_NEW)
 
 
 def forget(page: Page, address: str) -> None:

@@ -6,13 +6,13 @@ import math
 
 import pytest
 
+from tests.page.conftest import THEMES
 from tests.page.hands import open_details, open_listing
 from tests.page.test_looks import CONTRAST, ENOUGH, outside
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_map_of_the_blocks_shows_what_the_server_measured(page, address, theme):
-    page.goto(f"{address}/?__theme={theme}")
+@THEMES
+def test_the_map_of_the_blocks_shows_what_the_server_measured(page, address):
     open_listing(page)
     panel = open_details(page, "bend")
     panel.get_by_role("button", name="See inside").focus()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.page.conftest import THEMES
 from tests.page.hands import CARDS, SUBJECT, choose, open_details, open_listing, write
 
 ENOUGH = 4.5  # WCAG 2.2 AA for texts of this size
@@ -18,11 +19,15 @@ TEXTS = """
 CONTRAST = Path(__file__).with_name("contrast.js").read_text("utf-8")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_text_stands_out_from_its_ground(page, address, theme, studio, folder):
+@pytest.fixture
+def noted(studio, folder):
+    """One of the adapters has notes of every kind."""
     (folder / "bend.json").write_text('{"notes": "soft", "description": "bends", "activation text": "bent"}')
     studio.attached.library.refresh()
-    page.goto(f"{address}/?__theme={theme}")
+
+
+@THEMES
+def test_every_text_stands_out_from_its_ground(noted, page):
     open_listing(page)
     choose(page, "folder", "(top)")
     page.locator(".lora-chosen-chip").wait_for()

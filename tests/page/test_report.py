@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -15,6 +16,7 @@ from lib_lora.library import Library
 from tests.support import write_lora
 from tests.test_compare import SHAPES, Grey
 
+HERE = ("file:", "data:", "blob:")
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
@@ -51,23 +53,36 @@ def two_checkpoints(report: Path) -> Path:
     return report.parent / "two.html"
 
 
-@pytest.fixture(params=["wide", "phone"])
-def page(request: pytest.FixtureRequest, browser: Browser, report: Path) -> Iterator[Page]:
-    size = {"wide": (1280, 900), "phone": (390, 844)}[request.param]
-    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, offline=True, color_scheme="light",
-                                  permissions=["clipboard-read", "clipboard-write"])  # fmt: skip
-    failures: list[str] = []
-    made = context.new_page()
-    made.on("pageerror", lambda error: failures.append(str(error)))
-    made.on("console", lambda line: failures.append(line.text) if line.type == "error" else None)
-    made.on("dialog", lambda dialog: failures.append(dialog.message))
-    made.on("request", lambda asked: failures.append(asked.url) if not asked.url.startswith(("file:", "data:", "blob:"))
-            else None)  # fmt: skip
-    made.goto(report.as_uri())
-    made.wait_for_selector("#rows .row")
-    yield made
-    assert made.evaluate("document.documentElement.scrollWidth <= innerWidth")
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Iterator[Page]:
+    """One for all tests here: a new one takes the browser longer than most of them."""
+    context = browser.new_context(offline=True, color_scheme="light", permissions=["clipboard-read", "clipboard-write"])
+    yield context.new_page()
     context.close()
+
+
+@pytest.fixture(params=["wide", "phone"])
+def page(request: pytest.FixtureRequest, tab: Page, report: Path) -> Iterator[Page]:
+    size = {"wide": (1280, 900), "phone": (390, 844)}[request.param]
+    tab.set_viewport_size({"width": size[0], "height": size[1]})
+    failures: list[str] = []
+    listeners: dict[Any, Any] = {
+        "pageerror": lambda error: failures.append(str(error)),
+        "console": lambda line: failures.append(line.text) if line.type == "error" else None,
+        "dialog": lambda dialog: failures.append(dialog.message),
+        "request": lambda asked: failures.append(asked.url) if not asked.url.startswith(HERE) else None,
+    }
+    for event, listener in listeners.items():
+        tab.on(event, listener)
+    tab.goto(report.as_uri())
+    tab.wait_for_selector("#rows .row")
+    yield tab
+    is_narrow = tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for event, listener in listeners.items():
+        tab.remove_listener(event, listener)
+    tab.evaluate("localStorage.clear()")
+    tab.goto("about:blank")
+    assert is_narrow
     assert not failures
 
 
@@ -175,7 +190,6 @@ def test_dark_and_light_and_the_keys_are_told(page):
     page.keyboard.press("?")
     assert page.locator("#keys").is_visible()
     page.keyboard.press("Escape")
-    page.evaluate("localStorage.clear()")
 
 
 def test_another_checkpoint_is_chosen_and_everything_follows(page, two_checkpoints):

@@ -6,6 +6,8 @@ import re
 
 from tests.page.hands import NUMBER, PROMPT, SLIDER, SUBJECT, text, wait_for_text, write
 
+SAME_PAGE = True  # the next test goes on in the page of the one before
+
 
 def test_typing_a_tag_brings_a_slider_and_deleting_it_takes_it_away(page):
     write(page, f"{SUBJECT} <lora:bend:0.8>")

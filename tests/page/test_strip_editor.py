@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.page.conftest import THEMES
 from tests.page.hands import PROMPT, drawn, focus_is_in, generate, put_seed, text, wait_for_text, write
 
+SAME_PAGE = True  # the next test goes on in the page of the one before
 ENOUGH = 4.5  # WCAG 2.2 AA for texts of this size
 LEAST = 24  # pixels of what a finger must find, after WCAG 2.2 AA
 CONTRAST = Path(__file__).with_name("contrast.js").read_text("utf-8")
@@ -454,9 +456,8 @@ def test_everything_fits_and_can_be_hit(page, width):
         assert small == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_text_of_the_editors_stands_out_from_its_ground(page, address, theme):
-    page.goto(f"{address}/?__theme={theme}")
+@THEMES
+def test_every_text_of_the_editors_stands_out_from_its_ground(page):
     row = opened(page, EVERYTHING)
     page.wait_for_timeout(300)
     texts = ["h4", ".lora-grid text", ".lora-point .lora-meta", ".lora-unit", ".lora-presets", ".lora-bar-value",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.page.conftest import THEMES
 from tests.page.hands import PROMPT, card, open_details, open_listing, text, wait_for_text, write
 from tests.page.test_looks import CONTRAST, ENOUGH
 
@@ -47,9 +48,8 @@ def test_two_that_undo_each_other_are_named_with_the_blocks(page):
     assert "bend and ink wash" in line.inner_text()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_opens_into_a_map_of_all_blocks_and_of_each(page, address, theme):
-    page.goto(f"{address}/?__theme={theme}")
+@THEMES
+def test_it_opens_into_a_map_of_all_blocks_and_of_each(page):
     line = line_of(page, BOTH, "Together 2.0 times what one does")
     line.locator(".lora-together-open").focus()
     page.keyboard.press("Enter")
