@@ -190,23 +190,42 @@ def answers(program: "str | Path", *arguments: str) -> bool:
 
 
 def chromium(python: str) -> str:
-    """The path of a Chromium; installed if there is none. The light one is not fetched where another is there: that
-    would take as long as it saves.
-    """
-    apt = ("apt-get", "install", "--yes")
-    attempts: list[tuple[tuple[str, ...], ...]] = [()]
-    if shutil.which("apt-get") and os.geteuid() == 0:
-        attempts += [(("apt-get", "update"), (*apt, SHELL)), ((*apt, "chromium"),)]  # Ubuntu has none of that name
-    attempts.append(((python, "-m", "playwright", "install", "chromium"),))
-    for attempt in attempts:
-        for command in attempt:
-            print("Chromium for the browser tests:", *command, flush=True)
-            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=child_env())
+    """The path of a Chromium; installed if there is none."""
+    ways = (lambda: None, chromium_by_apt, lambda: ask(python, "-m", "playwright", "install", "chromium"))
+    for way in ways:
+        way()
         own = subprocess.run([python, "-c", PLAYWRIGHTS], capture_output=True, text=True).stdout.strip()
-        for path in filter(None, map(shutil.which, (*CHROMIUM, own))):
-            if os.name == "nt" or answers(path, "--version"):  # Ubuntu has a stub; Windows would open a window
-                return path
+        path = first_that_starts(*CHROMIUM, own)
+        if path:
+            return path
     sys.exit("The browser tests need Chromium or Google Chrome on PATH. Install it and start again.")
+
+
+def chromium_by_apt() -> None:
+    """Where there is none and apt-get listens to us. The light one is not fetched where another is there: that would
+    take as long as it saves.
+    """
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        return
+    for name in (SHELL, "chromium"):  # Ubuntu has no light one
+        if first_that_starts(*CHROMIUM):
+            return
+        if name == SHELL:
+            ask("apt-get", "update")
+        ask("apt-get", "install", "--yes", name)
+
+
+def ask(*command: str) -> None:
+    """For a browser; whether it is there then is another question."""
+    print("Chromium for the browser tests:", *command, flush=True)
+    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=child_env())
+
+
+def first_that_starts(*names: str) -> "str | None":
+    for path in filter(None, map(shutil.which, names)):
+        if os.name == "nt" or answers(path, "--version"):  # Ubuntu has a stub; Windows would open a window
+            return path
+    return None
 
 
 # Running

@@ -192,7 +192,8 @@ Passes = dict[str, list[dict[str, Any]]]  # of each contestant, one a turn
 
 def measure(bench: Bench, turns: int, names: Sequence[str]) -> Iterator[Passes]:
     """What is known after each turn."""
-    for model, pictures in itertools.product((bench.model, bench.twin), (1, 4)):
+    batches = {CONTESTANTS[name].pictures if name in CONTESTANTS else 1 for name in names}
+    for model, pictures in itertools.product((bench.model, bench.twin), sorted(batches)):
         bench.call(model.unet, pictures)  # nobody pays for the first
     found: Passes = {name: [] for name in names}
     for turn in range(turns):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import importlib
 import sys
 import tempfile
 import time
@@ -18,7 +19,8 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-FIRST = "gw0"
+FIRST, SECOND = "gw0", "gw1"
+LARGE = "gradio", "playwright.sync_api"  # and without torch: compiled by the second while the first begins with that
 PATIENCE = 300  # seconds; after that each process compiles for itself
 # By the time they take: a process that begins one of them at the end would work on when all others have ended.
 LONGEST = (
@@ -51,7 +53,8 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection(session: pytest.Session) -> Iterator[None]:
-    """On a fresh clone the first process collects before the others, who find everything compiled then.
+    """On a fresh clone the first process collects before the others, who find everything compiled then. The second has
+    compiled some of it meanwhile.
 
     All at once would each compile the same: torch, diffusers, Gradio, and the tests with pytest's own eyes in them.
     """
@@ -59,6 +62,10 @@ def pytest_collection(session: pytest.Session) -> Iterator[None]:
     if given is None:
         with no_garbage():
             return (yield)
+    if given["waits"] and given["workerid"] == SECOND:
+        with no_garbage():
+            for name in LARGE:
+                importlib.import_module(name)
     end = time.monotonic() + PATIENCE
     while given["waits"] and not collected(given).exists() and time.monotonic() < end:
         time.sleep(0.2)

@@ -332,7 +332,8 @@ def test_the_command_draws_and_a_cells_text_draws_it_again(capsys, tmp_path):
     captured = capsys.readouterr()
     assert (code, captured.err) == (0, "")
     assert captured.out.splitlines() == [str(out / "sheet.png"), str(out / "report.html")]
-    assert Image.open(out / "sheet.png").width > 128
+    with Image.open(out / "sheet.png") as sheet:
+        assert sheet.width > 128
     assert (out / "report.html").stat().st_size > 10_000
     told = told_of(out)
     assert [(each["adapter"], each["weight"], each["problem"]) for each in told] == [

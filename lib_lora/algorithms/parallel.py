@@ -16,6 +16,7 @@ from typing import TypeVar
 import torch
 
 MOST = 8  # layers at a time: each may be built whole
+HANDED = 16  # layers to a core, so that it asks for more seldom; fewer where there are few
 SELDOM = 100_000  # objects made between two looks
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -27,8 +28,10 @@ def each(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:
     if count < 2:
         yield from map(work, items)
         return
+    some = max(1, min(HANDED, len(items) // (HANDED * count)))
     with ThreadPoolExecutor(count) as pool:
-        yield from pool.map(work, items)
+        for made in pool.map(lambda at: list(map(work, items[at : at + some])), range(0, len(items), some)):
+            yield from made
 
 
 @contextmanager

@@ -129,7 +129,8 @@ def test_the_last_picture_becomes_the_preview(page, studio):
     panel.locator(".lora-loaded").wait_for()
     card(page, "bend").locator(".lora-loaded").wait_for()
     saved = studio.attached.library.folders[0] / "bend.png"
-    assert Image.open(saved).size == Image.open(io.BytesIO(drawn)).size
+    with Image.open(saved) as preview:
+        assert preview.size == Image.open(io.BytesIO(drawn)).size
     saved.unlink()
     studio.attached.library.refresh()
 
@@ -146,7 +147,8 @@ def test_a_picture_can_come_from_a_file_and_what_is_none_is_refused(page, studio
     panel.get_by_label("A picture as preview").set_input_files(tmp_path / "mine.jpg")
     panel.locator(".lora-loaded").wait_for()
     [saved] = studio.attached.library.folders[0].glob("bend.*[gp]")
-    assert Image.open(saved).size == (40, 30)
+    with Image.open(saved) as preview:
+        assert preview.size == (40, 30)
     saved.unlink()
     studio.attached.library.refresh()
 
