@@ -23,6 +23,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -191,7 +192,9 @@ def answers(program: "str | Path", *arguments: str) -> bool:
 
 def chromium(python: str) -> str:
     """The path of a Chromium; installed if there is none."""
-    ways = (lambda: None, chromium_by_apt, lambda: ask(python, "-m", "playwright", "install", "chromium"))
+    ways: list[Callable[[], object]] = [
+        lambda: None, chromium_by_apt, lambda: ask(python, "-m", "playwright", "install", "chromium")
+    ]  # fmt: skip
     for way in ways:
         way()
         own = subprocess.run([python, "-c", PLAYWRIGHTS], capture_output=True, text=True).stdout.strip()
