@@ -21,7 +21,7 @@ from lib_lora.drawing.pipelines import load_pipeline
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 PROMPT = "a red circle <lora:night:1> <lora:warm:1> <lora:outline:0.9>"
 FLAGS = ["--no-sandbox", "--disable-gpu"]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from tests.webui.instance import WebUI
 
 PROMPT = "#txt2img_prompt textarea"
 NEGATIVE = "#txt2img_neg_prompt textarea"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 PATIENCE = 120_000  # milliseconds: a busy machine takes a minute for the page
 
