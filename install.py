@@ -208,14 +208,12 @@ def chromium_by_apt() -> None:
     """Where there is none and apt-get listens to us. The light one is not fetched where another is there: that would
     take as long as it saves.
     """
-    if not shutil.which("apt-get") or os.geteuid() != 0:
+    if not shutil.which("apt-get") or os.geteuid() != 0 or first_that_starts(*CHROMIUM):
         return
-    for name in (SHELL, "chromium"):  # Ubuntu has no light one
-        if first_that_starts(*CHROMIUM):
-            return
-        if name == SHELL:
-            ask("apt-get", "update")
-        ask("apt-get", "install", "--yes", name)
+    ask("apt-get", "update")
+    ask("apt-get", "install", "--yes", SHELL)
+    if not first_that_starts(*CHROMIUM):  # Ubuntu has no light one
+        ask("apt-get", "install", "--yes", "chromium")
 
 
 def ask(*command: str) -> None:

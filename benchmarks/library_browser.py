@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+from install import CHROMIUM
+
 FIRST = 20  # cards
 PATIENCE = 300_000  # milliseconds
 CARDS = ".lora-card:not(.lora-ghost)"

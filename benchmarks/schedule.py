@@ -70,6 +70,7 @@ class Contestant:
 
 
 CONSTANT = "<lora:a:0.8>"  # what the twin carries
+PEER = "diffusers"  # is told by its own words
 CONTESTANTS: Mapping[str, Contestant] = {
     "constant": Contestant("one adapter, constant", [CONSTANT], "1.00"),
     "blocks": Contestant("weights by block", ["<lora:a:0.8:lbw=1,1,1,1,0.5,0.5,0.5,1,1,1,1,0.2,0.2,0.2,1,1,1>"],
@@ -78,9 +79,8 @@ CONTESTANTS: Mapping[str, Contestant] = {
     "curve": Contestant("a curve: another weight in each step", ["<lora:a:0:0.2@0,1@1>"], "<= 1.10"),
     "side": Contestant("on one side of the guidance", ["<lora:a:0.8:on=cond>"], "<= 1.10"),
     "four own": Contestant("four pictures, each its own", [f"<lora:{name}:0.8>" for name in "abcd"], "<= 1.25"),
+    PEER: Contestant("diffusers: set_adapters in each step", [CONSTANT]),
 }  # fmt: skip
-PEER = "diffusers"
-TITLES = {**{name: each.what for name, each in CONTESTANTS.items()}, PEER: "diffusers: set_adapters in each step"}
 
 
 class Folder:
@@ -192,18 +192,18 @@ Passes = dict[str, list[dict[str, Any]]]  # of each contestant, one a turn
 
 def measure(bench: Bench, turns: int, names: Sequence[str]) -> Iterator[Passes]:
     """What is known after each turn."""
-    batches = {CONTESTANTS[name].pictures if name in CONTESTANTS else 1 for name in names}
-    for model, pictures in itertools.product((bench.model, bench.twin), sorted(batches)):
+    batches = sorted({CONTESTANTS[name].pictures for name in names})
+    for model, pictures in itertools.product((bench.model, bench.twin), batches):
         bench.call(model.unet, pictures)  # nobody pays for the first
     found: Passes = {name: [] for name in names}
     for turn in range(turns):
         for name in names:
             print(f"\rturn {turn + 1} of {turns}: {name:40}", end="", file=sys.stderr, flush=True)
-            if name in CONTESTANTS:
-                found[name].append(bench.measure(CONTESTANTS[name]))
-            else:
+            if name == PEER:
                 with bench.peer() as one_pass:
                     found[name].append(one_pass())
+            else:
+                found[name].append(bench.measure(CONTESTANTS[name]))
         print(file=sys.stderr)
         yield found
 
@@ -274,17 +274,16 @@ def _index(shapes: Mapping[str, tuple[int, ...]]) -> TargetIndex:
 def table(found: Mapping[str, Sequence[Mapping[str, Any]]], compared: Mapping[str, Against]) -> str:
     lines = Table(["what", "s a call", f"s told in {PASS}", "merged", "beside", "ratio", "quartiles", "goal"])
     for name, one in compared.items():
-        contestant, ways = CONTESTANTS.get(name), found[name][0]
-        lines.add(TITLES[name], f"{one.call:.3f}", f"{one.told:.3f}",
+        contestant, ways = CONTESTANTS[name], found[name][0]
+        lines.add(contestant.what, f"{one.call:.3f}", f"{one.told:.3f}",
                   *(str(ways.get(way, "")) for way in ("merged", "beside")), f"{one.ratio:.3f}",
-                  f"{one.lower:.3f} to {one.upper:.3f}", contestant.goal if contestant else "")  # fmt: skip
+                  f"{one.lower:.3f} to {one.upper:.3f}", contestant.goal)  # fmt: skip
     return str(lines)
 
 
 def show(found: Passes, about: Mapping[str, Any], path: Path | None) -> None:
     """The table, and the file for programs."""
-    compared = {name: against(passes, is_told_once=name in CONTESTANTS and CONTESTANTS[name].is_told_once)
-                for name, passes in found.items()}  # fmt: skip
+    compared = {name: against(passes, is_told_once=CONTESTANTS[name].is_told_once) for name, passes in found.items()}
     print(f"\n{', '.join(f'{name} {value}' for name, value in about.items())}\n\n{table(found, compared)}", flush=True)
     if path:
         ratios = {name: asdict(one) for name, one in compared.items()}
@@ -297,8 +296,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--size", type=int, help="of the picture, in pixels")
     parser.add_argument("--turns", type=int)
-    parser.add_argument("--only", nargs="+", choices=list(TITLES), default=list(TITLES), metavar="WHAT",
-                        help=f"of: {', '.join(TITLES)}")
+    parser.add_argument("--only", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS), metavar="WHAT",
+                        help=f"of: {', '.join(CONTESTANTS)}")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
     parser.add_argument("--constants", action="store_true", help="what engine/route.py has in its table")

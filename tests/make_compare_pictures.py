@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, sync_playwright
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from install import CHROMIUM
 from lib_lora.compare.grid import make_grid
 from lib_lora.compare.local import Local
 from lib_lora.compare.report import write_report
@@ -25,7 +26,7 @@ from lib_lora.drawing.demo_files import ADAPTERS
 from lib_lora.drawing.pipelines import load_pipeline
 from lib_lora.hosts.diffusers import Attached
 from lib_lora.library import Library
-from tests.page.conftest import FLAGS, NAMES
+from tests.page.conftest import FLAGS
 from tests.page.hands import card
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -37,7 +38,7 @@ PATIENCE = 300_000  # milliseconds
 def main() -> None:
     pipe = load_pipeline()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
-        chromium = next(filter(None, map(shutil.which, NAMES)), None)
+        chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
         browser = started.chromium.launch(executable_path=chromium, args=FLAGS)
         show_report(browser, pipe, Path(folder))
         show_panel(browser, Studio(pipe, [ADAPTERS], outputs=Path(folder, "outputs")))

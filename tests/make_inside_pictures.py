@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 from playwright.sync_api import Page, sync_playwright
 
+from install import CHROMIUM
 from lib_lora.demo.page import build_app, listen
 from lib_lora.demo.studio import Studio
 from lib_lora.drawing.demo_files import ADAPTERS
@@ -21,7 +22,6 @@ from lib_lora.drawing.pipelines import load_pipeline
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 PROMPT = "a red circle <lora:night:1> <lora:warm:1> <lora:outline:0.9>"
 FLAGS = ["--no-sandbox", "--disable-gpu"]
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def page_with_the_demo(theme: str, width: int) -> Iterator[Page]:
         server = uvicorn.Server(uvicorn.Config(build_app(studio), log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+        executable = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
         with sync_playwright() as started:
             browser = started.chromium.launch(executable_path=executable, args=FLAGS)
             page = browser.new_page(viewport={"width": width, "height": 1000}, device_scale_factor=2)

@@ -5,9 +5,7 @@ Nor is what tests import looked through for garbage, again and again: a third of
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import gc
 import importlib
 import sys
 import tempfile
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lib_lora.garbage import all_stays
 
 HERE = Path(__file__).parent
 FIRST, SECOND = "gw0", "gw1"
@@ -58,34 +58,19 @@ def pytest_collection(session: pytest.Session) -> Iterator[None]:
 
     All at once would each compile the same: torch, diffusers, Gradio, and the tests with pytest's own eyes in them.
     """
-    given = getattr(session.config, "workerinput", None)
-    if given is None:
-        with no_garbage():
-            return (yield)
-    if given["waits"] and given["workerid"] == SECOND:
-        with no_garbage():
+    given = getattr(session.config, "workerinput", {"waits": False, "workerid": ""})
+    with all_stays():
+        if given["waits"] and given["workerid"] == SECOND:
             for name in LARGE:
                 importlib.import_module(name)
-    end = time.monotonic() + PATIENCE
-    while given["waits"] and not collected(given).exists() and time.monotonic() < end:
-        time.sleep(0.2)
-    try:
-        with no_garbage():
+        end = time.monotonic() + PATIENCE
+        while given["waits"] and not collected(given).exists() and time.monotonic() < end:
+            time.sleep(0.2)
+        try:
             return (yield)
-    finally:
-        if given["workerid"] == FIRST:
-            collected(given).touch()
-
-
-@contextlib.contextmanager
-def no_garbage() -> Iterator[None]:
-    """Nothing that is made here is any, now or later."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
+        finally:
+            if given["workerid"] == FIRST:
+                collected(given).touch()
 
 
 def collected(given: dict[str, Any]) -> Path:

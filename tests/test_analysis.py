@@ -264,6 +264,7 @@ def test_layers_side_by_side_stand_in_order_and_leave_torch_as_it_was():
     with side_by_side():
         assert torch.get_num_threads() == 1
         assert list(each(work, list(range(50)))) == list(range(0, 100, 2))
+        assert list(each(work, list(range(1000)))) == list(range(0, 2000, 2))  # some at a time
         assert list(each(work, [])) == []
         with pytest.raises(ZeroDivisionError):
             list(each(lambda number: 1 / number, [1, 0, 2]))

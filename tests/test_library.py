@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import pytest
 
 from lib_lora.errors import NotFoundError
 from lib_lora.formats.hashes import NOTHING
+from lib_lora.garbage import all_stays
 from lib_lora.library import Library
 from tests.adapter_files import SMALL, Q, write, write_raw
 from tests.support import SHARED
@@ -595,3 +597,17 @@ def test_no_golden_adapter_is_broken():
     entries = Library([SHARED / "golden/dev/adapters"]).entries()
     assert len(entries) == 71
     assert [entry.name for entry in entries if entry.broken] == []
+
+
+def test_what_all_stays_is_not_looked_through_for_garbage_and_later_things_are_as_before():
+    def broken_off():
+        with all_stays():
+            with all_stays():
+                assert not gc.isenabled()
+            assert not gc.isenabled()
+            raise ZeroDivisionError
+
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        broken_off()
+    assert gc.isenabled()

@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import attached, folders_of, importing, library_in, presets_in, print_json, require_place
+from lib_lora.cli.common import attached, folders_of, library_in, presets_in, print_json, require_place
 from lib_lora.cli.terminal import Bar, complain, table, terminal_width
 from lib_lora.formats.text import printable
+from lib_lora.garbage import all_stays
 
 STEPS = 20  # in which a tag must count all the time to be merged
 
@@ -21,7 +22,7 @@ def generate(options: argparse.Namespace) -> int:
     """Draw, save, and say which adapters were left out."""
     require_place(options.out)
     presets = presets_in(options.presets)
-    with importing():
+    with all_stays():
         from lib_lora.drawing.draw import draw, save_png
 
     with Bar("Drawing", " steps") as bar:
@@ -104,7 +105,7 @@ def info(options: argparse.Namespace) -> int:
 
 def inspect(options: argparse.Namespace) -> int:
     """What adapters change, layer by layer."""
-    with importing():
+    with all_stays():
         from lib_lora.cli import inside
 
     return inside.run(options)
@@ -119,7 +120,7 @@ def merge(options: argparse.Namespace) -> int:
         complain("the prompt has no <lora:name:weight> tag; there is nothing to merge")
         return 2
     library, presets = library_in(options.lora_dir), presets_in(options.presets)
-    with importing():
+    with all_stays():
         from lib_lora.tools.bake import merge as bake
 
     with Bar("Merging", " MB", scale=1e6) as bar:
@@ -153,7 +154,7 @@ def grammar(options: argparse.Namespace) -> int:
 def demo(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
     folders = folders_of(options.lora_dir)
-    with importing():
+    with all_stays():
         from lib_lora.demo.page import launch
 
     launch(options.model, folders, options.host, options.port, not options.no_browser, options.allow_host)

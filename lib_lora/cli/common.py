@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +23,6 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 10_000_000  # of a file of presets; the WebUI's config.json holds all its settings
 CONFIG = "lora_block_presets", "lora_element_presets"  # where the WebUI keeps a user's own
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """For torch and what needs it: nothing of that is garbage, and looking it through takes a tenth of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def attached(options: argparse.Namespace, presets: Presets = BUILT_IN) -> Any:

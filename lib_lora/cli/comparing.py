@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_lora.cli.common import attached, importing, library_in, require_folder, require_place
+from lib_lora.cli.common import attached, library_in, require_folder, require_place
 from lib_lora.cli.options import add_lora_dir, add_model, add_tokenizer, png, positive, size
 from lib_lora.cli.terminal import Bar, complain
 from lib_lora.errors import LoraError
 from lib_lora.formats.write import writing
+from lib_lora.garbage import all_stays
 
 if TYPE_CHECKING:
     from lib_lora.compare.runner import Runner
@@ -67,7 +68,7 @@ def add_to(commands: object, command: Command) -> None:
 
 def _sheet(options: argparse.Namespace) -> int:
     require_place(options.out)
-    with importing():
+    with all_stays():
         from lib_lora.compare.sheet import PROMPT, SEED, WEIGHTS, draw_sheet
 
     with Bar("Drawing", " pictures") as bar:

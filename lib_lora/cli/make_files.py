@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import base_weights, importing, library_in, presets_in
+from lib_lora.cli.common import base_weights, library_in, presets_in
 from lib_lora.cli.options import add_presets
 from lib_lora.cli.terminal import Bar, complain
 from lib_lora.errors import LoraError
+from lib_lora.garbage import all_stays
 
 if TYPE_CHECKING:
     from lib_lora.grammar.named import Named
@@ -91,7 +92,7 @@ def _add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def _save(options: argparse.Namespace) -> int:
-    with importing():
+    with all_stays():
         import torch
 
         from lib_lora.algorithms.parallel import side_by_side
@@ -111,7 +112,7 @@ def _save(options: argparse.Namespace) -> int:
 
 
 def _resize(options: argparse.Namespace) -> int:
-    with importing():
+    with all_stays():
         from lib_lora.algorithms.parallel import side_by_side
         from lib_lora.tools.resize import resize
 
@@ -126,7 +127,7 @@ def _resize(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    with importing():
+    with all_stays():
         from lib_lora.tools.convert import convert
 
     with base_weights(options.model) as base:
@@ -136,7 +137,7 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
-    with importing():
+    with all_stays():
         import torch
 
         from lib_lora.algorithms.parallel import side_by_side

@@ -6,15 +6,14 @@ object.
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from lib_lora.garbage import all_stays
 from lib_lora.library.ahead import behind
 from lib_lora.library.database import Database
 from lib_lora.library.entry import Entry
@@ -65,13 +64,13 @@ class Scanner:
 
     def _scan(self, progress: Progress | None) -> tuple[list[Entry], RefreshResult]:
         known, walked, started = self._load(), Walked(), time.monotonic()
-        with _no_collection():
+        with all_stays():
             found = {each.location: (each, _stamp(each)) for each in walk(self._folders, walked)}
         stale = [path for path, (_, stamp) in found.items() if path not in known or known[path][0].stamp != stamp]
         added = sum(1 for path in stale if path not in known)
         gone = self._forget(found.keys())
         self._read([found[path][0] for path in stale], progress)
-        with _no_collection():
+        with all_stays():
             entries = self._entries([each for each, _ in found.values()])
         new = set(stale)
         self._keeper.follow(entries, lambda entry: entry.location in new, self.tops())
@@ -161,18 +160,6 @@ class Scanner:
 def _same(before: tuple[Row, Entry | None] | None, row: Row) -> Entry | None:
     """The entry from before, if it would be made of the very same row."""
     return before[1] if before is not None and before[0] == row else None
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """For a loop that makes tens of thousands of objects which all stay: looking for garbage is a fifth of its time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _stamp(found: Found, texts: Texts | None = None) -> Stamp:

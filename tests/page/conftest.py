@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 from safetensors.torch import load_file, save_file
 
+from install import CHROMIUM
 from lib_lora.demo.page import build_app, listen
 from lib_lora.demo.studio import Studio
 from lib_lora.drawing.pipelines import load_pipeline
@@ -27,7 +29,6 @@ from tests.support import kohya_shapes, write_lora
 ELSEWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", ELSEWHERE]
 PATIENCE = 60_000  # milliseconds; other tests run beside these
-NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 SIZE: ViewportSize = {"width": 1280, "height": 900}
 REST = Path(__file__).with_name("rest.js")
 THEMES = pytest.mark.parametrize("query", ["?__theme=light", "?__theme=dark"], ids=["light", "dark"])
@@ -107,7 +108,7 @@ def address(studio: Studio, ports: list[int]) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    wanted = (os.environ.get("LIB_LORA_CHROMIUM"), os.environ.get("CHROMIUM"), *NAMES)
+    wanted = (os.environ.get("LIB_LORA_CHROMIUM"), os.environ.get("CHROMIUM"), *CHROMIUM)
     found = next((path for name in wanted if name and (path := shutil.which(name))), None)
     with sync_playwright() as started:
         made = started.chromium.launch(executable_path=found, args=FLAGS)
@@ -163,26 +164,17 @@ def page(
     forget(made, address)
     made.set_default_timeout(PATIENCE)
     here = (address, "about:")
-    listeners: dict[Any, Any] = {
-        "pageerror": lambda error: failures.append(str(error)),
-        "console": lambda line: failures.append(line.text) if line.type == "error" else None,
-        "framenavigated": lambda frame: failures.append(frame.url) if not frame.url.startswith(here) else None,
-        "dialog": lambda dialog: failures.append(f"dialog: {dialog.message}"),
-    }
-    for event, listener in listeners.items():
-        made.on(event, listener)
-    if not is_there:
-        made.goto(f"{address}/{query}")
-        made.wait_for_selector("#lora-generate")
-        made.wait_for_selector(".lora-strip[data-lora-mounted]", state="attached")
-        made.evaluate(FIELDS)
-    yield made
+    with failing(made, failures, framenavigated=lambda frame: None if frame.url.startswith(here) else frame.url):
+        if not is_there:
+            made.goto(f"{address}/{query}")
+            made.wait_for_selector("#lora-generate")
+            made.wait_for_selector(".lora-strip[data-lora-mounted]", state="attached")
+            made.evaluate(FIELDS)
+        yield made
     for other in context.pages:
         if other is not made:
             other.close()
     if not made.is_closed():
-        for event, listener in listeners.items():
-            made.remove_listener(event, listener)
         made.unroute_all(behavior="ignoreErrors")
         if not failures and is_reusable(request, made):
             left.append(made.url)
@@ -190,6 +182,28 @@ def page(
             made.once("dialog", lambda dialog: dialog.accept())  # notes that are not saved
             made.goto("about:blank")
     assert not failures
+
+
+@contextmanager
+def failing(page: Page, failures: list[str], **more: Callable[[Any], str | None]) -> Iterator[None]:
+    """What goes wrong in `page` is added to `failures`; `more`: of other events, what is wrong with one, or None."""
+    told: dict[str, Callable[[Any], str | None]] = {
+        "pageerror": str,
+        "console": lambda line: line.text if line.type == "error" else None,
+        "dialog": lambda dialog: f"dialog: {dialog.message}",
+        **more,
+    }
+
+    def listener(of: Callable[[Any], str | None]) -> Callable[[Any], None]:
+        return lambda happened: failures.extend(filter(None, [of(happened)]))
+
+    listeners: dict[Any, Any] = {event: listener(of) for event, of in told.items()}
+    for event, each in listeners.items():
+        page.on(event, each)
+    yield
+    if not page.is_closed():
+        for event, each in listeners.items():
+            page.remove_listener(event, each)
 
 
 @pytest.hookimpl(wrapper=True)

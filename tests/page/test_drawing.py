@@ -11,10 +11,11 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from PIL import Image
 
-from lib_lora.demo.page import listen
+from lib_lora.demo.page import PAUSE, listen, rest
 from lib_lora.drawing.demo_files import ADAPTERS
 from lib_lora.errors import LoraError
 from tests.page.hands import SLIDER, SUBJECT, drawn, generate, put_seed, write
@@ -82,6 +83,15 @@ def test_cancelling_when_nothing_is_drawn_does_not_stop_the_next(studio):
     drawn = studio.draw(SUBJECT, lambda done, total: None, steps=1, seed=3)
     assert (drawn.seed, drawn.sentences, [caption for _, caption in drawn.pictures]) == (3, (), ["seed 3"])
     assert Path(drawn.pictures[0][0]).exists()
+
+
+def test_gradios_queue_rests_between_two_looks():
+    blocks = gr.Blocks()
+    before = dict(vars(blocks._queue))
+    rest(blocks)
+    changed = {name for name, value in vars(blocks._queue).items() if before.get(name) != value}
+    assert changed == {"sleep_when_free", "progress_update_sleep_when_free"} <= before.keys()
+    assert all(before[name] < getattr(blocks._queue, name) == PAUSE for name in changed)
 
 
 def test_a_port_that_is_taken_is_an_error_and_the_default_takes_the_next():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -13,6 +12,7 @@ from lib_lora.compare.grid import make_grid
 from lib_lora.compare.report import write_report
 from lib_lora.compare.run import compare, compare_each
 from lib_lora.library import Library
+from tests.page.conftest import failing
 from tests.support import write_lora
 from tests.test_compare import SHAPES, Grey
 
@@ -66,20 +66,11 @@ def page(request: pytest.FixtureRequest, tab: Page, report: Path) -> Iterator[Pa
     size = {"wide": (1280, 900), "phone": (390, 844)}[request.param]
     tab.set_viewport_size({"width": size[0], "height": size[1]})
     failures: list[str] = []
-    listeners: dict[Any, Any] = {
-        "pageerror": lambda error: failures.append(str(error)),
-        "console": lambda line: failures.append(line.text) if line.type == "error" else None,
-        "dialog": lambda dialog: failures.append(dialog.message),
-        "request": lambda asked: failures.append(asked.url) if not asked.url.startswith(HERE) else None,
-    }
-    for event, listener in listeners.items():
-        tab.on(event, listener)
-    tab.goto(report.as_uri())
-    tab.wait_for_selector("#rows .row")
-    yield tab
-    is_narrow = tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    for event, listener in listeners.items():
-        tab.remove_listener(event, listener)
+    with failing(tab, failures, request=lambda asked: None if asked.url.startswith(HERE) else asked.url):
+        tab.goto(report.as_uri())
+        tab.wait_for_selector("#rows .row")
+        yield tab
+        is_narrow = tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
     tab.evaluate("localStorage.clear()")
     tab.goto("about:blank")
     assert is_narrow

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Error, Locator, Page, sync_playwright
 
+import install
 from tests.webui.instance import WebUI
 
 PROMPT = "#txt2img_prompt textarea"
 NEGATIVE = "#txt2img_neg_prompt textarea"
-NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+CHROMIUM = next(filter(None, map(shutil.which, install.CHROMIUM)), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 PATIENCE = 120_000  # milliseconds: a busy machine takes a minute for the page
 
