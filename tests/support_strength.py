@@ -184,6 +184,7 @@ class Reference:
         self.names = {component: self._names(component) for component in ("unet", "text_encoder", "text_encoder_2")}
         self._encoded: dict[Any, tuple[Tensor, Tensor | None]] = {}
         self._graphs: dict[Any, Any] = {}  # by shapes and dtypes
+        self._merged: dict[Any, Tensor] = {}  # of one `draw`, in which rows and steps ask for the same again
         pipe.unet.requires_grad_(False)
 
     def drawing_with(self, pipe: Any) -> Reference:
@@ -198,6 +199,7 @@ class Reference:
         num_images_per_prompt: int, guidance_scale: float, **options: Any,
     ) -> Tensor:
         """The latents. `when(number of the call, timestep)`."""
+        self._merged.clear()
         each, sides = num_images_per_prompt, ["uncond", "cond"] if guidance_scale > 1 else ["cond"]
         calls = iter(range(10**6))
         unet = self.pipe.unet
@@ -282,12 +284,18 @@ class Reference:
                 if effect is not None and tag.share_of(block):
                     strengths[effect] = strengths.get(effect, 0.0) + tag.strength(component, block, when, stage)
             if any(strengths.values()):
-                base = model.get_parameter(f"{name}.weight")
-                weight = base.double()
-                for effect, strength in strengths.items():
-                    weight = weight + strength * effect(weight)
-                found[f"{name}.weight"] = weight.to(base)
+                asked = component, name, *strengths.items()
+                if asked not in self._merged:
+                    self._merged[asked] = self._merge(model.get_parameter(f"{name}.weight"), strengths)
+                found[f"{name}.weight"] = self._merged[asked]
         return found
+
+    @staticmethod
+    def _merge(base: Tensor, strengths: Mapping[Effect, float]) -> Tensor:
+        weight = base.double()
+        for effect, strength in strengths.items():
+            weight = weight + strength * effect(weight)
+        return weight.to(base)
 
     def encode(self, picture: Picture, side: str, when: When, stage: str) -> tuple[Tensor, Tensor | None]:
         """One text, by encoders that carry what it asks for at that step."""
