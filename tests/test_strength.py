@@ -409,9 +409,8 @@ class DemoWorld(World):
         names = {f"lora_unet_{name.replace('.', '_')}": name for name, _ in pipe.unet.named_modules()}
         effects = {adapter: {"unet": {names[key]: effect for key, effect in effects_of(adapter).items()}}
                    for adapter in ("night", "warm")}  # fmt: skip
-        reference = Reference(other, "sd1", effects)
-        reference.names = {"unet": {name: (name, "") for each in effects.values() for name in each["unet"]},
-                           "text_encoder": {}}  # fmt: skip
+        own_names = {name: (name, "") for each in effects.values() for name in each["unet"]}
+        reference = Reference(other, "sd1", effects, {"unet": own_names, "text_encoder": {}})
         self.draws, self.references = {False: self.draw}, {False: reference}
         for each in (pipe, other):
             each.set_progress_bar_config(disable=True)
