@@ -27,11 +27,12 @@ def numbers(**changed: float) -> str:
 
 
 def opened(page, prompt: str, row: int = 0):
-    """The row with its editor open, for this prompt."""
+    """The row with its editor open, for this prompt, with all its bars: some come when the server has answered."""
     write(page, prompt)
     found = page.locator(".lora-row").nth(row)
     found.locator(OPENER).click()
     curve(found).wait_for()
+    found.locator(".lora-badges > *").first.wait_for()
     found.locator("[data-lora-bar]").first.wait_for()
     return found
 
@@ -53,7 +54,8 @@ def chip(row, name: str):
 
 
 def middle(locator) -> tuple[float, float]:
-    locator.scroll_into_view_if_needed()
+    """Where it lies, once nothing moves and nothing lies above it."""
+    locator.hover()
     box = locator.bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
@@ -247,7 +249,6 @@ def test_what_cannot_be_read_stays_and_the_server_says_why(page):
 
 def test_a_bar_is_dragged_clicked_and_moved_by_keys(page):
     row = opened(page, "<lora:bend:0.8>")
-    page.wait_for_function("document.querySelectorAll('[data-lora-bar]').length === 26")
     well = bar(row, "IN02").locator(".lora-bar-well")
     drag(page, well, 0, well.bounding_box()["height"] * 0.25)
     assert text(page) == f"<lora:bend:0.8:lbw={numbers(IN02=0.25)}>"
@@ -427,7 +428,6 @@ def test_a_finger_moves_points_and_bars(browser, address):
         for kind, at in zip(["touchStart", *["touchMove"] * 5, "touchEnd"], places, strict=True):
             finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in at]})
 
-    page.wait_for_function("document.querySelectorAll('[data-lora-bar]').length === 26")
     pull(point(row, 1), unit_of_weight(row) * 0.3)
     page.wait_for_timeout(300)
     assert text(page) == "<lora:bend:0.8:0.8@0,0.5@1>"
