@@ -28,6 +28,7 @@ from lib_lora.session.session import Session
 from lib_lora.session.torch_host import TorchHost
 from lib_lora.session.wanted import Wanted
 from tests.support import Folder, fingerprint
+from tests.support_graphs import Graphs
 
 RANK = 2
 NEAR = 1e-5  # of the largest value
@@ -171,8 +172,12 @@ class Tiny:
         self.reference = copy.deepcopy(self.unet).double()
         self.inside = [(path, module) for path, module in self.reference.named_modules() if module._parameters]
         self.plain = dict(self.reference.named_parameters())
+        self.slots = {f"{path}.{part}": (module, part) for path, module in self.inside for part in ("weight", "bias")
+                      if part in module._parameters}  # fmt: skip
+        self.graphs = Graphs(self._call, list(self.slots.values()))
         self.last: tuple[Any, dict[str, Tensor]] | None = None  # what was merged last
         self.files: dict[str, dict[str, Tensors]] = {}
+        self._effects: dict[tuple[str, str], Tensor] = {}  # on the plain weights
         for seed, name in enumerate(dict.fromkeys(("lora", "more", *kinds))):
             self.write(name, "lora" if name == "more" else name, every=every, seed=seed)
         self.host = TorchHost(lambda: slots_of(self.unet, "unet."), index_of)
@@ -219,22 +224,33 @@ class Tiny:
             multiplier = typed.value(step, steps)
             for path, parts in self.files[typed.name].items():
                 weight = weights[f"{path}.weight"]
-                weights[f"{path}.weight"] = weight + multiplier * effect_of(parts)(weight)
+                weights[f"{path}.weight"] = weight + multiplier * self.effect(typed.name, path, weight)
                 for bias in set(BIASES) & set(parts):
                     old = weights.get(f"{path}.bias", torch.zeros(len(weight), dtype=torch.float64))
                     weights[f"{path}.bias"] = old + multiplier * parts[bias].double()
         return weights
+
+    def effect(self, name: str, path: str, weight: Tensor) -> Tensor:
+        """What that file adds to that weight at 1; to the plain one most often, and always the same."""
+        if weight is not self.plain[f"{path}.weight"]:
+            return effect_of(self.files[name][path])(weight)
+        if (name, path) not in self._effects:
+            self._effects[name, path] = effect_of(self.files[name][path])(weight)
+        return self._effects[name, path]
 
     def alone(self, tags: Sequence[Typed], step: int, steps: int, inputs: Mapping[str, Any], row: int) -> Tensor:
         """What row number `row` of a call is with `tags`, by a UNet that has nothing else and gets nothing else."""
         asked = (tuple(tags), step, steps)
         if self.last is None or self.last[0] != asked:  # the next row often asks the same
             self.last = asked, self.merged(tags, step, steps)
-        unet, weights = self.reference, self.last[1]
-        for path, module in self.inside:
-            put(module, weights, path)
-        with torch.no_grad():
-            return unet(timestep=500, **{key: one_row(value, row) for key, value in inputs.items()}).sample[0]
+        weights = [self.last[1].get(name) for name in self.slots]
+        sample, states, added = (one_row(inputs.get(key, {}), row) for key in
+                                 ("sample", "encoder_hidden_states", "added_cond_kwargs"))
+        return self.graphs(weights, sample, states, *added.values())[0]
+
+    def _call(self, sample: Tensor, states: Tensor, *added: Tensor) -> Tensor:
+        told = {"added_cond_kwargs": dict(zip(("text_embeds", "time_ids"), added, strict=True))} if added else {}
+        return self.reference(sample, 500, states, return_dict=False, **told)[0]
 
 
 def put(module: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:

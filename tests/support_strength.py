@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from tests.support_graphs import Graphs
 
 Effect = Callable[[Tensor], Tensor]  # (weight in float64) -> what an adapter adds to it at 1
 Points = tuple[tuple[float, float], ...]  # (position, weight)
@@ -173,17 +174,23 @@ class Picture:
 
 
 Effects = Mapping[str, Mapping[str, Mapping[str, Effect]]]  # {adapter: {component: {module: what it does}}}
+Names = Mapping[str, Mapping[str, tuple[str, str]]]  # {component: {module: (its whole name, its block)}}
 
 
 class Reference:
     """A pipeline of its own, whose UNet makes each row with weights that are merged for it alone."""
 
-    def __init__(self, pipe: Any, family: str, effects: Effects) -> None:
+    def __init__(self, pipe: Any, family: str, effects: Effects, names: Names | None = None) -> None:
+        """`names`: of the modules that have any, if they are others than those of the small pipelines."""
         self.pipe, self.family, self.effects = pipe, family, effects
         self.plain = type(pipe.unet).forward
-        self.names = {component: self._names(component) for component in ("unet", "text_encoder", "text_encoder_2")}
+        components = ("unet", "text_encoder", "text_encoder_2")
+        self.names = names or {component: self._names(component) for component in components}
         self._encoded: dict[Any, tuple[Tensor, Tensor | None]] = {}
-        self._graphs: dict[Any, Any] = {}  # by shapes and dtypes
+        names_in_unet = [name for name, _ in self.names["unet"].values()]
+        self._own = {f"{name}.weight": pipe.unet.get_parameter(f"{name}.weight") for name in names_in_unet}
+        self._graphs = Graphs(self._unet, [(pipe.unet.get_submodule(name), "weight") for name in names_in_unet])
+        self._merged: dict[Any, Tensor] = {}  # of one `draw`, in which rows and steps ask for the same again
         pipe.unet.requires_grad_(False)
 
     def drawing_with(self, pipe: Any) -> Reference:
@@ -198,6 +205,7 @@ class Reference:
         num_images_per_prompt: int, guidance_scale: float, **options: Any,
     ) -> Tensor:
         """The latents. `when(number of the call, timestep)`."""
+        self._merged.clear()
         each, sides = num_images_per_prompt, ["uncond", "cond"] if guidance_scale > 1 else ["cond"]
         calls = iter(range(10**6))
         unet = self.pipe.unet
@@ -231,34 +239,12 @@ class Reference:
             del unet.forward
 
     def call(self, weights: Mapping[str, Tensor], *inputs: Tensor) -> Tensor:
-        """The UNet with these weights instead of its own; as a graph, which takes a third of the time."""
-        names = [f"{name}.weight" for name, _ in self.names["unet"].values()]
-        given = (*inputs, *(weights.get(name, self.pipe.unet.get_parameter(name).data) for name in names))
-        kind = tuple((each.shape, each.dtype) for each in inputs)
-        if kind not in self._graphs:
-            def plainly(*given: Tensor) -> Tensor:
-                return self._call(names, *given)
+        """The UNet with these weights instead of its own."""
+        return self._graphs([weights.get(name, own) for name, own in self._own.items()], *inputs)
 
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # on what the graph takes for granted: the shapes
-                self._graphs[kind] = torch.jit.trace(plainly, given, check_trace=False, strict=False)
-        with torch.jit.optimized_execution(False):  # which would cost more than it saves
-            return self._graphs[kind](*given)
-
-    def _call(self, names: Sequence[str], *given: Tensor) -> Tensor:
-        """The weights are the last ones that are given."""
-        unet, weights = self.pipe.unet, given[len(given) - len(names) :]
-        sample, timestep, states, *added = given[: len(given) - len(names)]
-        modules = [unet.get_submodule(name.removesuffix(".weight")) for name in names]
-        kept = [module._parameters["weight"] for module in modules]
-        try:
-            for module, weight in zip(modules, weights, strict=True):
-                module._parameters["weight"] = weight
-            told = {"added_cond_kwargs": dict(zip(("text_embeds", "time_ids"), added, strict=True))} if added else {}
-            return self.plain(unet, sample, timestep, states, return_dict=False, **told)[0]
-        finally:
-            for module, weight in zip(modules, kept, strict=True):
-                module._parameters["weight"] = weight
+    def _unet(self, sample: Tensor, timestep: Tensor, states: Tensor, *added: Tensor) -> Tensor:
+        told = {"added_cond_kwargs": dict(zip(("text_embeds", "time_ids"), added, strict=True))} if added else {}
+        return self.plain(self.pipe.unet, sample, timestep, states, return_dict=False, **told)[0]
 
     def _names(self, component: str) -> dict[str, tuple[str, str]]:
         """Each module's whole name, and its block."""
@@ -282,12 +268,18 @@ class Reference:
                 if effect is not None and tag.share_of(block):
                     strengths[effect] = strengths.get(effect, 0.0) + tag.strength(component, block, when, stage)
             if any(strengths.values()):
-                base = model.get_parameter(f"{name}.weight")
-                weight = base.double()
-                for effect, strength in strengths.items():
-                    weight = weight + strength * effect(weight)
-                found[f"{name}.weight"] = weight.to(base)
+                asked = component, name, *strengths.items()
+                if asked not in self._merged:
+                    self._merged[asked] = self._merge(model.get_parameter(f"{name}.weight"), strengths)
+                found[f"{name}.weight"] = self._merged[asked]
         return found
+
+    @staticmethod
+    def _merge(base: Tensor, strengths: Mapping[Effect, float]) -> Tensor:
+        weight = base.double()
+        for effect, strength in strengths.items():
+            weight = weight + strength * effect(weight)
+        return weight.to(base)
 
     def encode(self, picture: Picture, side: str, when: When, stage: str) -> tuple[Tensor, Tensor | None]:
         """One text, by encoders that carry what it asks for at that step."""

@@ -12,6 +12,7 @@ from lib_lora.hosts.diffusers import attach
 from tests.checkpoints import small_pipeline
 
 ROUNDING = 2e-5  # of pixel values 0 ... 1, in float32
+SIZE = 32  # pixels of a picture, in each direction
 
 
 def write_adapter(path, pipe, *, seed: int, rank: int, encoders: bool) -> None:
@@ -34,7 +35,7 @@ def write_adapter(path, pipe, *, seed: int, rank: int, encoders: bool) -> None:
 
 def pixels(pipe, seed: int) -> np.ndarray:
     generator = torch.Generator().manual_seed(seed)
-    options = {"num_inference_steps": 3, "guidance_scale": 3.0, "width": 64, "height": 64, "output_type": "np"}
+    options = {"num_inference_steps": 3, "guidance_scale": 3.0, "width": SIZE, "height": SIZE, "output_type": "np"}
     return pipe("a red circle", negative_prompt="", generator=generator, **options).images[0]
 
 
@@ -47,10 +48,15 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def untouched(folder):
+    """What each of the equal pipelines draws without adapters."""
+    return pixels(small_pipeline("sd1", folder), seed=5)
+
+
 @pytest.mark.parametrize("weights", [{"one": 1.0}, {"one": -0.5}, {"one": 0.8, "two": -0.3}, {"two": 1.5, "one": 0.0}])
-def test_pictures_equal_those_of_diffusers(folder, weights):
+def test_pictures_equal_those_of_diffusers(folder, untouched, weights):
     theirs, ours = small_pipeline("sd1", folder), small_pipeline("sd1", folder)
-    untouched = pixels(ours, seed=5)
     for name in weights:
         theirs.load_lora_weights(folder, weight_name=f"{name}.safetensors", adapter_name=name)
     theirs.set_adapters(list(weights), list(weights.values()))
@@ -68,7 +74,7 @@ def test_draw_makes_the_same_picture_as_the_pipeline_itself(folder):
     pipe = small_pipeline("sd1", folder)
     attached = attach(pipe, folder)
     drawing = draw(
-        attached, "a red circle <lora:one:0.8>", seed=5, steps=3, guidance=3.0, size=(64, 64), count=2
+        attached, "a red circle <lora:one:0.8>", seed=5, steps=3, guidance=3.0, size=(SIZE, SIZE), count=2
     )  # fmt: skip
     attached.activate("<lora:one:0.8>")
     for number, picture in enumerate(drawing.pictures):

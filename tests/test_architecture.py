@@ -89,7 +89,8 @@ def _file(name: str) -> Path | None:
     return None
 
 
-def calls(path: Path) -> set[str]:
+@cache
+def calls(path: Path) -> frozenset[str]:
     """The last words of the names of everything that a file calls; of `open`, whether to write."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -98,7 +99,7 @@ def calls(path: Path) -> set[str]:
             mode = node.args[1] if len(node.args) > 1 else None
             to_write = isinstance(mode, ast.Constant) and isinstance(mode.value, str) and set(mode.value) & set("wax+")
             found.add("open to write" if to_write and name in ("open", "fdopen") else name)
-    return found
+    return frozenset(found)
 
 
 def run(code: str) -> str:

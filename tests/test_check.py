@@ -22,7 +22,7 @@ class Loaded:
     """A tiny SD1 whose file has float32, loaded as `dtype`, and a session on it."""
 
     def __init__(self, folder, dtype=torch.float32) -> None:
-        self.model = tiny_sd_model("sd1")
+        self.model = tiny_sd_model("sd1", short=True)
         state = {key.replace(".wrapped", ""): tensor.contiguous() for key, tensor in self.model.state_dict().items()}
         file = folder / "model.safetensors"
         save_file(state, file)
@@ -108,7 +108,7 @@ def test_weights_that_were_moved_or_cast_with_their_adapters_are_right_and_damag
         parameter.data = parameter.data.to(dtype, copy=True)
     found = loaded.check()
     assert found.same == found.total == len(loaded.host.bound.slots)
-    assert found.carrying == len(loaded.host.patcher.patched) > 100
+    assert found.carrying == len(loaded.host.patcher.patched) > 90
     key = sorted(loaded.host.patcher.patched)[0]
     flat = loaded.host.bound.slots[key].parameter.data.view(-1)
     flat[1] += flat.abs().max() / 16

@@ -155,15 +155,26 @@ def to_full_precision(model: nn.Module) -> None:
 
 
 def other_weights(model: nn.Module) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(7)
-    return {key: (value + 0.1 * torch.randn(value.shape, generator=generator)).to(value.dtype)
-            if value.is_floating_point() else value for key, value in sorted(stored(model).items())}
+    return _as_named_by(model, others_in(model.sd_checkpoint_info.filename))
 
 
 def stored(model: nn.Module) -> dict[str, Tensor]:
-    """What the file of the model has, as the WebUI names it once encoders are wrapped."""
+    """What the file of the model has."""
+    return _as_named_by(model, load_file(model.sd_checkpoint_info.filename))
+
+
+@functools.cache
+def others_in(file: str) -> dict[str, Tensor]:
+    """Of the shapes and types that the file has; every event of every test takes the same ones."""
+    generator = torch.Generator().manual_seed(7)
+    return {key: (value + 0.1 * torch.randn(value.shape, generator=generator)).to(value.dtype)
+            if value.is_floating_point() else value for key, value in sorted(load_file(file).items())}
+
+
+def _as_named_by(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies, as the WebUI names them once encoders are wrapped."""
     names = {key.replace(".wrapped", ""): key for key in model.state_dict()}
-    return {names[key]: tensor for key, tensor in load_file(model.sd_checkpoint_info.filename).items()}
+    return {names[key]: tensor.clone() for key, tensor in tensors.items()}
 
 
 def load_the_same(model: nn.Module) -> None:

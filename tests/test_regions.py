@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 
 import pytest
@@ -51,6 +52,7 @@ def sampled(count: int, start: float, length: float, feather: float) -> torch.Te
     return (rising - falling).reshape(count, FINE).mean(1)
 
 
+@functools.cache  # each layer of a row asks, and each row
 def sampled_mask(area, size, latent) -> torch.Tensor:
     x, y, w, h, feather = (*area, 0)[:5]
     feather *= min(latent)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_lora.grammar.tag import LoraTag
-from tests.support import tiny_unet
+from tests.support import tiny_pipe
 from tests.support_golden import diffusers_session
 
 pytest.importorskip("diffusers")
@@ -39,8 +39,7 @@ class Unet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
-        self.unet = tiny_unet("sd1").eval()
+        self.unet = tiny_pipe("sd1", short=True).unet
 
 
 def draw(unet: nn.Module) -> Tensor:

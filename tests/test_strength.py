@@ -32,6 +32,7 @@ KINDS = {  # the adapters: what they are
     "oft": "oft",
 }  # fmt: skip
 SIZE = 8  # pixels; of the demo model, more
+TOKENS = 8  # of a prompt, padding among them: no text here has more than 6
 
 
 class World:
@@ -41,6 +42,8 @@ class World:
         """`single_beside`: in single precision, set against the reference that this one has."""
         self.family, self.dtype = family, torch.float32 if single_beside else torch.float64
         pipe = small_pipeline(family, folder).to(self.dtype)
+        for name in ("tokenizer", "tokenizer_2")[: 1 + (family == "sdxl")]:
+            getattr(pipe, name).model_max_length = TOKENS
         other = None if single_beside else twin_of(pipe)
         self.schedulers: dict[Any, Any] = {}  # by who draws, and the sampler
         effects = write_adapters(pipe, family, folder)
@@ -105,6 +108,14 @@ def write_adapters(pipe: Any, family: str, folder: Path) -> Effects:
                 of_file.setdefault(component, {})[module] = effect_of(parts)
         save_file(tensors, folder / f"{name}.safetensors")
     return effects
+
+
+@pytest.fixture(autouse=True, scope="module")
+def drawn_on_the_cpu():
+    """Which a pipeline finds out by looking through all of its modules, several times for each picture."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(diffusers.DiffusionPipeline, "_execution_device", torch.device("cpu"))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -173,48 +184,63 @@ def left_alone(world: World) -> None:
     assert world.state() == world.untouched
 
 
+# What is drawn from, made once: Hypothesis looks through each strategy that is new to it.
 NUMBERS = st.sampled_from([-0.5, 0.25, 0.5, 1.0, 1.5])
 PLACES = {"share": [0.0, 0.2, 0.5, 0.75, 1.0], "step": [0, 1, 2, 3, 5], "sigma": [0.0, 0.5, 1.0, 3.0, 14.0]}
+UNITS, YES, NAMES = st.sampled_from(list(PLACES)), st.booleans(), st.sampled_from(list(KINDS))
+KNOTS = {unit: st.sets(st.sampled_from(places), min_size=2, max_size=3) for unit, places in PLACES.items()}
+INNER = {unit: [place for place in places if place > (1 if unit == "step" else 0)] for unit, places in PLACES.items()}
+ENDS = {unit: st.lists(st.sampled_from(inner), min_size=2, max_size=2, unique=True) for unit, inner in INNER.items()}
+WHICH = st.sampled_from(["start", "stop", "both"])
+LENGTHS = {"sd1": st.sampled_from([26, 17]), "sdxl": st.sampled_from([20, 12])}
+SHARES = st.sampled_from([0.0, 0.5, 1.0])
+GROUPS = st.sets(st.sampled_from(["in", "mid", "out"]))
+ONE_OF_3, ONE_OF_4 = st.integers(0, 2), st.integers(0, 3)
+SIDES = st.sampled_from([None, None, "cond", "uncond", "both"])
 
 
 @st.composite
 def lines(draw) -> Line:
-    if draw(st.booleans()):
+    if draw(YES):
         return Line(((0.0, draw(NUMBERS)),))
-    unit = draw(st.sampled_from(list(PLACES)))
-    places = sorted(draw(st.sets(st.sampled_from(PLACES[unit]), min_size=2, max_size=3)))
+    unit = draw(UNITS)
+    places = sorted(draw(KNOTS[unit]))
     if unit == "step" and max(places) <= 1:
         places[-1] = 2
     return Line(tuple((place, draw(NUMBERS)) for place in places), unit)
 
 
+LINES = lines()
+
+
 @st.composite
 def tags(draw, family: str) -> Tag:
     options: dict[str, Any] = {}
-    if draw(st.integers(0, 2)) == 0:
-        unit = draw(st.sampled_from(list(PLACES)))
-        inner = [place for place in PLACES[unit] if place > (1 if unit == "step" else 0)]
-        start, stop = sorted(draw(st.lists(st.sampled_from(inner), min_size=2, max_size=2, unique=True)),
-                             reverse=unit == "sigma")  # fmt: skip
-        which = draw(st.sampled_from(["start", "stop", "both"]))
+    if draw(ONE_OF_3) == 0:
+        unit = draw(UNITS)
+        start, stop = sorted(draw(ENDS[unit]), reverse=unit == "sigma")
+        which = draw(WHICH)
         options = {"start": start if which != "stop" else None, "unit": unit,
                    "stop": stop if which != "start" else None}  # fmt: skip
-    if draw(st.integers(0, 3)) == 0:
-        length = draw(st.sampled_from([26, 17] if family == "sd1" else [20, 12]))
-        options["vector"] = tuple(draw(st.sampled_from([0.0, 0.5, 1.0])) for _ in VECTORS[length])
-    if draw(st.integers(0, 3)) == 0:
-        options["groups"] = tuple((key, draw(lines())) for key in draw(st.sets(st.sampled_from(["in", "mid", "out"]))))
-    for key, chance in (("hires", 2), ("refiner", 2)):
-        if draw(st.integers(0, chance)) == 0:
-            options[key] = draw(lines())
-    side = draw(st.sampled_from([None, None, "cond", "uncond", "both"]))
-    return Tag(draw(st.sampled_from(list(KINDS))), draw(lines()), draw(lines()), on=side, **options)
+    if draw(ONE_OF_4) == 0:
+        options["vector"] = tuple(draw(SHARES) for _ in VECTORS[draw(LENGTHS[family])])
+    if draw(ONE_OF_4) == 0:
+        options["groups"] = tuple((key, draw(LINES)) for key in sorted(draw(GROUPS)))
+    for key in ("hires", "refiner"):
+        if draw(ONE_OF_3) == 0:
+            options[key] = draw(LINES)
+    side = draw(SIDES)
+    return Tag(draw(NAMES), draw(LINES), draw(LINES), on=side, **options)
+
+
+SOME_TAGS = {family: st.lists(tags(family), max_size=2) for family in LENGTHS}
+ONE_TAG = {family: st.lists(tags(family), max_size=1) for family in LENGTHS}
+WORDS = st.sampled_from(["a cat", "a red house"])
 
 
 @st.composite
 def pictures(draw, family: str) -> Picture:
-    return Picture(tuple(draw(st.lists(tags(family), max_size=2))), tuple(draw(st.lists(tags(family), max_size=1))),
-                   draw(st.sampled_from(["a cat", "a red house"])))  # fmt: skip
+    return Picture(tuple(draw(SOME_TAGS[family])), tuple(draw(ONE_TAG[family])), draw(WORDS))
 
 
 def cases(family: str):
@@ -383,12 +409,12 @@ class DemoWorld(World):
         names = {f"lora_unet_{name.replace('.', '_')}": name for name, _ in pipe.unet.named_modules()}
         effects = {adapter: {"unet": {names[key]: effect for key, effect in effects_of(adapter).items()}}
                    for adapter in ("night", "warm")}  # fmt: skip
-        reference = Reference(other, "sd1", effects)
-        reference.names = {"unet": {name: (name, "") for each in effects.values() for name in each["unet"]},
-                           "text_encoder": {}}  # fmt: skip
+        own_names = {name: (name, "") for each in effects.values() for name in each["unet"]}
+        reference = Reference(other, "sd1", effects, {"unet": own_names, "text_encoder": {}})
         self.draws, self.references = {False: self.draw}, {False: reference}
         for each in (pipe, other):
             each.set_progress_bar_config(disable=True)
+            each.tokenizer.model_max_length = TOKENS
 
 
 def effects_of(adapter: str) -> dict[str, Effect]:

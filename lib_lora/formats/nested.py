@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+GROUPS = (dict, list, tuple)
 MAX_DEPTH = 4  # of dicts and lists in a pickle
 MAX_NAMES = 100_000
 MAX_NAME = 2000  # characters
@@ -31,8 +32,8 @@ def named(loaded: Any, is_tensor: type, *, depth: int = MAX_DEPTH) -> Iterator[t
             name = f"{start}{key}"[: MAX_NAME + 1]
             found, letters = found + 1, letters + len(name)
             yield name, value
-        elif isinstance(value, Mapping | list | tuple) and len(waiting) <= depth and id(value) not in seen:
+        elif isinstance(value, GROUPS) and value and len(waiting) <= depth and id(value) not in seen:
             seen.add(id(value))
             name = f"{start}{key}"[: MAX_NAME + 1]
-            inner = value.items() if isinstance(value, Mapping) else enumerate(value)
+            inner = value.items() if isinstance(value, dict) else enumerate(value)
             waiting.append((f"{name}." if name else "", iter(inner)))

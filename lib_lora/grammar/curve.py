@@ -160,10 +160,10 @@ class Strength:
         """How often another weight is needed within a pass of so many steps; by sigma, at most."""
         if self.constant is not None:
             return 0
-        values = [self.at(Moment(step, steps)) for step in range(steps)]
         if self._counts_sigma:
             is_curved = any(curve.unit == "sigma" for product in self.products for curve in product.curves)
             return steps if is_curved else 2 * len(self.products)
+        values = [self.at(Moment(step, steps)) for step in range(steps)]
         return sum(before != after for before, after in itertools.pairwise(values))
 
     @property

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from lib_lora.grammar.curve import SIGMA
 from lib_lora.grammar.moment import Moment, Unit
 from lib_lora.grammar.number import write_number
 from lib_lora.grammar.positions import CurveError, read_position
 
-FINE = 1_000_000  # the steps of a way that is known by its shares only
+FINE = 1_000_000  # the steps of a way that is known by its shares only, at most
 ASKS: dict[Unit, str] = {  # what a name must have for those who count in it
     "share": "shares of the steps: name a share such as 0.5, or say how many steps there are",
     "step": "steps: name one such as 12, or say how many steps there are",
@@ -45,7 +46,8 @@ def named_moment(text: str, steps: int | None = None) -> Named:
         return Named(Moment(0, 1, position), frozenset({"sigma"}), text)
     if position <= 1:
         if steps is None:
-            return Named(Moment(round(position * FINE), FINE + 1), frozenset({"share"}), text)
+            share = Fraction(position).limit_denominator(FINE)  # a half is a step of two, which are soon gone through
+            return Named(Moment(share.numerator, share.denominator + 1), frozenset({"share"}), text)
         return Named(Moment(round(position * (steps - 1)), steps), frozenset({"share", "step"}), text, steps)
     step = int(position)
     if step != position:
