@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lib_lora.compare.subject import Needed
+if TYPE_CHECKING:
+    from lib_lora.compare.subject import Needed  # which imports torch
 
 RECIPE = 1  # counts up when what `digest` covers changes
 
