@@ -16,15 +16,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lib_lora.compare.runner import Drawn, Ground, Task
+from lib_lora.compare.runner import Drawn, Ground, Needed, Task
 from lib_lora.drawing.demo_files import model_at
 from lib_lora.errors import LoraError, RunnerError
 from lib_lora.garbage import all_stays
-
-if TYPE_CHECKING:
-    from lib_lora.compare.subject import Needed
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = f"from {__name__} import serve; serve()"
