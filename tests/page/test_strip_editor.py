@@ -10,7 +10,6 @@ import pytest
 from tests.page.conftest import THEMES
 from tests.page.hands import PROMPT, drawn, focus_is_in, generate, put_seed, text, wait_for_text, write
 
-SAME_PAGE = True  # the next test goes on in the page of the one before
 ENOUGH = 4.5  # WCAG 2.2 AA for texts of this size
 LEAST = 24  # pixels of what a finger must find, after WCAG 2.2 AA
 CONTRAST = Path(__file__).with_name("contrast.js").read_text("utf-8")
