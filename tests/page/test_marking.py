@@ -22,7 +22,10 @@ def unmarked(studio, address, page):
 
 def titles(page):
     """Of the cards, in the order in which they are seen."""
-    page.wait_for_timeout(300)
+    page.wait_for_function(
+        """() => document.querySelectorAll(".lora-card:not(.lora-ghost)").length
+        === Number(document.querySelector(".lora-card")?.getAttribute("aria-setsize"))"""
+    )
     found = page.locator(".lora-card:not(.lora-ghost)").evaluate_all(
         """cards => cards.map((card) =>
         [Number(card.getAttribute('aria-posinset')), card.querySelector('.lora-title').textContent])"""
