@@ -17,13 +17,19 @@
     async function again() {
         if (!first) return false;
         document.querySelector("[role=tab]").click();
+        await until(() => !find("#lora-listing-holder")?.offsetWidth);  // else the listing would come at once
         document.activeElement.blur();
         getSelection().removeAllRanges();
         PROMPTS.forEach((name, n) => write(find(name), first.texts[n]));
         for (const node of document.querySelectorAll(OURS)) begunAnew(node);
-        for (let n = 0; n < 40 && !isReady(); n += 1) await new Promise((go) => setTimeout(go, 25));
         scrollTo(0, 0);
-        return isReady();
+        return until(isReady);
+    }
+
+    // Whether it came true within a second.
+    async function until(isSo) {
+        for (let n = 0; n < 40 && !isSo(); n += 1) await new Promise((go) => setTimeout(go, 25));
+        return isSo();
     }
 
     const isReady = () => document.querySelectorAll(".lora-strip[data-lora-mounted]").length === PROMPTS.length && page() === first.page;
