@@ -16,7 +16,7 @@ import pytest
 from lib_lora.demo.studio import Studio
 from lib_lora.drawing.pipelines import load_pipeline
 from tests.hostile_files import ADDRESS, IMAGE, MARKUP, SECRET, write_hostile_files
-from tests.page.hands import CARDS, PROMPT
+from tests.page.hands import CARDS, PROMPT, put_steps
 from tests.support import write_lora
 
 EVIL = """() => [
@@ -133,8 +133,7 @@ def test_names_with_markup_go_into_the_prompt_the_strip_and_the_report(listing):
     page.locator(".lora-row").nth(2).wait_for()
     page.locator(".lora-row .lora-problem").first.wait_for()
     assert harmless(page)
-    page.fill("#lora-steps input[type=number]", "1")
-    page.locator("#lora-steps input[type=number]").blur()
+    put_steps(page, 1)
     page.click("#lora-generate")
     page.locator("#lora-report", has_text="Seed").wait_for()
     assert harmless(page)

@@ -8,7 +8,18 @@ import shutil
 import pytest
 from PIL import Image
 
-from tests.page.hands import SUBJECT, card, choose, count_cards, generate, open_details, open_listing, text, write
+from tests.page.hands import (
+    SUBJECT,
+    card,
+    choose,
+    count_cards,
+    generate,
+    open_details,
+    open_listing,
+    put_steps,
+    text,
+    write,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +134,7 @@ def test_the_selection_has_a_key_and_a_mode_in_which_a_plain_click_selects(page)
 
 def test_the_last_picture_becomes_the_preview(page, studio):
     write(page, SUBJECT)
+    put_steps(page, 1)
     drawn = generate(page)
     open_listing(page)
     panel = open_details(page, "bend")
