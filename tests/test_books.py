@@ -290,7 +290,7 @@ def test_an_interrupt_while_a_hook_is_taken_away_leaves_it_to_the_next_try(model
     session.host.patcher.bypass_all = True
     plain = model.block.to_q(x)
     say(session, "<lora:a:1>")
-    (record,) = [record for key, record in session.host.patcher._hooked.items() if "to_q" in key]
+    (record,) = [record for key, record in session.host.patcher._bypass._hooked.items() if "to_q" in key]
     real, left = record.handle, [KeyboardInterrupt()]
 
     def remove() -> None:
@@ -580,7 +580,7 @@ def test_more_adapters_than_the_cache_keeps_are_read_once_while_they_are_active(
     say(session, prompt)
     patched = bits(model)
     monkeypatch.setattr("lib_lora.adapters.cache.read_adapter", lambda *_: pytest.fail("read again"))
-    monkeypatch.setattr("lib_lora.engine.patch.fold", lambda *_: pytest.fail("folded again"))
+    monkeypatch.setattr("lib_lora.engine.merged.fold", lambda *_: pytest.fail("folded again"))
     say(session, prompt)
     assert bits(model) == patched
 
@@ -596,7 +596,7 @@ def test_a_patch_error_names_what_else_went_wrong(model, folder, monkeypatch):
     session = Session(three_layer_host(model), folder)
     say(session, "<lora:a:1>")
     out_of_memory = RuntimeError("CUDA out of memory")
-    monkeypatch.setattr("lib_lora.engine.patch.fold", lambda *_: (_ for _ in ()).throw(out_of_memory))
+    monkeypatch.setattr("lib_lora.engine.merged.fold", lambda *_: (_ for _ in ()).throw(out_of_memory))
     fail(monkeypatch, originals.Kept, RuntimeError("again"))
     with pytest.raises(PatchError, match=r"not enough memory.*1 weights could not be put back"):
         session.host.apply(plan([Active(read_prompt("<lora:b:1>").tags[0], session.cache.read(folder.find("b").path))],

@@ -398,7 +398,7 @@ def test_attaching_twice_is_attaching_once(case, adapters, monkeypatch):
     second = Session(case.another(), adapters, cache=first.cache)
     activate(first, "<lora:a:1><lora:bias:0.5>")
     once = case.bits()
-    monkeypatch.setattr("lib_lora.engine.patch.fold", lambda *_: pytest.fail("folded again"))
+    monkeypatch.setattr("lib_lora.engine.merged.fold", lambda *_: pytest.fail("folded again"))
     assert activate(second, "<lora:a:1><lora:bias:0.5>").sentences() == []
     assert case.bits() == once
     second.clear()

@@ -20,7 +20,8 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from lib_lora.adapters.cache import AdapterCache
 from lib_lora.engine import hooks as engine_hooks
-from lib_lora.engine import patch
+from lib_lora.engine import merged
+from lib_lora.engine.keeping import Keep
 from lib_lora.errors import PatchError
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.webui.a1111.host import release, session_of
@@ -63,7 +64,7 @@ def spare_of(made: nn.Module) -> nn.Module:
 class Life:
     """A model, and beside it one that never saw an adapter."""
 
-    def __init__(self, made: nn.Module, keep: patch.Keep) -> None:
+    def __init__(self, made: nn.Module, keep: Keep) -> None:
         self.made = made
         self.model, self.pristine = twin(made), twin(made)
         self.folder = Folder(Path(made.sd_checkpoint_info.filename).parent)
@@ -276,7 +277,7 @@ ERRORS = {
 @contextmanager
 def failing(number: int, error: BaseException) -> Iterator[list[None]]:
     """The weight of this number is half written when it fails."""
-    original, calls = patch.fold, []
+    original, calls = merged.fold, []
 
     def fold(base, terms, out) -> None:
         calls.append(None)
@@ -286,7 +287,7 @@ def failing(number: int, error: BaseException) -> Iterator[list[None]]:
             raise error
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(patch, "fold", fold)
+        patched.setattr(merged, "fold", fold)
         yield calls
 
 
@@ -501,8 +502,8 @@ def test_an_error_of_one_adapter_is_told_as_its_own(life, monkeypatch):
             raise PatchError("b: its numbers are no numbers", "b")
         original(base, terms, out)
 
-    original = patch.fold
-    monkeypatch.setattr(patch, "fold", fails)
+    original = merged.fold
+    monkeypatch.setattr(merged, "fold", fails)
     assert life.say(TAGS) == ["b: its numbers are no numbers"]
     monkeypatch.undo()
     with life.fresh("<lora:a:0.7>") as fresh:

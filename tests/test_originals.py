@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lib_lora.engine import keeping, patch
+from lib_lora.engine import keeping, merged
+from lib_lora.engine.keeping import Keep
 from lib_lora.engine.originals import is_shared, same_bits
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import DiffusersHost
@@ -44,7 +45,7 @@ def folder(model, tmp_path) -> Folder:
     return Folder(tmp_path)
 
 
-def session(model: nn.Module, folder: Folder, keep: patch.Keep) -> Session:
+def session(model: nn.Module, folder: Folder, keep: Keep) -> Session:
     host = webui_host(model)
     host.patcher.keep = keep
     return Session(host, folder)
@@ -148,9 +149,9 @@ def test_an_error_in_the_middle_puts_every_bit_back(model, checkpoint, folder, k
             raise RuntimeError("an accident")
         return original_fold(base, terms, out)
 
-    original_fold = patch.fold
+    original_fold = merged.fold
     with monkeypatch.context() as patched:
-        patched.setattr(patch, "fold", fails)
+        patched.setattr(merged, "fold", fails)
         report = mine.activate(read_prompt("<lora:a:1>").tags)
     assert "an accident" in report.sentences()[0]
     assert bits(model) == untouched
@@ -158,7 +159,7 @@ def test_an_error_in_the_middle_puts_every_bit_back(model, checkpoint, folder, k
     carried = bits(model)
     calls.clear()
     with monkeypatch.context() as patched:
-        patched.setattr(patch, "fold", fails)
+        patched.setattr(merged, "fold", fails)
         mine.activate(read_prompt("<lora:a:0.3>").tags)
     assert bits(model) == untouched
     say(mine, "<lora:a:1>")

@@ -12,7 +12,7 @@ from torch import nn
 
 from lib_lora.algorithms.dora import Dora
 from lib_lora.algorithms.lora import Lora
-from lib_lora.engine import hooks, patch, records
+from lib_lora.engine import hooks, merged, records
 from lib_lora.engine.plan import Term
 from lib_lora.engine.route import COSTS, REASONS, Case, Circumstances, reason_for, route, seconds_beside, seconds_merged
 from lib_lora.errors import PatchError
@@ -170,13 +170,13 @@ def test_a_window_is_merged_twice_and_hooks_nothing(tiny):
 
 def test_a_step_touches_only_what_is_another(tiny, monkeypatch):
     folded, sampled = [], []
-    fold, sample = patch.fold, records.sample
+    fold, sample = merged.fold, records.sample
     activate(tiny, "<lora:more:1><lora:loha:0.2@0,1@1>")
     own = {key for key, terms in tiny.host.patcher.planned().items() if any(term.source == "loha" for term in terms)}
-    monkeypatch.setattr(patch, "fold", lambda base, terms, out: (folded.append(terms[0].target.key),
+    monkeypatch.setattr(merged, "fold", lambda base, terms, out: (folded.append(terms[0].target.key),
                                                                  fold(base, terms, out)))  # fmt: skip
     monkeypatch.setattr(records, "sample", lambda tensor: (sampled.append(tensor), sample(tensor))[1])
-    monkeypatch.setattr(patch, "_tied", lambda *_: pytest.fail("looked for tied weights"))
+    monkeypatch.setattr(merged, "_tied", lambda *_: pytest.fail("looked for tied weights"))
     tiny.session.advance(moment(1, 20))
     assert set(folded) == own
     assert len(folded) == len(own) < len(tiny.host.patcher.planned())
@@ -215,7 +215,7 @@ def test_an_error_in_the_middle_leaves_the_base_weights(tiny, monkeypatch, error
             raise error
         return real(*args)
 
-    where, name = (patch, "fold") if place == "merged" else (hooks.Adding, "tell")
+    where, name = (merged, "fold") if place == "merged" else (hooks.Adding, "tell")
     real = getattr(where, name)
     with monkeypatch.context() as context:
         context.setattr(where, name, fail)

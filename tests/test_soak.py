@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lib_lora.adapters.cache import AdapterCache
-from lib_lora.engine import patch
+from lib_lora.engine import merged
+from lib_lora.engine.keeping import Keep
 from lib_lora.grammar.tag import read_prompt
 from lib_lora.hosts.diffusers import DiffusersHost
 from lib_lora.session.session import Session
@@ -47,7 +48,7 @@ ERRORS = (RuntimeError("CUDA out of memory"), RuntimeError("an accident"), Keybo
 @contextmanager
 def failing(number: int, error: BaseException) -> Iterator[None]:
     """The weight of this number is half written when it fails."""
-    original, calls = patch.fold, itertools.count(1)
+    original, calls = merged.fold, itertools.count(1)
 
     def fold(base, terms, out) -> None:
         original(base, terms, out)
@@ -56,7 +57,7 @@ def failing(number: int, error: BaseException) -> Iterator[None]:
             raise error
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(patch, "fold", fold)
+        patched.setattr(merged, "fold", fold)
         yield
 
 
@@ -99,7 +100,7 @@ class Life:
 
     def choose(self) -> None:
         """Another policy; seldom, everything is bypassed that can be."""
-        self.keep = self.random.choice(get_args(patch.Keep))
+        self.keep = self.random.choice(get_args(Keep))
         self.bypass = self.random.random() < 0.2
         self.again()
 

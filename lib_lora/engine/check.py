@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from lib_lora.engine.exact import exact_arithmetic
+from lib_lora.engine.merged import Carried
 from lib_lora.engine.originals import CheckpointFile, becomes, same_bits
-from lib_lora.engine.patch import Carried, Patcher
+from lib_lora.engine.patch import Patcher
 from lib_lora.engine.records import CAST_ERROR
 from lib_lora.model.slots import Slot, is_plain
 

@@ -1,31 +1,26 @@
-"""Patcher: the only code that changes what a model's weights are, and puts the exact tensors back.
+"""Patcher: makes a model what a plan says, and puts the exact tensors back.
 
-Memory that may be shared with others (a checkpoint cache) is never written to. Where the original is meanwhile is one
-of three policies (`originals.py`). What is not merged (`route.py` says what, and why) is added beside the weights
-(`bypass.py`).
+`route.py` says what is merged into the weights (`merged.py`) and what is added beside them (`bypass.py`), and why.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
+from torch import Tensor
 
-from lib_lora.engine.books import NotUndoneError, books_of, unwatch
+from lib_lora.engine.books import NotUndoneError, unwatch
 from lib_lora.engine.bypass import Bypass
 from lib_lora.engine.call import Size
 from lib_lora.engine.exact import exact_arithmetic
-from lib_lora.engine.fold import fold
 from lib_lora.engine.hooks import BESIDE, Hooked, forget_compiled, is_compiled
-from lib_lora.engine.keeping import Keep, Places
-from lib_lora.engine.originals import Borrowed, CheckpointFile, Original, Reread, is_shared
+from lib_lora.engine.keeping import Keep
+from lib_lora.engine.merged import Carried, Merged
+from lib_lora.engine.originals import CheckpointFile
 from lib_lora.engine.plan import Plan, Term
-from lib_lora.engine.records import NewBias, Patched, Record, sample
+from lib_lora.engine.records import NewBias, Patched, Record
 from lib_lora.engine.regions import Blended
 from lib_lora.engine.roots import Records, Roots
 from lib_lora.engine.route import USUAL_ROWS, Circumstances, route
@@ -41,23 +36,6 @@ class Applied:
     plan: Plan
     slots: Mapping[str, Slot]
     bypass_all: bool
-
-
-@dataclass(frozen=True)
-class Carried:
-    """A parameter that adapters are in."""
-
-    key: str
-    found: Tensor  # what it is
-    base: Tensor  # what the terms are added to
-    terms: tuple[Term, ...]
-    is_where_written: bool  # else somebody moved or cast it meanwhile
-
-    def made_anew(self) -> Tensor:
-        """What it should be, but for rounding."""
-        out = torch.empty_like(self.found, memory_format=torch.contiguous_format)
-        fold(self.base, self.terms, out)
-        return out
 
 
 class Patcher:
@@ -79,17 +57,14 @@ class Patcher:
         self.find_checkpoint = find_checkpoint
         self.bypass_all = False
         self._roots = Roots()
-        self._patched = Records(self._roots, Patched)
-        self._new_biases = Records(self._roots, NewBias)
-        self._hooked = Records(self._roots, Hooked)
-        self._bypass = Bypass(self._hooked, Records(self._roots, Blended), self._undo)
+        self._merged = Merged(Records(self._roots, Patched), Records(self._roots, NewBias), self._undo)
+        self._bypass = Bypass(Records(self._roots, Hooked), Records(self._roots, Blended), self._undo)
         self._applied: Applied | None = None
-        self._places = Places()
 
     @property
     def patched(self) -> frozenset[str]:
         """The parameters that are not their base weight."""
-        return frozenset(self._patched) | frozenset(self._new_biases)
+        return self._merged.keys
 
     @property
     def bypassed(self) -> frozenset[str]:
@@ -107,27 +82,11 @@ class Patcher:
 
     def base(self, key: str, slot: Slot) -> Tensor | None:
         """The base weight of a parameter, whatever it carries now; not to be written to. None: nobody has it."""
-        current = slot.elsewhere if slot.is_away else slot.parameter.data
-        known = None if current is None else self._carried(key, slot, current)
-        return current if known is None or current is None else known.original.base(current)
+        return self._merged.base(key, slot)
 
     def carried(self, slots: Mapping[str, Slot]) -> Iterator[Carried]:
         """Every parameter that adapters are in, one after the other."""
-        for key, slot in slots.items():
-            known = None if slot.is_away else self._carried(key, slot, slot.parameter.data)
-            if known is not None and known.terms is not None:
-                current = slot.parameter.data
-                base = slot.base(known.original.base(current))
-                yield Carried(key, current, base, known.terms, known.is_same_memory(current))
-        for key, record in self._new_biases.items():
-            bias = record.slot.module._parameters.get("bias")
-            if bias is not None and record.terms is not None and not bias.is_meta:
-                yield Carried(key, bias.data, torch.zeros_like(bias.data), record.terms, bias is record.bias)
-
-    def _carried(self, key: str, slot: Slot, current: Tensor) -> Patched | None:
-        """The record of what is `current` in `slot`."""
-        known = self._patched.get(key)
-        return known if known is not None and known.slot == slot and known.is_here(current) else None
+        return self._merged.carried(slots)
 
     def held(self) -> contextlib.AbstractContextManager[None]:
         """Nobody else changes what these root modules carry meanwhile; needed for more than one call in a row."""
@@ -136,19 +95,16 @@ class Patcher:
     def own(self, slots: Mapping[str, Slot]) -> dict[str, Slot]:
         """`slots` of the model as it is now, without the biases that were made for an adapter; it has their roots."""
         self._roots.see(slots.values())
-        new = self._modules_with_new_bias()
+        new = self._merged.modules_with_new_bias
         if not new:
             return dict(slots)
         return {key: slot for key, slot in slots.items() if slot.attribute != "bias" or slot.module not in new}
 
     def without_bias(self, slots: Mapping[str, Slot]) -> frozenset[str]:
         """The weights among `slots` whose modules have no bias of their own, whoever has given them one meanwhile."""
-        new = self._modules_with_new_bias()
+        new = self._merged.modules_with_new_bias
         return frozenset(key for key, slot in slots.items()
                          if slot.lacks_bias or (slot.attribute == "weight" and slot.module in new))  # fmt: skip
-
-    def _modules_with_new_bias(self) -> set[nn.Module]:
-        return {record.slot.module for record in self._new_biases.values()}
 
     def rows(self, rows: Sequence[Row], size: Size | None = None) -> None:
         """Whose rows the next call of the UNet has, in order, and how large (height, width) its latent is.
@@ -204,7 +160,7 @@ class Patcher:
         for key, terms in beside.items():
             are_told |= self._bypass.show(key, terms, _slot_of(slots, key, terms[0]))
         self._bypass.blend()
-        self._merge(merged, slots)
+        self._merged.hold(merged, slots, self.keep, self.find_checkpoint)
         if are_told or hooks != self._bypass.hooks():
             forget_compiled()
 
@@ -231,7 +187,7 @@ class Patcher:
                 else:
                     self._bypass.quieten(key, slot)
         self._undo(gone)
-        self._merge(merged, slots)
+        self._merged.hold(merged, slots, self.keep, self.find_checkpoint)
         if hooks != self._bypass.hooks():
             self._bypass.blend()
             forget_compiled()
@@ -297,85 +253,9 @@ class Patcher:
         if failed is not None:
             raise failed
 
-    def _merge(self, merged: Mapping[str, tuple[Term, ...]], slots: Mapping[str, Slot]) -> None:
-        new = [key for key in merged if key in slots and key not in self._patched]
-        place = self._places.choose(self.keep, self.find_checkpoint, [slots[key] for key in new])
-        tied = _tied(slots.values(), self._patched.values()) if new else frozenset()
-
-        def put_aside(key: str, slot: Slot) -> Original:
-            if id(slot.parameter) in tied:
-                return Borrowed(slot.module, slot.attribute, slot.parameter)
-            return place.put(key, slot.parameter.data)
-
-        for key, terms in merged.items():
-            if terms[0].target.new_bias_of is not None:
-                self._make_bias(key, terms, slots[terms[0].target.new_bias_of])
-            else:
-                self._patch(key, terms, slots[key], put_aside)
-
-    def _patch(
-        self, key: str, terms: tuple[Term, ...], slot: Slot, put_aside: Callable[[str, Slot], Original]
-    ) -> None:
-        current, books = slot.parameter.data, books_of(slot.root_module)
-        known = self._patched.get(key)
-        if known is not None and not (known.slot == slot and known.is_here(current)):
-            self._undo([key])  # another layer has its name now, or somebody has put another weight there
-            known = None
-        if known is None:
-            original = put_aside(key, slot)
-            known = Patched(slot, original, None, StorageWeakRef(current.untyped_storage()), sample(current))
-            is_written_over = isinstance(original, Reread) and not is_shared(slot.parameter)
-            base, out = current, current if is_written_over else books.memory.like(current)
-        else:
-            is_right = known.terms == terms and known.is_exact(current)
-            known.memory = StorageWeakRef(current.untyped_storage())  # the host may have moved it
-            if is_right:
-                return
-            known.terms = None
-            base, out = known.original.base(current), current
-        # Entered before anything is written: from here on it can be undone.
-        self._patched[key] = known
-        books.watch(key, slot.module)
-        fold(slot.base(base), terms, out)
-        written = sample(out)
-        if out is not current:
-            known.memory, known.sample = StorageWeakRef(out.untyped_storage()), written
-            if isinstance(known.original, Borrowed):
-                slot.module._parameters[slot.attribute] = nn.Parameter(out, requires_grad=False)
-            else:
-                slot.parameter.data = out
-        known.terms, known.sample = terms, written
-
-    def _make_bias(self, key: str, terms: tuple[Term, ...], weight: Slot) -> None:
-        """Give the module of `weight` a bias, which starts from zero."""
-        module, current = weight.module, weight.parameter
-        slot = Slot(module, "bias", root=weight.root)
-        known = self._new_biases.get(key)
-        if known is not None:
-            is_there = known.slot == slot and module.bias is not None
-            if is_there and known.terms == terms and known.like == current.dtype:
-                return
-            self._undo([key])  # before the next one is entered: a record knows its own bias only
-        base = torch.zeros(terms[0].target.shape, dtype=current.dtype, device=current.device)
-        out = torch.empty_like(base)
-        fold(base, terms, out)
-        bias = nn.Parameter(out, requires_grad=False)
-        record = self._new_biases[key] = NewBias(slot, None, current.dtype, bias)
-        books_of(slot.root_module).watch(key, module)
-        module.bias = bias
-        record.terms = terms
-
-
 def _slot_of(slots: Mapping[str, Slot], key: str, term: Term) -> Slot:
     """Of `key`; of the weight if that is a bias which the model does not have."""
     return slots[term.target.new_bias_of or key]
-
-
-def _tied(slots: Iterable[Slot], patched: Iterable[Patched]) -> frozenset[int]:
-    """The ids of the Parameters that are those of several layers."""
-    lent = {record.slot: id(record.original.shared) for record in patched if isinstance(record.original, Borrowed)}
-    owners = Counter(lent.get(slot) or id(slot.parameter) for slot in slots)
-    return frozenset(parameter for parameter, count in owners.items() if count > 1)
 
 
 def _explain(error: Exception) -> str:

@@ -30,14 +30,12 @@ class TypedParams(extra_networks.ExtraNetworkParams):
     """What the WebUI hands to `activate` for one tag.
 
     Others read it too, and call `float` on what they find: so its numbers are in plain signs, and of a tag that says
-    more than numbers they get those that it begins with.
+    more than numbers they get those that it begins with; of one that cannot be read, that it does nothing.
     """
 
     def __init__(self, typed: Typed) -> None:
-        tag = typed.tag
-        as_typed = split_body(typed.found.body)
-        super().__init__(as_typed if tag is None or tag.is_plain else [tag.name, *_numbers(tag)])
-        self.tag, self.error = tag, typed.error
+        self.tag, self.error = typed.tag, typed.error
+        super().__init__(_for_others(typed))
         self.typed = tuple(self.items)
 
     @property
@@ -46,8 +44,12 @@ class TypedParams(extra_networks.ExtraNetworkParams):
         return tuple(self.items) == self.typed
 
 
-def _numbers(tag: LoraTag) -> list[str]:
-    return [write_number(first(tag.te)), write_number(first(tag.unet))]
+def _for_others(typed: Typed) -> list[str]:
+    if typed.tag is None:
+        return [typed.name, "0", "0"]
+    if typed.tag.is_plain:
+        return split_body(typed.found.body)
+    return [typed.tag.name, write_number(first(typed.tag.te)), write_number(first(typed.tag.unet))]
 
 
 class TypedPrompts(defaultdict[str, list[Params]]):

@@ -157,7 +157,7 @@ ERRORS = {
 
 def fail(at: int = Body(), error: str = Body()) -> None:
     """The weight number `at` from now fails when it is half written."""
-    from lib_lora.engine import hooks, patch
+    from lib_lora.engine import hooks, merged
 
     fail_no_more()
 
@@ -170,15 +170,15 @@ def fail(at: int = Body(), error: str = Body()) -> None:
             raise ERRORS[error]()
         return result
 
-    for module, name in ((patch, "fold"), (hooks, "addition")):
+    for module, name in ((merged, "fold"), (hooks, "addition")):
         setattr(module, name, functools.partial(count, _original=getattr(module, name)))
 
 
 def fail_no_more() -> int:
     """Returns how many weights were made since `fail`."""
-    from lib_lora.engine import hooks, patch
+    from lib_lora.engine import hooks, merged
 
-    for module, name in ((patch, "fold"), (hooks, "addition")):
+    for module, name in ((merged, "fold"), (hooks, "addition")):
         function = getattr(module, name)
         setattr(module, name, getattr(function, "keywords", {}).get("_original", function))
     count = len(folds)
