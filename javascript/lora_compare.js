@@ -39,7 +39,7 @@
             element("div", {class: "lora-compare-bar"}, element("h3", {class: "lora-heading", text: lib.t("Compare adapters")}),
                 element("button", {type: "button", class: "lora-chip", text: lib.t("Back to the listing"), onclick: closed})),
             this.fold, this.run);
-            addEventListener("resize", () => this.isOpen && this.showFigures());
+            lib.dom.hear(this.element, "resize", () => this.isOpen && this.showFigures());
         }
 
         // With these adapters; none: the comparison that is drawn, or was drawn last.

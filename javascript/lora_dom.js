@@ -153,5 +153,10 @@
         look();
     }
 
-    lib.dom = {element, drawing, icon, iconButton, badge, textarea, write, type, watch, copy, pageRoot, isTyping};
+    // What the whole page tells is heard as long as `owner` is in it: a page may make its elements anew, and ours with them.
+    function hear(owner, name, act) {
+        addEventListener(name, (event) => owner.isConnected && act(event));
+    }
+
+    lib.dom = {element, drawing, icon, iconButton, badge, textarea, write, type, watch, hear, copy, pageRoot, isTyping};
 })();

@@ -87,9 +87,9 @@
                 },
             });
             this.prompts.watch();
-            addEventListener("lora-checkpoint", () => results.search({keepPlace: true}));
-            addEventListener("lora-saved", () => this.found());
-            addEventListener("lora-marked", ({detail}) => this.marked(detail));
+            lib.dom.hear(this.root, "lora-checkpoint", () => results.search({keepPlace: true}));
+            lib.dom.hear(this.root, "lora-saved", () => this.found());
+            lib.dom.hear(this.root, "lora-marked", ({detail}) => this.marked(detail));
         }
 
         // What is shown

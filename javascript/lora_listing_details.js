@@ -20,7 +20,7 @@
                 onpaste: (event) => this.card && this.preview.paste(event),
             });
             this.question = new lib.Question();
-            addEventListener("beforeunload", (event) => this.editor?.isDirty && event.preventDefault());
+            lib.dom.hear(this.element, "beforeunload", (event) => this.editor?.isDirty && event.preventDefault());
         }
 
         get isOpen() {

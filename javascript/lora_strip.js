@@ -25,8 +25,8 @@
             root.replaceChildren(this.list, this.together.element, this.say);
             lib.dom.watch(root, this.prompt, (text) => this.read(text));
             for (const name of Object.keys(USUAL)) if (root.dataset[fieldOf(name)]) lib.dom.watch(root, root.dataset[fieldOf(name)], () => this.read(this.text));
-            addEventListener("lora-rescanned", () => this.forget());
-            addEventListener("focusout", ({target}) => target === lib.dom.textarea(this.prompt) && this.read(this.text));
+            lib.dom.hear(root, "lora-rescanned", () => this.forget());
+            lib.dom.hear(root, "focusout", ({target}) => target === lib.dom.textarea(this.prompt) && this.read(this.text));
         }
 
         get text() {

@@ -96,8 +96,10 @@ def test_an_empty_folder_is_no_error_and_a_missing_one_is(capsys, tmp_path):
     assert (code, out, err) == (1, "", [f"lib_lora: {tmp_path / 'nowhere'}: no such folder"])
 
 
-def test_list_and_info_load_no_torch(loras):
-    for arguments in (["list", "--lora-dir", str(loras)], ["info", str(loras / "a.safetensors")]):
+def test_list_and_info_load_no_torch_nor_does_what_has_no_model(loras, tmp_path):
+    missing = ["--model", str(tmp_path / "no.safetensors")]
+    for arguments in (["list", "--lora-dir", str(loras)], ["info", str(loras / "a.safetensors")],
+                      ["generate", "x", "--out", str(tmp_path / "x.png"), *missing], ["demo", *missing]):  # fmt: skip
         code = f"import sys; from lib_lora.cli import main; main({arguments!r}); print('torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
         assert done.stdout.splitlines()[-1] == "False"

@@ -47,9 +47,10 @@ def test_actors_get_their_files_draw_alike_and_one_that_is_killed_loses_no_cell(
     assert all(each["file"] for each in done.told()), done.told()
     assert [sentence.partition(" (")[0] for sentence in done.sentences] == ["actor 1: the actor is lost"]
     assert sorted(seen) == sorted(each["file"] for each in done.told())
-    again = compare(grid, tmp_path / "out", [Refusing(Local.load(None, [tmp_path / "loras"]))])
+    local = Local.load(None, [tmp_path / "loras"])
+    again = compare(grid, tmp_path / "out", [Refusing(local)])
     assert again.told() == done.told()  # to the store it is the same engine: nothing is drawn
-    here = compare(grid, tmp_path / "here", [Local.load(None, [tmp_path / "loras"])])
+    here = compare(grid, tmp_path / "here", [local])
     for one, other in zip(done.told(), here.told(), strict=True):
         assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / one["file"])),
                               np.asarray(Image.open(tmp_path / "here" / other["file"])))  # fmt: skip

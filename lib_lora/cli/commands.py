@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib_lora.cli.common import attached, folders_of, library_in, presets_in, print_json, require_place
 from lib_lora.cli.terminal import Bar, complain, table, terminal_width
+from lib_lora.drawing.demo_files import model_at
 from lib_lora.formats.text import printable
 from lib_lora.garbage import all_stays
 
@@ -22,6 +23,7 @@ def generate(options: argparse.Namespace) -> int:
     """Draw, save, and say which adapters were left out."""
     require_place(options.out)
     presets = presets_in(options.presets)
+    model_at(options.model)
     with all_stays():
         from lib_lora.drawing.draw import draw, save_png
 
@@ -154,6 +156,7 @@ def grammar(options: argparse.Namespace) -> int:
 def demo(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
     folders = folders_of(options.lora_dir)
+    model_at(options.model)
     with all_stays():
         from lib_lora.demo.page import launch
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lib_lora.cli.common import attached, library_in, require_folder, require_place
 from lib_lora.cli.options import add_lora_dir, add_model, add_tokenizer, png, positive, size
 from lib_lora.cli.terminal import Bar, complain
+from lib_lora.drawing.demo_files import model_at
 from lib_lora.errors import LoraError
 from lib_lora.formats.write import writing
 from lib_lora.garbage import all_stays
@@ -68,6 +69,7 @@ def add_to(commands: object, command: Command) -> None:
 
 def _sheet(options: argparse.Namespace) -> int:
     require_place(options.out)
+    model_at(options.model)
     with all_stays():
         from lib_lora.compare.sheet import PROMPT, SEED, WEIGHTS, draw_sheet
 

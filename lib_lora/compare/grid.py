@@ -9,8 +9,8 @@ from functools import cached_property
 from itertools import product
 from pathlib import PurePath
 
-from lib_lora.compare.runner import Ground, Task
-from lib_lora.compare.subject import Needed, Subject, find_subjects, laddered, needed_of
+from lib_lora.compare.runner import Ground, Needed, Task
+from lib_lora.compare.subject import Subject, find_subjects, laddered, needed_of
 from lib_lora.errors import LoraError
 from lib_lora.formats.text import encodable
 from lib_lora.grammar.number import read_number, write_number

@@ -13,8 +13,7 @@ import torch
 import transformers
 
 from lib_lora import __version__
-from lib_lora.compare.runner import Drawn, Ground, Task
-from lib_lora.compare.subject import Needed
+from lib_lora.compare.runner import Drawn, Ground, Needed, Task
 from lib_lora.drawing.draw import SAMPLERS, defaults, draw
 from lib_lora.drawing.pipelines import load_pipeline, model_name
 from lib_lora.errors import LoraError, RunnerError, first_line

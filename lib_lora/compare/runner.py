@@ -1,4 +1,4 @@
-"""Runner: one that draws cells; what it is told, and what it answers. All of it can be written as JSON."""
+"""Runner: one that draws cells; what it is told, and what it answers. All of it can be written as JSON. No torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
-
-from lib_lora.compare.subject import Needed
 
 RECIPE = 1  # counts up when what `digest` covers changes
 
@@ -29,6 +27,22 @@ class Ground:
     def identity(self) -> tuple[str, str]:
         """Runners with the same draw the same pictures."""
         return self.engine, self.checkpoint
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A file that a picture needs, by the name that its tag says and by what it holds."""
+
+    name: str
+    sha256: str  # of the whole file; empty: it cannot be read, or nobody has it
+    tensors: str  # what decides the picture: the hash of the tensors and of what else is read with them
+    size: int = 0
+    path: str = ""  # on this machine; empty: it is elsewhere
+
+    @property
+    def key(self) -> str:
+        """What tells one content from another."""
+        return self.sha256 or self.tensors or self.name
 
 
 @dataclass(frozen=True)

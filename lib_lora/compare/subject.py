@@ -8,28 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from lib_lora.adapters.config import MAX_CONFIG, config_of
+from lib_lora.compare.runner import Needed
 from lib_lora.errors import AdapterFileError, LoraError
 from lib_lora.formats.opening import read_file
 from lib_lora.library import Entry, Library
 
 EPOCH = re.compile(r"(.+?)[-_](?:e|epoch[-_]?)?(\d{6})")  # kohya's `ink-000004`, which is what others write too
 LAST = 10**9  # the epoch of a file that ends a training and has no number
-
-
-@dataclass(frozen=True)
-class Needed:
-    """A file that a picture needs, by the name that its tag says and by what it holds."""
-
-    name: str
-    sha256: str  # of the whole file; empty: it cannot be read, or nobody has it
-    tensors: str  # what decides the picture: the hash of the tensors and of what else is read with them
-    size: int = 0
-    path: str = ""  # on this machine; empty: it is elsewhere
-
-    @property
-    def key(self) -> str:
-        """What tells one content from another."""
-        return self.sha256 or self.tensors or self.name
 
 
 @dataclass(frozen=True)

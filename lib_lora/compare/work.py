@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lib_lora.compare.grid import Cell, Grid
-from lib_lora.compare.runner import Drawn, Ground, Runner, Task
+from lib_lora.compare.runner import Drawn, Ground, Needed, Runner, Task
 from lib_lora.compare.store import Result, Store
-from lib_lora.compare.subject import Needed
 from lib_lora.errors import LoraError, RunnerError
 
 LOSSES = 2  # runners that may be lost over one cell

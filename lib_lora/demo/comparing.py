@@ -7,8 +7,7 @@ from functools import cache
 
 from lib_lora.compare.job import Host, Usual
 from lib_lora.compare.local import Local
-from lib_lora.compare.runner import Drawn, Ground, Task
-from lib_lora.compare.subject import Needed
+from lib_lora.compare.runner import Drawn, Ground, Needed, Task
 from lib_lora.demo.studio import Studio
 from lib_lora.drawing.draw import defaults
 from lib_lora.drawing.pipelines import model_name

@@ -15,12 +15,13 @@ from safetensors import SafetensorError
 
 from lib_lora.drawing import checkpoint_layout as layout
 from lib_lora.drawing import vocabulary
-from lib_lora.drawing.demo_files import MODEL
+from lib_lora.drawing.demo_files import MODEL, model_at
 from lib_lora.drawing.plain_checkpoint import plain
 from lib_lora.errors import AdapterFileError, CheckpointError
 from lib_lora.formats.header import read_header
 from lib_lora.formats.kinds import TORCH, kind_of
 from lib_lora.formats.torch_file import read_listing
+from lib_lora.garbage import all_stays
 from lib_lora.keys.names import SD2, SDXL_2
 
 CHECKPOINTS = (".safetensors", ".ckpt")
@@ -47,15 +48,12 @@ def load_pipeline(path: str | Path | None = None, *, dtype: torch.dtype | None =
     """
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     dtype = dtype or (torch.float32 if device == "cpu" else torch.float16)
-    place = MODEL if path is None else Path(path).expanduser()
+    place = model_at(path)
     _quiet()
     if place.is_dir():
         pipe = _load_folder(place, dtype)
-    elif place.is_file():
-        pipe = _load_checkpoint(place, dtype, device, None if tokenizer is None else Path(tokenizer))
     else:
-        missing = "the demo model is missing; clone the repository again" if path is None else "no such file or folder"
-        raise CheckpointError(f"{place}: {missing}")
+        pipe = _load_checkpoint(place, dtype, device, None if tokenizer is None else Path(tokenizer))
     pipe.register_to_config(_name_or_path=str(place))
     return pipe.to(device)
 
@@ -84,13 +82,19 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> Any:
     if kind == "StableDiffusionPipeline":
         options |= {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
     try:
-        return getattr(diffusers, kind).from_pretrained(folder, **options)
+        return _class(kind).from_pretrained(folder, **options)
     except FAILURES as error:
         if next(folder.rglob("*.bin"), None) and not next(folder.rglob("*.safetensors"), None):
             raise CheckpointError(
                 f"{folder.name}: its weights are .bin files, which may hold programs; look for it as .safetensors"
             ) from error
         raise CheckpointError(f"{folder.name}: cannot be loaded ({_reason(error)})") from error
+
+
+def _class(kind: str) -> Any:
+    """diffusers imports it now, with a thousand other files."""
+    with all_stays():
+        return getattr(diffusers, kind)
 
 
 def _load_checkpoint(path: Path, dtype: torch.dtype, device: str, tokenizer: Path | None) -> Any:
@@ -102,7 +106,7 @@ def _load_checkpoint(path: Path, dtype: torch.dtype, device: str, tokenizer: Pat
             folder = Path(temporary)
             _write_configs(folder, shapes, family, hints, _predicts_v(shapes, metadata, hints))
             _write_tokenizers(folder, family, shapes, tokenizer or hints.clip_folder, path)
-            pipe = getattr(diffusers, family.pipeline).from_single_file(
+            pipe = _class(family.pipeline).from_single_file(
                 str(plain(path, folder)), config=str(folder), dtype=dtype, local_files_only=True,
                 **({"safety_checker": None} if family.pipeline == "StableDiffusionPipeline" else {}),
             )  # fmt: skip

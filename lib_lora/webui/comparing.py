@@ -11,9 +11,8 @@ from modules import images, processing, sd_models, shared
 
 from lib_lora import __version__
 from lib_lora.compare.job import Host, Usual
-from lib_lora.compare.runner import Drawn, Ground, Task
+from lib_lora.compare.runner import Drawn, Ground, Needed, Task
 from lib_lora.compare.runners.webui import GUIDANCE, PROBLEMS, SAMPLER, STEPS, is_missing, side_of, value_of
-from lib_lora.compare.subject import Needed
 from lib_lora.errors import RunnerError, first_line
 from lib_lora.formats.png import png_of
 from lib_lora.webui.a1111.checkpoints import alone, loaded_family

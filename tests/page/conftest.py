@@ -30,22 +30,10 @@ ELSEWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE l
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", ELSEWHERE]
 PATIENCE = 60_000  # milliseconds; other tests run beside these
 SIZE: ViewportSize = {"width": 1280, "height": 900}
-REST = Path(__file__).with_name("rest.js")
+SCRIPTS = [Path(__file__).with_name(name) for name in ("rest.js", "as_new.js")]
 THEMES = pytest.mark.parametrize("query", ["?__theme=light", "?__theme=dark"], ids=["light", "dark"])
 PASSED = pytest.StashKey[bool]()
-FIELDS = """globalThis.fieldsNow = () => JSON.stringify([...document.querySelectorAll("input, textarea")]
-    .filter((field) => !field.closest("#lora-prompt, #lora-negative, .lora-strip, .lora-listing"))
-    .map((field) => [field.value, field.checked]));
-globalThis.fieldsAtFirst = fieldsNow();"""
-# No row and no picture is left, the first tab is open, and every field has the value of the beginning.
-AS_NEW = """async () => {
-    const isAsNew = () => !document.querySelector(".lora-row, #lora-gallery img")
-        && document.querySelector("[role=tab]").getAttribute("aria-selected") === "true";
-    for (let n = 0; n < 20 && !isAsNew(); n += 1) await new Promise((go) => setTimeout(go, 25));
-    scrollTo(0, 0);
-    document.activeElement.blur();
-    return isAsNew() && Boolean(globalThis.fieldsNow) && fieldsNow() === fieldsAtFirst;
-}"""
+UNFINISHED = ".lora-is-comparing, #lora-gallery img"  # it asks on, or Gradio has kept something
 USUAL: dict[str, Any] = {"media": "screen", "color_scheme": "light", "reduced_motion": "no-preference"}
 
 
@@ -126,15 +114,18 @@ def failures() -> list[str]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A profile for all tests: it has Gradio's scripts read and compiled for the next page."""
     made = browser.new_context(viewport=SIZE, permissions=["clipboard-read", "clipboard-write"])
-    made.add_init_script(path=REST)
+    for script in SCRIPTS:
+        made.add_init_script(path=script)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def left() -> list[str]:
-    """The address of the page that a test of this file has left as new; see `is_reusable`."""
-    return []
+def left(context: BrowserContext, address: str) -> Iterator[list[str]]:
+    """The address of the page in which the next test of this file may go on, if it can be made as new."""
+    yield []
+    for page in context.pages:  # before the server ends: it waits for pages that are open
+        leave(page)
 
 
 @pytest.fixture
@@ -152,7 +143,7 @@ def page(
     left: list[str],
     failures: list[str],
 ) -> Iterator[Page]:
-    """The page, loaded anew or as new; it fails the test for any error in its console, and for what asks another host.
+    """The page, loaded or as new; it fails the test for any error in its console, and for what asks another host.
 
     All tests have the same tab: a new one takes the browser longer than what most of them do in it.
     """
@@ -165,11 +156,11 @@ def page(
     made.set_default_timeout(PATIENCE)
     here = (address, "about:")
     with failing(made, failures, framenavigated=lambda frame: None if frame.url.startswith(here) else frame.url):
-        if not is_there:
+        if not is_there or not made.evaluate("asNew.again()"):
             made.goto(f"{address}/{query}")
             made.wait_for_selector("#lora-generate")
             made.wait_for_selector(".lora-strip[data-lora-mounted]", state="attached")
-            made.evaluate(FIELDS)
+            made.evaluate("asNew.begin()")
         yield made
     for other in context.pages:
         if other is not made:
@@ -179,8 +170,7 @@ def page(
         if not failures and is_reusable(request, made):
             left.append(made.url)
         else:
-            made.once("dialog", lambda dialog: dialog.accept())  # notes that are not saved
-            made.goto("about:blank")
+            leave(made)
     assert not failures
 
 
@@ -215,14 +205,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def is_reusable(request: pytest.FixtureRequest, page: Page) -> bool:
-    """Whether the next test may go on in this page: after one that passed, in a file whose tests only write prompts
-    (`SAME_PAGE = True`), if nothing else is left of it when the prompts are empty.
-    """
-    if not getattr(request.module, "SAME_PAGE", False) or not request.node.stash.get(PASSED, False):
-        return False
-    for field in ("#lora-prompt", "#lora-negative"):
-        page.locator(field).locator("textarea, input").fill("")
-    return page.evaluate(AS_NEW)
+    """Whether the next test may go on in this page: after one that passed, and left nothing that asks or draws on."""
+    return request.node.stash.get(PASSED, False) and page.locator(UNFINISHED).count() == 0
+
+
+def leave(page: Page) -> None:
+    """The tab stays, empty."""
+    page.once("dialog", lambda dialog: dialog.accept())  # notes that are not saved
+    page.goto("about:blank")
 
 
 def forget(page: Page, address: str) -> None:

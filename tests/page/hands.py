@@ -46,6 +46,12 @@ def put_seed(page: Page, seed: int) -> None:
     page.locator("#lora-seed input").blur()
 
 
+def put_steps(page: Page, steps: int) -> None:
+    """A picture is not looked at closely everywhere."""
+    page.fill("#lora-steps input[type=number]", str(steps))
+    page.locator("#lora-steps input[type=number]").blur()
+
+
 def open_listing(page: Page) -> Locator:
     """The tab with the listing; its cards."""
     page.get_by_role("tab", name="Adapters").click()

@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import expect
 
 from tests.page.conftest import PATIENCE
-from tests.page.hands import CARDS, card, focus_is_in, generate, open_listing, write
+from tests.page.hands import CARDS, card, focus_is_in, generate, open_listing, put_steps, write
 
 PICTURE = ".lora-compare-cell img"
 
@@ -97,6 +97,7 @@ def test_one_that_is_cancelled_goes_on_and_generate_comes_in_between(page):
     start(panel, "Go on")
     expect(said(panel)).to_contain_text("of 8", timeout=PATIENCE)
     page.get_by_role("tab", name="Draw").click()
+    put_steps(page, 2)
     assert generate(page).startswith((b"\x89PNG", b"RIFF", b"\xff\xd8"))
     page.get_by_role("tab", name="Adapters").click()
     expect(said(panel)).to_have_text("Done: 8 cells", timeout=PATIENCE)

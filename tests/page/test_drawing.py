@@ -18,7 +18,7 @@ from PIL import Image
 from lib_lora.demo.page import PAUSE, listen, rest
 from lib_lora.drawing.demo_files import ADAPTERS
 from lib_lora.errors import LoraError
-from tests.page.hands import SLIDER, SUBJECT, drawn, generate, put_seed, write
+from tests.page.hands import SLIDER, SUBJECT, drawn, generate, put_seed, put_steps, write
 from tests.support import fingerprint
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +43,7 @@ def test_a_picture_is_drawn_and_another_weight_draws_another(page, studio):
 
 def test_what_goes_wrong_is_said_under_the_picture(page):
     write(page, f"{SUBJECT} <lora:bent:1> <lora:grain:1>")
+    put_steps(page, 1)
     generate(page)
     report = page.locator("#lora-report").inner_text()
     assert "Lora not found: bent; did you mean bend?" in report
@@ -53,8 +54,7 @@ def test_cancel_stops_at_the_next_step_and_the_model_is_as_it_was(page, studio):
     studio.attached.clear()
     clean = fingerprint(studio.attached.pipe.unet.named_parameters())
     write(page, f"{SUBJECT} <lora:bend:1>")
-    page.fill("#lora-steps input[type=number]", "100")
-    page.locator("#lora-steps input[type=number]").blur()
+    put_steps(page, 100)
     page.fill("#lora-count input[type=number]", "8")
     page.locator("#lora-count input[type=number]").blur()
     page.click("#lora-generate")

@@ -16,7 +16,7 @@ import pytest
 from lib_lora.demo.studio import Studio
 from lib_lora.drawing.pipelines import load_pipeline
 from tests.hostile_files import ADDRESS, IMAGE, MARKUP, SECRET, write_hostile_files
-from tests.page.hands import CARDS, PROMPT
+from tests.page.hands import CARDS, PROMPT, put_steps
 from tests.support import write_lora
 
 EVIL = """() => [
@@ -29,6 +29,13 @@ EVIL = """() => [
                 && !/^(http:\\/\\/127\\.0\\.0\\.1[:/]|blob:|data:image\\/)/.test(value)),
     ).map((node) => node.outerHTML.slice(0, 300)),
 ].filter(Boolean)"""
+TITLES = """() => [...document.querySelectorAll(".lora-card")]
+    .sort((one, other) => one.getAttribute("aria-posinset") - other.getAttribute("aria-posinset"))
+    .map((card) => card.querySelector(".lora-title").textContent)"""
+# What the panel says of the file comes after all else.
+IS_SHOWN = """(title) => document.querySelector(".lora-details h3")?.textContent === title
+    && document.querySelector(".lora-details .lora-facts")"""
+
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +93,19 @@ def test_every_card_and_every_panel_shows_what_was_typed(listing):
     page = listing
     page.set_viewport_size({"width": 1600, "height": 8000})  # all cards at once
     page.wait_for_function("() => document.querySelectorAll('.lora-card:not(.lora-ghost)').length > 30")
-    for n in range(page.locator(CARDS).count()):
-        page.locator(CARDS).nth(n).locator(".lora-open").evaluate("button => button.click()")
-        page.wait_for_selector(".lora-details .lora-facts")
-        assert harmless(page)
-        page.keyboard.press("Escape")
-    page.locator(".lora-bar [aria-label='List or grid']").click()
     assert harmless(page)
+    titles = page.evaluate(TITLES)
+    page.locator(".lora-bar [aria-label='List or grid']").click()
+    page.locator(".lora-as-list .lora-card").first.wait_for()
+    assert harmless(page)
+    page.set_viewport_size({"width": 1600, "height": 900})
+    page.locator(".lora-window").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("i")
+    for title in titles:  # the panel follows the arrow key from card to card
+        page.wait_for_function(IS_SHOWN, arg=title)
+        assert harmless(page)
+        page.keyboard.press("ArrowDown")
 
 
 def test_markup_is_text_in_titles_words_tags_notes_and_facts(listing):
@@ -120,8 +133,7 @@ def test_names_with_markup_go_into_the_prompt_the_strip_and_the_report(listing):
     page.locator(".lora-row").nth(2).wait_for()
     page.locator(".lora-row .lora-problem").first.wait_for()
     assert harmless(page)
-    page.fill("#lora-steps input[type=number]", "1")
-    page.locator("#lora-steps input[type=number]").blur()
+    put_steps(page, 1)
     page.click("#lora-generate")
     page.locator("#lora-report", has_text="Seed").wait_for()
     assert harmless(page)

@@ -8,7 +8,18 @@ import shutil
 import pytest
 from PIL import Image
 
-from tests.page.hands import SUBJECT, card, choose, count_cards, generate, open_details, open_listing, text, write
+from tests.page.hands import (
+    SUBJECT,
+    card,
+    choose,
+    count_cards,
+    generate,
+    open_details,
+    open_listing,
+    put_steps,
+    text,
+    write,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +33,10 @@ def unmarked(studio, address, page):
 
 def titles(page):
     """Of the cards, in the order in which they are seen."""
-    page.wait_for_timeout(300)
+    page.wait_for_function(
+        """() => document.querySelectorAll(".lora-card:not(.lora-ghost)").length
+        === Number(document.querySelector(".lora-card")?.getAttribute("aria-setsize"))"""
+    )
     found = page.locator(".lora-card:not(.lora-ghost)").evaluate_all(
         """cards => cards.map((card) =>
         [Number(card.getAttribute('aria-posinset')), card.querySelector('.lora-title').textContent])"""
@@ -120,6 +134,7 @@ def test_the_selection_has_a_key_and_a_mode_in_which_a_plain_click_selects(page)
 
 def test_the_last_picture_becomes_the_preview(page, studio):
     write(page, SUBJECT)
+    put_steps(page, 1)
     drawn = generate(page)
     open_listing(page)
     panel = open_details(page, "bend")

@@ -6,8 +6,6 @@ import re
 
 from tests.page.hands import NUMBER, PROMPT, SLIDER, SUBJECT, text, wait_for_text, write
 
-SAME_PAGE = True  # the next test goes on in the page of the one before
-
 
 def test_typing_a_tag_brings_a_slider_and_deleting_it_takes_it_away(page):
     write(page, f"{SUBJECT} <lora:bend:0.8>")
@@ -201,6 +199,24 @@ def test_a_tag_that_cannot_be_read_is_not_asked_for_again_and_again(page):
     page.wait_for_selector(".lora-problem span")
     page.wait_for_timeout(1200)
     assert len(asked) <= 1
+
+
+def test_a_strip_that_the_page_threw_away_asks_no_more(page):
+    write(page, "a <lora:bend:1>")
+    page.wait_for_selector(".lora-row .lora-badge")
+    page.evaluate("""() => {
+        const old = document.querySelector("#lora-strip-holder .lora-strip");
+        const other = old.cloneNode(false);
+        other.removeAttribute("data-lora-mounted");
+        old.replaceWith(other);
+    }""")
+    page.wait_for_selector(".lora-row .lora-badge")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/prompt" in request.url else None)
+    with page.expect_response("**/prompt"):
+        page.evaluate("dispatchEvent(new CustomEvent('lora-rescanned'))")
+    page.wait_for_timeout(400)
+    assert len(asked) == 1
 
 
 def test_a_tag_in_full_width_signs_has_a_slider_that_writes_into_it(page):

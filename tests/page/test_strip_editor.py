@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.page.conftest import THEMES
-from tests.page.hands import PROMPT, drawn, focus_is_in, generate, put_seed, text, wait_for_text, write
+from tests.page.hands import PROMPT, drawn, focus_is_in, generate, put_seed, put_steps, text, wait_for_text, write
 
-SAME_PAGE = True  # the next test goes on in the page of the one before
 ENOUGH = 4.5  # WCAG 2.2 AA for texts of this size
 LEAST = 24  # pixels of what a finger must find, after WCAG 2.2 AA
 CONTRAST = Path(__file__).with_name("contrast.js").read_text("utf-8")
@@ -500,6 +499,7 @@ def test_what_has_the_focus_in_the_editors_is_seen_and_nothing_moves_by_itself(p
 
 def test_the_picture_is_drawn_anew_while_a_curve_or_a_bar_changes(page):
     put_seed(page, 7)
+    put_steps(page, 4)
     row = opened(page, "a large red circle on a white background <lora:bend:1:1@0,1@1>")
     first = generate(page)
     less = drawn(page, lambda: point(row, 1).press("Shift+ArrowDown"))

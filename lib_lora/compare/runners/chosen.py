@@ -9,8 +9,9 @@ from pathlib import Path
 
 from lib_lora.compare.runner import Runner
 from lib_lora.compare.runners.processes import Loading, start
-from lib_lora.drawing.demo_files import ADAPTERS
+from lib_lora.drawing.demo_files import ADAPTERS, model_at
 from lib_lora.errors import RunnerError
+from lib_lora.garbage import all_stays
 from lib_lora.library import Library
 from lib_lora.library.place import default_index
 
@@ -35,9 +36,11 @@ def _local(loading: Loading, library: Library, addresses: Sequence[str], count: 
         raise RunnerError("--worker is for --engine webui and ray; on this machine it is --workers N")
     if count is not None and count > 1:
         return list(start(loading, count))
-    from lib_lora.compare.local import Local
-    from lib_lora.drawing.pipelines import load_pipeline
-    from lib_lora.hosts.diffusers import Attached
+    model_at(loading.model)
+    with all_stays():
+        from lib_lora.compare.local import Local
+        from lib_lora.drawing.pipelines import load_pipeline
+        from lib_lora.hosts.diffusers import Attached
 
     gc.collect()  # the pipeline of another checkpoint goes before this one comes
     return [Local(Attached(load_pipeline(loading.model, tokenizer=loading.tokenizer), library))]

@@ -16,9 +16,8 @@ from typing import Any
 
 import ray
 
-from lib_lora.compare.runner import Drawn, Ground, Task
+from lib_lora.compare.runner import Drawn, Ground, Needed, Task
 from lib_lora.compare.runners.processes import ROOT, Loading, load
-from lib_lora.compare.subject import Needed
 from lib_lora.errors import LoraError, RunnerError, first_line
 from lib_lora.formats.hashes import hash_file
 from lib_lora.formats.write import write_file

@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lib_lora.compare.runner import Drawn, Ground, Task
-from lib_lora.compare.subject import Needed
+from lib_lora.compare.runner import Drawn, Ground, Needed, Task
+from lib_lora.drawing.demo_files import model_at
 from lib_lora.errors import LoraError, RunnerError
+from lib_lora.garbage import all_stays
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = f"from {__name__} import serve; serve()"
@@ -151,8 +152,10 @@ def serve() -> None:
 
 
 def load(loading: Loading) -> Any:
-    """The runner that a process, or an actor, is. Raises CheckpointError."""
-    from lib_lora.compare.local import Local
+    """The runner that a process, or an actor, is. Raises CheckpointError, at once if there is no such model."""
+    model_at(loading.model)
+    with all_stays():
+        from lib_lora.compare.local import Local
 
     return Local.load(
         None if loading.model is None else Path(loading.model), [Path(each) for each in loading.folders],

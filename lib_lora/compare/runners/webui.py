@@ -21,8 +21,7 @@ from urllib.parse import quote, urlsplit
 
 from PIL import Image
 
-from lib_lora.compare.runner import Drawn, Ground, Task
-from lib_lora.compare.subject import Needed
+from lib_lora.compare.runner import Drawn, Ground, Needed, Task
 from lib_lora.errors import LoraError, RunnerError
 from lib_lora.formats.png import png_of
 from lib_lora.grammar.scan import renamed
