@@ -2,13 +2,15 @@
 lora-block-weight beside the built-in Lora extension, and with ours.
 
     python -m benchmarks.webui_schedule --webui-root PATH --webui-python PATH --neighbours FOLDER --checkpoint FILE
-                                        [--steps 6] [--size 256] [--repeat 3] [--turns 1] [--threads N] [--json OUT]
+                                        [--steps 3] [--size 64] [--rounds 3] [--repeat 4] [--threads N] [--json OUT]
 
 `--neighbours`: a folder with checkouts of sd-webui-loractl and sd-webui-lora-block-weight. One WebUI after the other
-is started, draws, and is stopped. Of each tag the first picture is not counted: it loads and encodes. What a tag adds
-is the median of the others, less that of the same adapter at a constant weight, drawn by the same WebUI. Where ours
-adds less than its constant pictures differ from each other, the ratio is against that difference: a lower bound. Where
-theirs adds less than that, there is none.
+is started, draws, and is stopped. It draws in rounds, `--repeat` pictures of each tag in each: a machine that is slower
+for a while is so for all tags. The first picture of a tag in a round is not counted: it loads, encodes and undoes
+the tag before. What a tag adds is the median of its pictures, less that of the same adapter at a constant weight, drawn
+by the same WebUI; `+-` is two standard errors of that difference. The ratio is at least the least that theirs adds over
+the most that ours adds, within these. What is added does not depend on the size of a picture, how surely it is seen
+does: the pictures are small. A curve adds to every step, a window twice to a picture.
 
 Needs what `benchmarks.webui` needs. The random checkpoint that `python -m tests.webui.checkpoints sd15 FOLDER` writes
 is of SD1.5's size; the adapter has rank 32 on its 264 attention and feed-forward layers.
@@ -26,6 +28,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from math import hypot, pi, sqrt
 from pathlib import Path
 from statistics import median
 
@@ -68,6 +71,7 @@ class Pictures:
 
     steps: int
     size: int
+    rounds: int
     repeat: int
 
     def tag(self, case: str) -> str:
@@ -80,34 +84,36 @@ class Pictures:
         assert "problems" not in drawn.text, drawn.text
         return drawn.picture
 
-    def measure(self, webui: WebUI, cases: Iterable[str], into: Seconds) -> None:
-        """The same seed twice, which shows that what varies is seen; then others."""
+    def measure(self, webui: WebUI, cases: Iterable[str]) -> Seconds:
+        """The same seed first, which shows that what varies is seen; then others."""
+        seconds: Seconds = defaultdict(list)
         seen = {}
-        for case in (CONSTANT, *cases):
-            seen[case] = self.draw(webui, case, 0)
-            for seed in range(self.repeat):
-                begin = time.perf_counter()
-                self.draw(webui, case, seed)
-                into[case].append(time.perf_counter() - begin)
+        for _ in range(self.rounds):
+            for case in (CONSTANT, *cases):
+                seen[case] = self.draw(webui, case, 0)
+                for seed in range(1, self.repeat + 1):
+                    begin = time.perf_counter()
+                    self.draw(webui, case, seed)
+                    seconds[case].append(time.perf_counter() - begin)
         alike = [case for case in cases if difference(seen[case], seen[CONSTANT]) == 0]
         assert not alike, f"{', '.join(alike)}: nothing is seen of it"
+        return seconds
 
 
-def measure(start: Callable[..., WebUI], write: Callable[[Path], object], neighbours: Path, pictures: Pictures,
-            turns: int) -> dict[str, Seconds]:
-    """Every contestant, `turns` times in turn."""
-    found: dict[str, Seconds] = {name: defaultdict(list) for name in CONTESTANTS}
-    for turn in range(turns):
-        for name, contestant in CONTESTANTS.items():
-            print(f"turn {turn + 1} of {turns}: {name}", file=sys.stderr)
-            others = [neighbours / contestant.neighbour] if contestant.neighbour else []
-            with tempfile.TemporaryDirectory() as folder:
-                webui = start(Path(folder), extension=not others, neighbours=others)
-                try:
-                    write(webui.loras / "a.safetensors")
-                    pictures.measure(webui, contestant.cases, found[name])
-                finally:
-                    webui.stop()
+def measure(start: Callable[..., WebUI], write: Callable[[Path], object], neighbours: Path,
+            pictures: Pictures) -> dict[str, Seconds]:
+    """Of every contestant."""
+    found: dict[str, Seconds] = {}
+    for name, contestant in CONTESTANTS.items():
+        print(name, file=sys.stderr)
+        others = [neighbours / contestant.neighbour] if contestant.neighbour else []
+        with tempfile.TemporaryDirectory() as folder:
+            webui = start(Path(folder), extension=not others, neighbours=others)
+            try:
+                write(webui.loras / "a.safetensors")
+                found[name] = pictures.measure(webui, contestant.cases)
+            finally:
+                webui.stop()
     return found
 
 
@@ -116,13 +122,28 @@ class Added:
     """By one case in one WebUI, in seconds."""
 
     constant: float  # a picture
-    spread: float  # between the longest and the shortest of these
     added: float
+    noise: float  # of that: two standard errors
 
     @classmethod
     def of(cls, seconds: Seconds, case: str) -> Added:
-        constant = seconds[CONSTANT]
-        return cls(median(constant), max(constant) - min(constant), median(seconds[case]) - median(constant))
+        constant, varied = median(seconds[CONSTANT]), median(seconds[case])
+        return cls(constant, varied - constant, 2 * hypot(error(seconds[CONSTANT]), error(seconds[case])))
+
+    @property
+    def least(self) -> float:
+        return self.added - self.noise
+
+    @property
+    def most(self) -> float:
+        return self.added + self.noise
+
+
+def error(seconds: Sequence[float]) -> float:
+    """The standard error of their median, were they normal; from what they mostly differ by, so that one picture that
+    somebody else's work made slow does not count."""
+    middle = median(seconds)
+    return 1.4826 * median(abs(each - middle) for each in seconds) * sqrt(pi / 2 / len(seconds))
 
 
 @dataclass(frozen=True)
@@ -136,18 +157,18 @@ class Compared:
 
     @property
     def ratio(self) -> float | None:
-        """How many times as much theirs adds, at least."""
-        noise = max(self.theirs.spread, self.ours.spread)
-        return self.theirs.added / max(self.ours.added, self.ours.spread) if self.theirs.added > noise else None
+        """How many times as much theirs adds, as measured; None where it is not sure that ours adds anything."""
+        return self.theirs.added / self.ours.added if self.ours.least > 0 else None
 
     @property
-    def is_bound(self) -> bool:
-        return self.ours.added < self.ours.spread
+    def bound(self) -> float | None:
+        """How many times as much it is at least; None where it is not sure that theirs adds anything."""
+        return self.theirs.least / self.ours.most if self.theirs.least > 0 and self.ours.most > 0 else None
 
     def __str__(self) -> str:
-        if self.ratio is None:
+        if self.bound is None:
             return "lost in the noise"
-        return f"{'at least ' if self.is_bound else ''}{self.ratio:.1f}"
+        return f"{f'{self.ratio:.1f}, ' if self.ratio else ''}at least {self.bound:.1f}"
 
 
 def compare(found: Mapping[str, Seconds]) -> list[Compared]:
@@ -157,7 +178,7 @@ def compare(found: Mapping[str, Seconds]) -> list[Compared]:
 
 def table(compared: Sequence[Compared]) -> Table:
     """In Markdown."""
-    lines = Table(["what varies", "whose", "s, constant", "+-", "adds", "ours: s, constant", "+-", "adds",
+    lines = Table(["what varies", "whose", "s, constant", "adds", "+-", "ours: s, constant", "adds", "+-",
                    "theirs / ours", "goal"])
     for each in compared:
         seconds = (astuple(of) for of in (each.theirs, each.ours))
@@ -171,10 +192,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--webui-python", required=True, help="the Python that runs it")
     parser.add_argument("--neighbours", type=Path, required=True, help="the folder with the other extensions")
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--size", type=int, default=256, help="of the picture, in pixels")
-    parser.add_argument("--repeat", type=int, default=3, help="pictures of each tag that are counted, in each turn")
-    parser.add_argument("--turns", type=int, default=1, help="how often each is started")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--size", type=int, default=64, help="of the picture, in pixels")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each tag has its turn")
+    parser.add_argument("--repeat", type=int, default=4, help="pictures of each tag that are counted, in each round")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
@@ -188,17 +209,16 @@ def main(argv: list[str] | None = None) -> int:
     preloaded = allocator()
     if preloaded:
         os.environ["LD_PRELOAD"] = preloaded
-    pictures = Pictures(options.steps, options.size, options.repeat)
-    found = measure(start, lambda path: models.write_adapter(path, layers, seed=0), options.neighbours, pictures,
-                    options.turns)
-    compared = compare(found)
+    pictures = Pictures(options.steps, options.size, options.rounds, options.repeat)
+    found = measure(start, lambda path: models.write_adapter(path, layers, seed=0), options.neighbours, pictures)
+    compared, count = compare(found), options.rounds * options.repeat
     print(f"{len(layers)} layers of {checkpoint.stem}, rank {models.RANK}, fp32, {options.steps} steps of "
-          f"{options.size}x{options.size}, {options.repeat * options.turns} pictures of each, {options.threads} threads"
-          f", {preloaded or 'no tcmalloc'}, {platform.platform()}\n\n{table(compared)}")
+          f"{options.size}x{options.size}, {count} pictures of each, {options.threads} threads, "
+          f"{preloaded or 'no tcmalloc'}, {platform.platform()}\n\n{table(compared)}")
     if options.json:
         options.json.write_text(json.dumps({
             "ratios": {each.case: each.ratio for each in compared},
-            "at_least": [each.case for each in compared if each.is_bound],
+            "at_least": {each.case: each.bound for each in compared},
             "seconds": found, "steps": options.steps, "size": options.size, "threads": options.threads,
             "malloc": preloaded, "machine": platform.platform()}, indent=2))
     return 0
