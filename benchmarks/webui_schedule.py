@@ -2,15 +2,19 @@
 lora-block-weight beside the built-in Lora extension, and with ours.
 
     python -m benchmarks.webui_schedule --webui-root PATH --webui-python PATH --neighbours FOLDER --checkpoint FILE
-                                        [--steps 3] [--size 64] [--rounds 3] [--repeat 4] [--threads N] [--json OUT]
+                                        [--steps 3] [--size 64] [--rounds 12] [--only WHAT ...] [--threads N]
+                                        [--json OUT]
 
 `--neighbours`: a folder with checkouts of sd-webui-loractl and sd-webui-lora-block-weight. One WebUI after the other
-is started, draws, and is stopped. It draws in rounds, `--repeat` pictures of each tag in each: a machine that is slower
-for a while is so for all tags. The first picture of a tag in a round is not counted: it loads, encodes and undoes
-the tag before. What a tag adds is the median of its pictures, less that of the same adapter at a constant weight, drawn
-by the same WebUI; `+-` is two standard errors of that difference. The ratio is at least the least that theirs adds over
-the most that ours adds, within these. What is added does not depend on the size of a picture, how surely it is seen
-does: the pictures are small. A curve adds to every step, a window twice to a picture.
+is started, draws, and is stopped. It draws in rounds, in each of them two pictures of each tag, of which the first is
+not counted: it loads, encodes and undoes the tag before. What a tag adds is the median, over the rounds, of what its
+picture takes more than that of the same adapter at a constant weight in the same round: a machine that is slower for a
+while is so for both. `+-` is two standard errors of that. The ratio is at least the least that theirs adds over the
+most that ours adds, within these.
+
+The pictures are small, else nothing would be seen of it on a processor. What is merged anew does not take longer for
+larger ones; what is added beside the weights does, by the same share as the call of the UNet (`benchmarks.schedule`).
+A curve adds to every step, a window twice to a picture.
 
 Needs what `benchmarks.webui` needs. The random checkpoint that `python -m tests.webui.checkpoints sd15 FOLDER` writes
 is of SD1.5's size; the adapter has rank 32 on its 264 attention and feed-forward layers.
@@ -26,9 +30,9 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from math import hypot, pi, sqrt
+from math import pi, sqrt
 from pathlib import Path
 from statistics import median
 
@@ -72,7 +76,6 @@ class Pictures:
     steps: int
     size: int
     rounds: int
-    repeat: int
 
     def tag(self, case: str) -> str:
         """Of one of CASES, or CONSTANT itself."""
@@ -85,33 +88,36 @@ class Pictures:
         return drawn.picture
 
     def measure(self, webui: WebUI, cases: Iterable[str]) -> Seconds:
-        """The same seed first, which shows that what varies is seen; then others."""
+        """Of one picture in each round; the one before it has always the same seed, which shows that what varies is
+        seen."""
         seconds: Seconds = defaultdict(list)
         seen = {}
-        for _ in range(self.rounds):
+        for seed in range(1, self.rounds + 1):
             for case in (CONSTANT, *cases):
                 seen[case] = self.draw(webui, case, 0)
-                for seed in range(1, self.repeat + 1):
-                    begin = time.perf_counter()
-                    self.draw(webui, case, seed)
-                    seconds[case].append(time.perf_counter() - begin)
+                begin = time.perf_counter()
+                self.draw(webui, case, seed)
+                seconds[case].append(time.perf_counter() - begin)
         alike = [case for case in cases if difference(seen[case], seen[CONSTANT]) == 0]
         assert not alike, f"{', '.join(alike)}: nothing is seen of it"
         return seconds
 
 
 def measure(start: Callable[..., WebUI], write: Callable[[Path], object], neighbours: Path,
-            pictures: Pictures) -> dict[str, Seconds]:
-    """Of every contestant."""
+            pictures: Pictures, only: Collection[str]) -> dict[str, Seconds]:
+    """Of every contestant that has one of these cases."""
     found: dict[str, Seconds] = {}
     for name, contestant in CONTESTANTS.items():
+        cases = [case for case in contestant.cases if case in only]
+        if not cases:
+            continue
         print(name, file=sys.stderr)
         others = [neighbours / contestant.neighbour] if contestant.neighbour else []
         with tempfile.TemporaryDirectory() as folder:
             webui = start(Path(folder), extension=not others, neighbours=others)
             try:
                 write(webui.loras / "a.safetensors")
-                found[name] = pictures.measure(webui, contestant.cases)
+                found[name] = pictures.measure(webui, cases)
             finally:
                 webui.stop()
     return found
@@ -127,8 +133,8 @@ class Added:
 
     @classmethod
     def of(cls, seconds: Seconds, case: str) -> Added:
-        constant, varied = median(seconds[CONSTANT]), median(seconds[case])
-        return cls(constant, varied - constant, 2 * hypot(error(seconds[CONSTANT]), error(seconds[case])))
+        more = [varied - constant for varied, constant in zip(seconds[case], seconds[CONSTANT], strict=True)]
+        return cls(median(seconds[CONSTANT]), median(more), 2 * error(more))
 
     @property
     def least(self) -> float:
@@ -140,8 +146,8 @@ class Added:
 
 
 def error(seconds: Sequence[float]) -> float:
-    """The standard error of their median, were they normal; from what they mostly differ by, so that one picture that
-    somebody else's work made slow does not count."""
+    """The standard error of their median, were they normal; from what they mostly differ by, so that one that somebody
+    else's work made slow does not count."""
     middle = median(seconds)
     return 1.4826 * median(abs(each - middle) for each in seconds) * sqrt(pi / 2 / len(seconds))
 
@@ -173,7 +179,8 @@ class Compared:
 
 def compare(found: Mapping[str, Seconds]) -> list[Compared]:
     return [Compared(case, name, Added.of(found[name], case), Added.of(found[OURS], case))
-            for name, contestant in CONTESTANTS.items() if name != OURS for case in contestant.cases]
+            for name, contestant in CONTESTANTS.items() if name != OURS
+            for case in contestant.cases if case in found[OURS]]  # fmt: skip
 
 
 def table(compared: Sequence[Compared]) -> Table:
@@ -194,8 +201,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--size", type=int, default=64, help="of the picture, in pixels")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each tag has its turn")
-    parser.add_argument("--repeat", type=int, default=4, help="pictures of each tag that are counted, in each round")
+    parser.add_argument("--rounds", type=int, default=12, help="how often each tag has its turn")
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="WHAT",
+                        help=f"of {', '.join(CASES)}")  # fmt: skip
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
@@ -209,11 +217,12 @@ def main(argv: list[str] | None = None) -> int:
     preloaded = allocator()
     if preloaded:
         os.environ["LD_PRELOAD"] = preloaded
-    pictures = Pictures(options.steps, options.size, options.rounds, options.repeat)
-    found = measure(start, lambda path: models.write_adapter(path, layers, seed=0), options.neighbours, pictures)
-    compared, count = compare(found), options.rounds * options.repeat
+    pictures = Pictures(options.steps, options.size, options.rounds)
+    found = measure(start, lambda path: models.write_adapter(path, layers, seed=0), options.neighbours, pictures,
+                    options.only)  # fmt: skip
+    compared = compare(found)
     print(f"{len(layers)} layers of {checkpoint.stem}, rank {models.RANK}, fp32, {options.steps} steps of "
-          f"{options.size}x{options.size}, {count} pictures of each, {options.threads} threads, "
+          f"{options.size}x{options.size}, {options.rounds} pictures of each, {options.threads} threads, "
           f"{preloaded or 'no tcmalloc'}, {platform.platform()}\n\n{table(compared)}")
     if options.json:
         options.json.write_text(json.dumps({
