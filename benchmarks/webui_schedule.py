@@ -2,7 +2,7 @@
 lora-block-weight beside the built-in Lora extension, and with ours.
 
     python -m benchmarks.webui_schedule --webui-root PATH --webui-python PATH --neighbours FOLDER --checkpoint FILE
-                                        [--steps 3] [--size 64] [--rounds 12] [--only WHAT ...] [--threads N]
+                                        [--steps 6] [--size 64] [--rounds 12] [--only WHAT ...] [--threads N]
                                         [--json OUT]
 
 `--neighbours`: a folder with checkouts of sd-webui-loractl and sd-webui-lora-block-weight. One WebUI after the other
@@ -14,7 +14,8 @@ most that ours adds, within these.
 
 The pictures are small, else nothing would be seen of it on a processor. What is merged anew does not take longer for
 larger ones; what is added beside the weights does, by the same share as the call of the UNet (`benchmarks.schedule`).
-A curve adds to every step, a window twice to a picture.
+A curve adds to every step, a window twice to a picture; in three steps a curve changes no more often than a window, and
+is merged as that is.
 
 Needs what `benchmarks.webui` needs. The random checkpoint that `python -m tests.webui.checkpoints sd15 FOLDER` writes
 is of SD1.5's size; the adapter has rank 32 on its 264 attention and feed-forward layers.
@@ -199,7 +200,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--webui-python", required=True, help="the Python that runs it")
     parser.add_argument("--neighbours", type=Path, required=True, help="the folder with the other extensions")
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--size", type=int, default=64, help="of the picture, in pixels")
     parser.add_argument("--rounds", type=int, default=12, help="how often each tag has its turn")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="WHAT",
