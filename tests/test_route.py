@@ -174,7 +174,7 @@ def test_a_step_touches_only_what_is_another(tiny, monkeypatch):
     activate(tiny, "<lora:more:1><lora:loha:0.2@0,1@1>")
     own = {key for key, terms in tiny.host.patcher.planned().items() if any(term.source == "loha" for term in terms)}
     monkeypatch.setattr(merged, "fold", lambda base, terms, out: (folded.append(terms[0].target.key),
-                                                                 fold(base, terms, out)))  # fmt: skip
+                                                                  fold(base, terms, out)))  # fmt: skip
     monkeypatch.setattr(records, "sample", lambda tensor: (sampled.append(tensor), sample(tensor))[1])
     monkeypatch.setattr(merged, "_tied", lambda *_: pytest.fail("looked for tied weights"))
     tiny.session.advance(moment(1, 20))

@@ -110,14 +110,6 @@ def write_adapters(pipe: Any, family: str, folder: Path) -> Effects:
     return effects
 
 
-@pytest.fixture(autouse=True, scope="module")
-def drawn_on_the_cpu():
-    """Which a pipeline finds out by looking through all of its modules, several times for each picture."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(diffusers.DiffusionPipeline, "_execution_device", torch.device("cpu"))
-        yield
-
-
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory) -> dict[str, World]:
     return {family: World(family, tmp_path_factory.mktemp(family)) for family in ("sd1", "sdxl")}

@@ -253,6 +253,7 @@ class Patcher:
         if failed is not None:
             raise failed
 
+
 def _slot_of(slots: Mapping[str, Slot], key: str, term: Term) -> Slot:
     """Of `key`; of the weight if that is a bias which the model does not have."""
     return slots[term.target.new_bias_of or key]

@@ -37,7 +37,6 @@ IS_SHOWN = """(title) => document.querySelector(".lora-details h3")?.textContent
     && document.querySelector(".lora-details .lora-facts")"""
 
 
-
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     """The demo model with adapters that mean harm."""
